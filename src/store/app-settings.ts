@@ -1,0 +1,144 @@
+import Type from 'typebox';
+
+/**
+ * What can be configured of an app: the schema behind the configuration file's `apps`, `qalgate app`, and the ops API.
+ * The reference page is made from the descriptions. `secret: true` marks what is never printed.
+ */
+
+const closed = { additionalProperties: false } as const;
+
+/** `http://host[:port]` or `https://host[:port]`, nothing behind it. */
+const originPattern = '^https?://(\\[[0-9A-Fa-f:.]+\\]|[A-Za-z0-9.-]+)(:[0-9]{1,5})?/?$';
+
+/** Time limits of one exchange with an upstream. */
+export const TimeoutsSchema = Type.Object(
+  {
+    connectMs: Type.Integer({
+      description: 'Longest wait for a connection to an upstream, name look-up and TLS included.',
+      minimum: 1,
+      maximum: 600_000,
+      default: 5_000,
+    }),
+    headMs: Type.Integer({
+      description: 'Longest wait for the head of the answer, counted from the end of the request.',
+      minimum: 1,
+      maximum: 3_600_000,
+      default: 60_000,
+    }),
+    bodyIdleMs: Type.Integer({
+      description: 'Longest pause between two pieces of the answer, and of an upgraded connection in both directions.',
+      minimum: 1,
+      maximum: 3_600_000,
+      default: 60_000,
+    }),
+    totalMs: Type.Integer({
+      description: 'Longest duration of one exchange from head to last byte; 0 means no limit. Upgrades are exempt.',
+      minimum: 0,
+      maximum: 86_400_000,
+      default: 0,
+    }),
+  },
+  closed,
+);
+export type Timeouts = Type.Static<typeof TimeoutsSchema>;
+
+export const RouteSchema = Type.Object(
+  {
+    host: Type.String({
+      description: 'Host that the route serves, without port: a name, `*.name` for all names below it, or `*` for any.',
+      pattern: '^(\\*|(\\*\\.)?[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|\\[[0-9A-Fa-f:.]+\\])$',
+      maxLength: 253,
+      default: '*',
+    }),
+    prefix: Type.String({
+      description:
+        'Path prefix that the route serves, by whole segments: `/api` serves `/api` and `/api/x`, not `/apix`.',
+      pattern: '^/[\\x21\\x22\\x24-\\x3e\\x40-\\x7e]*$',
+      maxLength: 1_024,
+      default: '/',
+    }),
+    upstream: Type.Array(Type.String({ pattern: originPattern, maxLength: 300 }), {
+      description: "Origins of the app's backend: `http://host:port` or `https://host:port`.",
+      minItems: 1,
+      maxItems: 64,
+    }),
+    maxConnections: Type.Integer({
+      description: 'Connections to each upstream of the route at most.',
+      minimum: 1,
+      maximum: 65_535,
+      default: 256,
+    }),
+    maxQueued: Type.Integer({
+      description: 'Requests that may wait for a free connection to each upstream; more are answered 503.',
+      minimum: 0,
+      maximum: 1_000_000,
+      default: 1_024,
+    }),
+    upstreamCaFile: Type.Optional(
+      Type.String({
+        description: 'PEM file of the authorities that vouch for https upstreams, instead of the built-in ones.',
+      }),
+    ),
+    timeouts: Type.Optional(
+      Type.Partial(TimeoutsSchema, {
+        description: 'Time limits that differ from the server-wide ones.',
+        additionalProperties: false,
+      }),
+    ),
+  },
+  closed,
+);
+export type Route = Type.Static<typeof RouteSchema>;
+
+export const AccessSchema = Type.Object(
+  {
+    sessions: Type.Union([Type.Literal('optional'), Type.Literal('required')], {
+      description:
+        'Whether a request without a session is forwarded (with the few headers that need none) or answered 401.',
+      default: 'optional',
+    }),
+    sendImei: Type.Boolean({
+      description: 'Whether QAL-IMEI and QAL-IMSI are taken from clients and sent to the backend (A10).',
+      default: false,
+    }),
+    routes: Type.Array(RouteSchema, {
+      description: 'Where requests go. The longest host match wins, then the longest prefix.',
+      maxItems: 1_000,
+      default: [],
+    }),
+  },
+  closed,
+);
+
+export const SecretsSchema = Type.Union(
+  [
+    Type.String({ minLength: 16, maxLength: 256 }),
+    Type.Array(Type.String({ minLength: 16, maxLength: 256 }), { minItems: 1, maxItems: 2 }),
+  ],
+  {
+    description: 'UserSig key of the app, 16 characters or more; a list of two, newest first, while rotating.',
+    secret: true,
+  },
+);
+
+export const AppSchema = Type.Object(
+  {
+    sdkAppId: Type.Integer({ description: 'Number of the app.', minimum: 1, maximum: 4_294_967_295 }),
+    name: Type.Optional(Type.String({ description: 'Name for people.', maxLength: 100 })),
+    secret: SecretsSchema,
+    access: Type.Object(AccessSchema.properties, {
+      ...closed,
+      description: 'The access service of the app.',
+      default: {},
+    }),
+  },
+  closed,
+);
+
+/** One app as configured. */
+export type AppSettings = Type.Static<typeof AppSchema>;
+
+/** The UserSig keys of an app, newest first. */
+export function appSecrets(app: AppSettings): string[] {
+  return typeof app.secret === 'string' ? [app.secret] : app.secret;
+}
