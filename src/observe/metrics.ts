@@ -15,6 +15,10 @@ export interface Metrics {
     buckets: number[],
     labels?: readonly L[],
   ): Histogram<L>;
+  /** A counter whose value is read when the metrics are asked for; for what a hot path counts in a plain number. */
+  counterOf(name: string, help: string, read: () => number): void;
+  /** A gauge whose value is read when the metrics are asked for. */
+  gaugeOf(name: string, help: string, read: () => number): void;
 }
 
 export function createMetrics(): Metrics {
@@ -26,5 +30,26 @@ export function createMetrics(): Metrics {
     gauge: (name, help, labels = []) => new Gauge({ name, help, labelNames: [...labels], registers }),
     histogram: (name, help, buckets, labels = []) =>
       new Histogram({ name, help, buckets, labelNames: [...labels], registers }),
+    counterOf(name, help, read) {
+      new Counter({
+        name,
+        help,
+        registers,
+        collect() {
+          this.reset();
+          this.inc(read());
+        },
+      });
+    },
+    gaugeOf(name, help, read) {
+      new Gauge({
+        name,
+        help,
+        registers,
+        collect() {
+          this.set(read());
+        },
+      });
+    },
   };
 }

@@ -24,6 +24,11 @@ export const errorCatalogue = {
   BODY_TOO_LARGE: { status: 413, message: 'the request body is over the limit', retryable: false },
   URL_TOO_LONG: { status: 414, message: 'the request target is over the limit', retryable: false },
   UNSUPPORTED_MEDIA_TYPE: { status: 415, message: 'the body must be JSON', retryable: false },
+  TRANSFER_CODING_UNSUPPORTED: {
+    status: 501,
+    message: 'the only transfer coding known is chunked',
+    retryable: false,
+  },
   EXPECTATION_FAILED: { status: 417, message: 'only the expectation 100-continue is known', retryable: false },
   HEADERS_TOO_LARGE: { status: 431, message: 'the request headers are over the limit', retryable: false },
   RATE_LIMITED: { status: 429, message: 'too many requests from this address', retryable: true },

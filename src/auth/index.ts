@@ -1,0 +1,35 @@
+export { createKeyRing, type KeyRing } from './key-ring.ts';
+export { type Caller, type Command, callers, commands, isCommand, mayCall } from './permissions.ts';
+export { type CommandGuard, requireCommand } from './require-command.ts';
+export { createRevocations, issueTimeMs, type Revocations, type RevocationsOptions } from './revocations.ts';
+export {
+  type AppLookup,
+  createSessionCheck,
+  type SessionCheck,
+  type SessionCheckOptions,
+  type SessionCheckResult,
+} from './session-check.ts';
+export {
+  type Clock,
+  createSessionTokens,
+  maxTokenChars,
+  type SessionClaims,
+  type SessionTokenResult,
+  type SessionTokens,
+  type SessionTokensOptions,
+} from './session-token.ts';
+export {
+  createTerminals,
+  qalIdentifier,
+  type TerminalCredentials,
+  type TerminalSerials,
+  type Terminals,
+} from './terminals.ts';
+export {
+  type SignUserSigInput,
+  signUserSig,
+  userSigSecretId,
+  type VerifyUserSigInput,
+  type VerifyUserSigResult,
+  verifyUserSig,
+} from './user-sig.ts';

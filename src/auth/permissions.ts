@@ -1,0 +1,37 @@
+/**
+ * Who may call what (I5): one table, command × caller. What stands not here nobody may call.
+ *
+ * Callers of the access listener: `guest` (no valid session), `terminal` (anonymous session), `self` (session bound to
+ * an account). Callers of the ops listener: `viewer` and `operator` (bearer token), `local` (no token, from loopback).
+ */
+export const callers = ['guest', 'terminal', 'self', 'viewer', 'operator', 'local'] as const;
+export type Caller = (typeof callers)[number];
+
+const permissions = {
+  'session.create': ['guest', 'terminal', 'self'],
+  'session.network.update': ['terminal', 'self'],
+  'session.delete': ['terminal', 'self'],
+  'ops.health.read': ['local', 'viewer', 'operator'],
+  'ops.metrics.read': ['local', 'viewer', 'operator'],
+  'ops.app.list': ['viewer', 'operator'],
+  'ops.app.read': ['viewer', 'operator'],
+  'ops.app.create': ['operator'],
+  'ops.app.update': ['operator'],
+  'ops.app.delete': ['operator'],
+  'ops.session.kick': ['operator'],
+  'ops.config.read': ['viewer', 'operator'],
+} as const satisfies Record<string, readonly Caller[]>;
+
+export type Command = keyof typeof permissions;
+export const commands = Object.keys(permissions) as Command[];
+
+/** Is it a command of the table? Total: any input. */
+export function isCommand(value: unknown): value is Command {
+  return typeof value === 'string' && Object.hasOwn(permissions, value);
+}
+
+/** May this caller call this command? Default: no, also for a caller or a command that the table does not know. */
+export function mayCall(caller: Caller, command: Command): boolean {
+  const allowed: readonly Caller[] = Object.hasOwn(permissions, command) ? permissions[command] : [];
+  return allowed.includes(caller);
+}

@@ -1,0 +1,179 @@
+import pg from 'pg';
+import { type Revocations, userSigSecretId } from '../auth/index.ts';
+import type { Logger } from '../observe/index.ts';
+import {
+  type AppSettings,
+  type AppStore,
+  appSecrets,
+  type Refusal,
+  type Result,
+  type StoredApp,
+} from '../store/index.ts';
+import { parseAccountId, type SdkAppId } from '../wire/index.ts';
+import type { Answer, Handle, PreconditionFailed } from './answer.ts';
+
+export interface AppCommandDeps {
+  logger: Logger;
+  apps: AppStore;
+  revocations: Pick<Revocations, 'revokeAccount'>;
+  /** Reads an app's settings and fills defaults. Its refusals must not show a secret. */
+  checkApp(value: unknown): Result<AppSettings>;
+}
+
+export interface AppCommands {
+  list: Handle;
+  read: Handle;
+  create: Handle;
+  replace: Handle;
+  remove: Handle;
+  kick: Handle;
+}
+
+/** What of an app is shown: everything but its secrets, of which the number and the fingerprints tell which are in use. */
+export function describeApp({ settings, origin, createdAt, updatedAt }: StoredApp): object {
+  const { secret: _, ...shown } = settings;
+  const secrets = appSecrets(settings);
+  return {
+    settings: shown,
+    secret: { count: secrets.length, fingerprints: secrets.map(userSigSecretId) },
+    origin,
+    createdAt,
+    updatedAt,
+  };
+}
+
+/**
+ * The commands on apps and their sessions. Every change has been committed when its answer is given; when the database
+ * does not answer they are refused with DATABASE_UNAVAILABLE.
+ */
+export function createAppCommands({ logger, apps, revocations, checkApp }: AppCommandDeps): AppCommands {
+  /** Makes a database that does not answer an expected refusal. */
+  const asking =
+    (handle: Handle): Handle =>
+    async (call) => {
+      try {
+        return await handle(call);
+      } catch (error) {
+        if (!isDatabaseAway(error)) throw error;
+        logger.error({ err: error }, 'ops.database.failed');
+        return { ok: false, code: 'DATABASE_UNAVAILABLE', reason: 'whether anything was changed is not known' };
+      }
+    };
+
+  async function find(sdkAppId: string): Promise<Result<StoredApp>> {
+    const id = parseSdkAppId(sdkAppId);
+    if (!id.ok) return id;
+    const app = await apps.get(id.value);
+    return app === undefined ? unknownApp(id.value) : { ok: true, value: app };
+  }
+
+  async function show(status: 200 | 201, sdkAppId: SdkAppId): Promise<Result<Answer>> {
+    const app = await apps.get(sdkAppId);
+    // Deleted in the meantime by somebody else.
+    if (app === undefined) return unknownApp(sdkAppId);
+    const location = status === 201 ? { Location: `/ops/v1/apps/${sdkAppId}` } : {};
+    return { ok: true, value: { status, headers: { ETag: etagOf(app), ...location }, body: describeApp(app) } };
+  }
+
+  return {
+    list: asking(async () => {
+      const all = await apps.list();
+      return { ok: true, value: { status: 200, body: { apps: all.map(describeApp) } } };
+    }),
+
+    read: asking(async ({ sdkAppId }) => {
+      const id = parseSdkAppId(sdkAppId);
+      return id.ok ? show(200, id.value) : id;
+    }),
+
+    create: asking(async ({ body }) => {
+      const app = checkApp(body);
+      if (!app.ok) return app;
+      const created = await apps.create(app.value);
+      return created.ok ? show(201, app.value.sdkAppId) : created;
+    }),
+
+    replace: asking(async (call) => {
+      const found = await find(call.sdkAppId);
+      if (!found.ok) return found;
+      const mismatch = matchEtag(found.value, call.ifMatch);
+      if (mismatch !== undefined) return mismatch;
+      const { settings } = found.value;
+      const app = checkApp(completed(call.body, settings));
+      if (!app.ok) return app;
+      if (app.value.sdkAppId !== settings.sdkAppId) {
+        const reason = `${app.value.sdkAppId} is not the sdkAppId of the path`;
+        return { ok: false, code: 'INVALID_FIELD', field: 'sdkAppId', reason, allowed: String(settings.sdkAppId) };
+      }
+      const done = await apps.set(app.value);
+      return done.ok ? show(200, settings.sdkAppId) : done;
+    }),
+
+    remove: asking(async ({ sdkAppId, ifMatch }) => {
+      const id = parseSdkAppId(sdkAppId);
+      if (!id.ok) return id;
+      // Not read without need: an app whose secret does not open any more can still be deleted.
+      if (ifMatch !== undefined) {
+        const found = await find(sdkAppId);
+        const mismatch = found.ok ? matchEtag(found.value, ifMatch) : found;
+        if (mismatch !== undefined) return mismatch;
+      }
+      const done = await apps.delete(id.value);
+      return done.ok ? { ok: true, value: { status: 204 } } : done;
+    }),
+
+    kick: asking(async ({ sdkAppId, body }) => {
+      const account = parseAccountId(isMap(body) ? body.account : undefined);
+      if (!account.ok) return { ok: false, code: 'INVALID_FIELD', field: 'account', reason: account.reason };
+      const found = await find(sdkAppId);
+      if (!found.ok) return found;
+      await revocations.revokeAccount(found.value.settings.sdkAppId, account.value);
+      return { ok: true, value: { status: 204 } };
+    }),
+  };
+}
+
+/** A replacement need not repeat what the path says, and not the secret, which nobody can read here. */
+function completed(body: unknown, { sdkAppId, secret }: AppSettings): unknown {
+  return isMap(body) ? { ...body, sdkAppId: body.sdkAppId ?? sdkAppId, secret: body.secret ?? secret } : body;
+}
+
+function parseSdkAppId(text: string): Result<SdkAppId> {
+  const id = /^[1-9][0-9]{0,9}$/.test(text) ? Number(text) : 0;
+  if (id >= 1 && id <= 4_294_967_295) return { ok: true, value: id };
+  const allowed = 'a whole number from 1 to 4294967295';
+  return {
+    ok: false,
+    code: 'INVALID_FIELD',
+    field: 'sdkAppId',
+    reason: 'in the path is not the number of an app',
+    allowed,
+  };
+}
+
+function unknownApp(sdkAppId: SdkAppId): Refusal {
+  return { ok: false, code: 'APP_UNKNOWN', reason: `there is no app ${sdkAppId}` };
+}
+
+/** Changes with every change of the app. */
+function etagOf({ updatedAt }: StoredApp): string {
+  return `"${updatedAt.toISOString()}"`;
+}
+
+/** RFC 9110 §13.1.1: a list of strong entity tags, or `*`. Refused when the app has none of them. */
+function matchEtag(app: StoredApp, ifMatch: string | undefined): PreconditionFailed | undefined {
+  if (ifMatch === undefined || ifMatch.trim() === '*') return undefined;
+  const etag = etagOf(app);
+  if (ifMatch.split(',').some((one) => one.trim() === etag)) return undefined;
+  return { ok: false, code: 'CONFLICT', status: 412, reason: 'If-Match: the app has been changed', allowed: etag };
+}
+
+/** Errors of connections are plain ones, of Node or pg; those that PostgreSQL sends tell by their class. */
+function isDatabaseAway(error: unknown): boolean {
+  if (error instanceof pg.DatabaseError) return /^(08|25P|40|53|57|58)/.test(error.code ?? '');
+  return error instanceof AggregateError || (error instanceof Error && error.constructor === Error);
+}
+
+function isMap(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}

@@ -1,0 +1,2 @@
+export type { OpsToken } from './identity.ts';
+export { createOps, type Ops, type OpsDeps, type OpsOptions } from './ops.ts';

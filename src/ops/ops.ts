@@ -1,0 +1,227 @@
+import { randomUUID } from 'node:crypto';
+import type { RequestListener } from 'node:http';
+import { type FastifyError, type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify';
+import { type Command, requireCommand } from '../auth/index.ts';
+import type { Health, Metrics } from '../observe/index.ts';
+import { type ErrorCode, type ErrorDetail, errorBody, errorCatalogue } from '../wire/index.ts';
+import type { Answer, Handle } from './answer.ts';
+import { type AppCommandDeps, createAppCommands } from './app-commands.ts';
+import { createFailureLimit } from './failure-limit.ts';
+import { createIdentify, type Identity, type OpsToken } from './identity.ts';
+
+export interface OpsDeps extends AppCommandDeps {
+  metrics: Metrics;
+  health: Health;
+  /** The configuration in effect with its secrets redacted. */
+  effectiveConfig(): object;
+  /** Milliseconds since the epoch. */
+  now?: () => number;
+}
+
+export interface OpsOptions {
+  /** Without any, only health and metrics can be read, and only from this machine. */
+  tokens: readonly OpsToken[];
+  /** Wrong tokens that an address may send within a minute; default 10. */
+  maxFailuresPerMinute?: number;
+  /** Longest time from the head of a request to its answer; default 10,000. */
+  requestTimeoutMs?: number;
+}
+
+export interface Ops {
+  /** For the ops listener. */
+  handler: RequestListener;
+  close(): Promise<void>;
+}
+
+const bodyLimitBytes = 65_536;
+const maxAddresses = 10_000;
+
+const securityHeaders = {
+  'Content-Security-Policy': "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+  'X-Content-Type-Options': 'nosniff',
+  'X-Frame-Options': 'DENY',
+  'Referrer-Policy': 'no-referrer',
+  'Cross-Origin-Resource-Policy': 'same-origin',
+  'Cache-Control': 'no-store',
+};
+
+/**
+ * The ops listener: health, metrics and the ops API (docs/reference/ops-api.md).
+ * Every route stands under a command of the permission table (I5); every change and every refusal leaves one line
+ * `ops.audit` in the log, a change before its answer is sent.
+ */
+export async function createOps(deps: OpsDeps, options: OpsOptions): Promise<Ops> {
+  const { logger, metrics, health, now = Date.now } = deps;
+  const actions = metrics.counter('qalgate_ops_actions_total', 'Changes and refusals, by outcome: ok or error code', [
+    'command',
+    'outcome',
+  ]);
+  const failing = metrics.gauge('qalgate_ops_failing_addresses', 'Addresses remembered for their wrong tokens');
+  const failures = createFailureLimit(
+    { now },
+    { maxFailures: options.maxFailuresPerMinute ?? 10, windowMs: 60_000, maxAddresses },
+  );
+  const identify = createIdentify({ failures }, options);
+  const identities = new WeakMap<FastifyRequest, Identity>();
+  const apps = createAppCommands(deps);
+
+  /** Once a request: a wrong token counts each time that it is looked at. */
+  function identityOf(request: FastifyRequest): Identity {
+    const identity = identities.get(request) ?? identify(request.raw);
+    identities.set(request, identity);
+    failing.set(failures.size);
+    return identity;
+  }
+
+  function audit(request: FastifyRequest, outcome: ErrorCode | 'ok') {
+    const { actor, caller: role, address } = identityOf(request);
+    const command = request.routeOptions.config.command ?? 'none';
+    actions.inc({ command, outcome });
+    logger.info(
+      { actor, role, command, target: targetOf(request), outcome, address, requestId: request.id },
+      'ops.audit',
+    );
+  }
+
+  function sendError(request: FastifyRequest, reply: FastifyReply, code: ErrorCode, detail: ErrorDetail = {}) {
+    return reply.code(errorCatalogue[code].status).send(errorBody(code, { ...detail, requestId: request.id }));
+  }
+
+  function logFailure(request: FastifyRequest, error: unknown) {
+    const { command } = request.routeOptions.config;
+    logger.error({ err: error, command, requestId: request.id }, 'ops.request.failed');
+  }
+
+  function handling(handle: Handle, changes: boolean) {
+    return async (request: FastifyRequest, reply: FastifyReply) => {
+      const { 'if-match': ifMatch } = request.headers;
+      let result: Awaited<ReturnType<Handle>>;
+      try {
+        result = await handle({ sdkAppId: paramOf(request), body: request.body, ifMatch });
+      } catch (error) {
+        logFailure(request, error);
+        result = { ok: false, code: 'INTERNAL', reason: 'the log has more under the request id' };
+      }
+      // Also when the time-out has answered already: the audit tells what was done.
+      if (changes) audit(request, result.ok ? 'ok' : result.code);
+      if (reply.sent) return reply;
+      if (result.ok) return sendAnswer(reply, result.value);
+      const { ok: _, code, status, ...detail } = { status: errorCatalogue[result.code].status, ...result };
+      return reply.code(status).send(errorBody(code, { ...detail, requestId: request.id }));
+    };
+  }
+
+  const readHealth: Handle = async () => {
+    const { status, since } = health.liveness();
+    return { ok: true, value: { status: 200, body: { status, since } } };
+  };
+  const readReadiness: Handle = async () => {
+    const { ready, checks } = health.readiness();
+    const status = ready ? 200 : 503;
+    return { ok: true, value: { status, body: { status: ready ? 'ready' : 'not ready', checks } } };
+  };
+  const readMetrics: Handle = async () => {
+    const body = await metrics.registry.metrics();
+    return { ok: true, value: { status: 200, headers: { 'Content-Type': metrics.registry.contentType }, body } };
+  };
+  const readConfig: Handle = async () => ({ ok: true, value: { status: 200, body: deps.effectiveConfig() } });
+
+  const app = '/ops/v1/apps/:sdkAppId';
+  const routes: { method: 'GET' | 'POST' | 'PUT' | 'DELETE'; url: string; command: Command; handle: Handle }[] = [
+    { method: 'GET', url: '/healthz', command: 'ops.health.read', handle: readHealth },
+    { method: 'GET', url: '/readyz', command: 'ops.health.read', handle: readReadiness },
+    { method: 'GET', url: '/metrics', command: 'ops.metrics.read', handle: readMetrics },
+    { method: 'GET', url: '/ops/v1/config', command: 'ops.config.read', handle: readConfig },
+    { method: 'GET', url: '/ops/v1/apps', command: 'ops.app.list', handle: apps.list },
+    { method: 'POST', url: '/ops/v1/apps', command: 'ops.app.create', handle: apps.create },
+    { method: 'GET', url: app, command: 'ops.app.read', handle: apps.read },
+    { method: 'PUT', url: app, command: 'ops.app.update', handle: apps.replace },
+    { method: 'DELETE', url: app, command: 'ops.app.delete', handle: apps.remove },
+    { method: 'POST', url: `${app}/kick`, command: 'ops.session.kick', handle: apps.kick },
+  ];
+
+  const patterns = routes.map(({ url }) => new RegExp(`^${url.replace(/:\w+/g, '[^/]{1,100}')}$`));
+
+  const server: FastifyInstance = fastify({
+    logger: false,
+    bodyLimit: bodyLimitBytes,
+    handlerTimeout: options.requestTimeoutMs ?? 10_000,
+    genReqId: () => randomUUID(),
+    // A target that cannot be decoded reaches no route and no hook.
+    frameworkErrors: (_error, request, reply) => {
+      reply.headers(securityHeaders);
+      sendError(request, reply, 'BAD_TARGET');
+    },
+  });
+  server.removeContentTypeParser('text/plain');
+  server.setErrorHandler((error: FastifyError, request, reply) => {
+    if (error.code === 'FST_ERR_HANDLER_TIMEOUT') {
+      const code = request.raw.complete ? 'DATABASE_UNAVAILABLE' : 'REQUEST_TIMEOUT';
+      if (code === 'REQUEST_TIMEOUT') reply.header('Connection', 'close');
+      return sendError(request, reply, code, { reason: 'it took too long; whether anything was changed is not known' });
+    }
+    const code = codeOf(error);
+    if (code === 'INTERNAL') logFailure(request, error);
+    // The body was refused, the command has not seen the request.
+    audit(request, code);
+    return sendError(request, reply, code, code === 'BAD_REQUEST' ? { reason: error.message } : {});
+  });
+  server.addHook('onRequest', (request, reply, next) => {
+    reply.headers(securityHeaders);
+    if (!request.is404) return next();
+    // Here and not in the not-found handler, which would read the body first.
+    const path = request.url.split('?', 1)[0] ?? '';
+    const allowed = routes.filter((_, index) => patterns[index]?.test(path)).map(({ method }) => method);
+    if (allowed.length === 0) return sendError(request, reply, 'NOT_FOUND');
+    reply.header('Allow', allowed.flatMap((method) => (method === 'GET' ? ['GET', 'HEAD'] : method)).join(', '));
+    return sendError(request, reply, 'METHOD_NOT_ALLOWED');
+  });
+  requireCommand(server, {
+    callerOf: (request) => identityOf(request).caller,
+    refusalOf: (request) => identityOf(request).refusal.code,
+    refuse(request, reply, code) {
+      const { reason, headers = {} } = identityOf(request).refusal;
+      audit(request, code);
+      sendError(request, reply.headers(headers), code, reason === undefined ? {} : { reason });
+    },
+  });
+  for (const { method, url, command, handle } of routes) {
+    server.route({ method, url, config: { command }, handler: handling(handle, method !== 'GET') });
+  }
+  await server.ready();
+
+  return { handler: (request, response) => server.routing(request, response), close: () => server.close() };
+}
+
+function sendAnswer(reply: FastifyReply, { status, headers = {}, body }: Answer): FastifyReply {
+  return reply.code(status).headers(headers).send(body);
+}
+
+function paramOf(request: FastifyRequest): string {
+  const { params } = request;
+  return hasField(params, 'sdkAppId') && typeof params.sdkAppId === 'string' ? params.sdkAppId : '';
+}
+
+/** On what a command acts: `1400000000`, or `1400000000/alice`. What the caller wrote, so cut and perhaps wrong. */
+function targetOf(request: FastifyRequest): string {
+  const { body } = request;
+  const parts = [
+    paramOf(request) || (hasField(body, 'sdkAppId') ? body.sdkAppId : ''),
+    hasField(body, 'account') ? body.account : '',
+  ];
+  return parts
+    .filter((part) => (typeof part === 'string' && part !== '') || typeof part === 'number')
+    .join('/')
+    .slice(0, 100);
+}
+
+function hasField<K extends string>(value: unknown, name: K): value is Record<K, unknown> {
+  return typeof value === 'object' && value !== null && Object.hasOwn(value, name);
+}
+
+/** What Fastify's refusal of a body is called here. */
+function codeOf({ code, statusCode }: FastifyError): ErrorCode {
+  if (code === 'FST_ERR_CTP_INVALID_MEDIA_TYPE') return 'UNSUPPORTED_MEDIA_TYPE';
+  if (statusCode === 413) return 'BODY_TOO_LARGE';
+  return statusCode === 400 ? 'BAD_REQUEST' : 'INTERNAL';
+}

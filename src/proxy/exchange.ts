@@ -1,0 +1,450 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Logger } from '../observe/index.ts';
+import type { ErrorCode } from '../wire/index.ts';
+import type { Admissions } from './admission.ts';
+import { clientAddress } from './client-address.ts';
+import type { ClientConnection, Job } from './client-connection.ts';
+import type { Deadlines, Timed } from './deadlines.ts';
+import { sendError } from './error-response.ts';
+import type { FieldClasses } from './header-fields.ts';
+import type { Limits, RateLimiter } from './limits.ts';
+import type { ProxyMetrics } from './proxy-metrics.ts';
+import { parseRequestHead, type RequestHead } from './request-head.ts';
+import { filterResponseHead, filterTrailers, responseHasBody } from './response-head.ts';
+import type { RouteEntry } from './router.ts';
+import type { BodyFraming, ExchangeEvents, OriginPool, RouteUpstreams, UpstreamConnection, Waiter } from './upstream/index.ts';
+
+/** What all exchanges share. */
+export interface ExchangeContext {
+  classes: FieldClasses;
+  admissions: Admissions;
+  deadlines: Deadlines;
+  limits: Limits;
+  requestRate: RateLimiter;
+  /** Gives QAL-Req-Seq-No (A4). */
+  nextSerial: () => string;
+  trusted: import('node:net').BlockList;
+  metrics: ProxyMetrics;
+  logger: Logger;
+  accessLog: boolean;
+  /** Answers `/.qal/…`; the request's target is already in origin form. */
+  serveOwn(req: IncomingMessage, res: ServerResponse, facts: { address: string; requestId: string }): void;
+}
+
+/** Waits that have a deadline, by what is waited for. */
+type Phase = 'connect' | 'send' | 'head' | 'body' | 'flush' | 'linger' | 'done';
+
+/** An upload that nobody reads any more is tolerated for this long after its answer, then cut. */
+const lingerMs = 2_000;
+
+/**
+ * One request of a client and its answer: checks it, finds an upstream, forwards head and body both ways.
+ *
+ * Back-pressure: whichever side does not take bytes stops the other side's reading, so memory holds a few buffers an
+ * exchange. A client that leaves ends the upstream exchange. Nothing is repeated upstream once a byte of the request
+ * may have left; a failed connect goes on to the next origin of the route, under the same serial number (A4).
+ */
+export class Exchange implements Job, Timed, ExchangeEvents, Waiter {
+  #context: ExchangeContext;
+  #client: ClientConnection;
+  #req: IncomingMessage;
+  #res: ServerResponse;
+  #head: RequestHead | undefined;
+  #requestId = '';
+  #address = '';
+  #account: string | undefined;
+  #entry: RouteEntry<RouteUpstreams> | undefined;
+  #qalLines = '';
+  #pool: OriginPool | undefined;
+  #tried: Set<OriginPool> | undefined;
+  #connection: UpstreamConnection | undefined;
+  #phase: Phase = 'connect';
+  #deadlineMs = Number.POSITIVE_INFINITY;
+  #totalDeadlineMs = Number.POSITIVE_INFINITY;
+  #startedMs = 0;
+  #bytesIn = 0;
+  #bytesOut = 0;
+  #headPending = false;
+  #continued = false;
+  #uploadPaused = false;
+  #downloadPaused = false;
+  #listensForDrain = false;
+  #trailersPass = false;
+  #error: ErrorCode | undefined;
+
+  constructor(context: ExchangeContext, client: ClientConnection, req: IncomingMessage, res: ServerResponse) {
+    this.#context = context;
+    this.#client = client;
+    this.#req = req;
+    this.#res = res;
+  }
+
+  /** Has the whole request arrived? Then malformed bytes that follow belong to the next one. */
+  get requestComplete(): boolean {
+    return this.#req.complete;
+  }
+
+  get headSent(): boolean {
+    return this.#res.headersSent;
+  }
+
+  start(): void {
+    const context = this.#context;
+    const res = this.#res;
+    this.#startedMs = performance.now();
+    this.#requestId = context.nextSerial();
+    this.#address = this.#client.peer;
+    res.on('close', () => this.#onClientDone());
+    context.deadlines.add(this);
+
+    const req = this.#req;
+    const parsed = parseRequestHead(
+      {
+        method: req.method ?? '',
+        url: req.url ?? '',
+        httpVersionMinor: req.httpVersionMinor,
+        rawHeaders: req.rawHeaders,
+        peerTrusted: this.#client.peerTrusted,
+        maxHeaders: context.limits.headerCount,
+        maxUrlBytes: context.limits.urlBytes,
+      },
+      context.classes,
+    );
+    if (!parsed.ok) {
+      // What two parsers could read differently ends the connection, so that nothing behind it counts as a request.
+      this.#client.abandon();
+      res.shouldKeepAlive = false;
+      this.#fail(parsed.code, parsed.reason);
+      return;
+    }
+    const { head } = parsed;
+    this.#head = head;
+    if (this.#client.peerTrusted) {
+      this.#address = clientAddress(this.#client.peer, head.forwardedFor, context.trusted);
+    }
+    if (!context.requestRate.take(this.#address)) {
+      this.#fail('RATE_LIMITED');
+      return;
+    }
+    if (head.target.startsWith('/.qal/')) {
+      req.url = head.target;
+      context.deadlines.remove(this);
+      if (head.expectsContinue) res.writeContinue();
+      context.serveOwn(req, res, { address: this.#address, requestId: this.#requestId });
+      return;
+    }
+    const admission = context.admissions.admit(head);
+    if (!admission.ok) {
+      this.#fail(admission.code);
+      return;
+    }
+    const { bodyBytes } = context.limits;
+    if (bodyBytes > 0 && head.contentLength > bodyBytes) {
+      this.#fail('BODY_TOO_LARGE', `over ${bodyBytes} bytes`);
+      return;
+    }
+    this.#entry = admission.entry;
+    this.#account = admission.claims?.account;
+    this.#qalLines = admission.qalLines;
+    const { totalMs } = admission.entry.target.timeouts;
+    if (totalMs > 0) this.#totalDeadlineMs = context.deadlines.now() + totalMs;
+    this.#connect();
+  }
+
+  // ——— upstream: finding a connection ———
+
+  #connect(): void {
+    const upstreams = (this.#entry as RouteEntry<RouteUpstreams>).target;
+    const pool = upstreams.pick(this.#tried ?? none);
+    if (pool === undefined) {
+      this.#fail(this.#error ?? 'UPSTREAM_UNAVAILABLE');
+      return;
+    }
+    this.#pool = pool;
+    this.#wait('connect', upstreams.timeouts.connectMs);
+    pool.acquire(this);
+  }
+
+  onRefused(code: ErrorCode, reason: string): void {
+    const pool = this.#pool as OriginPool;
+    if (code !== 'UPSTREAM_BUSY' && code !== 'UPSTREAM_UNAVAILABLE') this.#entry?.target.recordFailure(pool, reason);
+    // Nothing has been sent yet: another origin may serve it.
+    this.#tried ??= new Set();
+    this.#tried.add(pool);
+    this.#error = code;
+    this.#connect();
+  }
+
+  onConnection(connection: UpstreamConnection): void {
+    const head = this.#head as RequestHead;
+    this.#error = undefined;
+    this.#connection = connection;
+    const hasBody = head.body !== 'none';
+    connection.begin(head.method, this.#upstreamHead(head), hasBody, this);
+    if (hasBody) this.#pumpRequest();
+    else this.#wait('head', this.#timeouts.headMs);
+  }
+
+  get #timeouts() {
+    return (this.#entry as RouteEntry<RouteUpstreams>).target.timeouts;
+  }
+
+  #upstreamHead(head: RequestHead): string {
+    const host = head.host === '' ? (this.#pool as OriginPool).authority : head.host;
+    let text = `${head.method} ${head.target} HTTP/1.1\r\nHost: ${host}\r\n${head.lines}`;
+    if (head.body === 'chunked') text += 'Transfer-Encoding: chunked\r\n';
+    else if (head.contentLength >= 0) text += `Content-Length: ${head.contentLength}\r\n`;
+    if (head.expectsContinue && head.body !== 'none') text += 'Expect: 100-continue\r\n';
+    text += head.acceptsTrailers ? 'Connection: keep-alive, TE\r\nTE: trailers\r\n' : 'Connection: keep-alive\r\n';
+    return `${text}Via: 1.${this.#req.httpVersionMinor} qalgate\r\n${this.#qalLines}X-Forwarded-For: ${this.#address}\r\nQAL-Req-Seq-No: ${this.#requestId}\r\n\r\n`;
+  }
+
+  // ——— request body: client → upstream ———
+
+  #pumpRequest(): void {
+    const req = this.#req;
+    const chunked = (this.#head as RequestHead).body === 'chunked';
+    const { bodyBytes, bodyIdleTimeoutMs } = this.#context.limits;
+    this.#wait('send', this.#head?.expectsContinue ? this.#timeouts.headMs : bodyIdleTimeoutMs);
+    req.on('data', (chunk: Buffer) => {
+      this.#bytesIn += chunk.length;
+      const connection = this.#connection;
+      // The upstream exchange is over: the rest has no reader.
+      if (connection === undefined) return;
+      if (bodyBytes > 0 && this.#bytesIn > bodyBytes) {
+        this.#fail('BODY_TOO_LARGE', `over ${bodyBytes} bytes`);
+        return;
+      }
+      const more = chunked ? connection.writeChunk(chunk) : connection.write(chunk);
+      if (!more) {
+        this.#uploadPaused = true;
+        req.pause();
+      }
+      if (this.#phase === 'send') this.#wait('send', more ? bodyIdleTimeoutMs : this.#timeouts.headMs);
+    });
+    req.on('end', () => {
+      const connection = this.#connection;
+      if (connection === undefined) return;
+      if (this.#phase === 'send') this.#wait('head', this.#timeouts.headMs);
+      connection.endRequest(chunked ? `0\r\n${filterTrailers(req.rawTrailers, this.#context.classes)}\r\n` : '');
+    });
+  }
+
+  onDrain(): void {
+    if (!this.#uploadPaused) return;
+    this.#uploadPaused = false;
+    if (this.#phase === 'send') this.#wait('send', this.#context.limits.bodyIdleTimeoutMs);
+    this.#req.resume();
+  }
+
+  // ——— response: upstream → client ———
+
+  onInformation(status: number, reason: string, rawHeaders: string[]): void {
+    if (status === 100) {
+      if (this.#head?.expectsContinue && !this.#continued) {
+        this.#continued = true;
+        this.#res.writeContinue();
+        this.#wait('send', this.#context.limits.bodyIdleTimeoutMs);
+      }
+      return;
+    }
+    // HTTP/1.0 knows no 1xx; a socket that is not ours yet must not be written to.
+    const { socket } = this.#res;
+    if (socket === null || this.#req.httpVersionMinor === 0) return;
+    let text = `HTTP/1.1 ${status} ${reason}\r\n`;
+    const raw = filterResponseHead(rawHeaders, this.#context.classes, false);
+    for (let i = 0; i < raw.length; i += 2) text += `${raw[i]}: ${raw[i + 1]}\r\n`;
+    socket.write(`${text}\r\n`, 'latin1');
+  }
+
+  onHead(status: number, reason: string, rawHeaders: string[], framing: BodyFraming): void {
+    this.#pool?.recordSuccess();
+    const req = this.#req;
+    const hasBody = responseHasBody(req.method ?? '', status);
+    const chunkedOut = hasBody && req.httpVersionMinor >= 1 && (framing === 'chunked' || framing === 'close');
+    this.#trailersPass = chunkedOut;
+    this.#res.writeHead(status, reason, filterResponseHead(rawHeaders, this.#context.classes, chunkedOut, status));
+    if (framing !== 'none') this.#wait('body', this.#timeouts.bodyIdleMs);
+    this.#headPending = true;
+  }
+
+  onReadDone(): void {
+    // Node holds a head back for the first piece of its body; none came with it, and it may be long in coming.
+    if (this.#headPending) this.#res.flushHeaders();
+    this.#headPending = false;
+  }
+
+  onBody(view: Buffer): void {
+    this.#bytesOut += view.length;
+    this.#headPending = false;
+    // The view is the shared read buffer; the client's socket may keep its bytes for a while.
+    const more = this.#res.write(Buffer.from(view));
+    if (more) {
+      this.#wait('body', this.#timeouts.bodyIdleMs);
+      return;
+    }
+    if (this.#downloadPaused) return;
+    this.#downloadPaused = true;
+    this.#connection?.pause();
+    this.#wait('body', this.#context.limits.responseWriteTimeoutMs);
+    if (!this.#listensForDrain) {
+      this.#listensForDrain = true;
+      this.#res.on('drain', () => {
+        if (!this.#downloadPaused) return;
+        this.#downloadPaused = false;
+        this.#connection?.resume();
+        if (this.#phase === 'body') this.#wait('body', this.#timeouts.bodyIdleMs);
+      });
+    }
+  }
+
+  onEnd(rawTrailers: string[]): void {
+    this.#connection = undefined;
+    this.#headPending = false;
+    if (rawTrailers.length > 0 && this.#trailersPass) {
+      const pairs: [string, string][] = [];
+      for (let i = 0; i < rawTrailers.length; i += 2) {
+        if (this.#context.classes.of(rawTrailers[i] as string) === 'end-to-end') {
+          pairs.push([rawTrailers[i] as string, rawTrailers[i + 1] as string]);
+        }
+      }
+      this.#res.addTrailers(pairs);
+    }
+    this.#wait('flush', this.#context.limits.responseWriteTimeoutMs);
+    this.#res.end();
+  }
+
+  onFailure(code: 'UPSTREAM_CLOSED' | 'UPSTREAM_BAD_RESPONSE', reason: string): void {
+    this.#connection = undefined;
+    if (this.#pool !== undefined && !this.#res.headersSent) this.#entry?.target.recordFailure(this.#pool, reason);
+    this.#fail(code, reason);
+  }
+
+  // ——— ends ———
+
+  onSweep(nowMs: number): void {
+    if (this.#phase === 'linger' && (this.#req.complete || this.#req.socket.destroyed)) this.#over();
+    else if (nowMs >= this.#totalDeadlineMs) this.#fail('UPSTREAM_TOTAL_TIMEOUT');
+    else if (nowMs >= this.#deadlineMs) this.#onDeadline();
+  }
+
+  #onDeadline(): void {
+    switch (this.#phase) {
+      case 'connect': {
+        const pool = this.#pool as OriginPool;
+        pool.cancel(this);
+        this.onRefused(pool.saturated ? 'UPSTREAM_BUSY' : 'UPSTREAM_CONNECT_TIMEOUT', 'no connection in time');
+        break;
+      }
+      case 'send':
+        if (this.#uploadPaused || (this.#head?.expectsContinue && !this.#continued && this.#bytesIn === 0)) {
+          this.#fail('UPSTREAM_HEAD_TIMEOUT', 'the upstream does not take the request');
+        } else this.#fail('REQUEST_TIMEOUT', 'the request body stopped');
+        break;
+      case 'head':
+        if (this.#pool !== undefined) this.#entry?.target.recordFailure(this.#pool, 'no response head in time');
+        this.#fail('UPSTREAM_HEAD_TIMEOUT');
+        break;
+      case 'body':
+        if (this.#downloadPaused) this.#closeClient();
+        else this.#fail('UPSTREAM_BODY_TIMEOUT');
+        break;
+      case 'linger':
+        this.#closeClient();
+        this.#over();
+        break;
+      default:
+        this.#closeClient();
+    }
+  }
+
+  #wait(phase: Phase, ms: number): void {
+    this.#phase = phase;
+    this.#deadlineMs = this.#context.deadlines.now() + ms;
+  }
+
+  /** Ends the upstream side, then answers the error, or cuts the connection when the head has gone. */
+  #fail(code: ErrorCode, reason?: string): void {
+    if (this.#phase === 'done' || this.#phase === 'linger') return;
+    this.#error = code;
+    this.#context.metrics.error(code);
+    this.#releaseUpstream();
+    this.#totalDeadlineMs = Number.POSITIVE_INFINITY;
+    this.#wait('flush', this.#context.limits.responseWriteTimeoutMs);
+    const res = this.#res;
+    if (res.headersSent) {
+      this.#closeClient();
+      return;
+    }
+    sendError(res, code, { requestId: this.#requestId, ...(reason === undefined ? {} : { reason }) });
+  }
+
+  #releaseUpstream(): void {
+    const connection = this.#connection;
+    this.#connection = undefined;
+    if (connection !== undefined) connection.destroy();
+    else this.#pool?.cancel(this);
+  }
+
+  /** Cuts the client off in a way that it cannot take for the end of a message. */
+  #closeClient(): void {
+    const socket = this.#req.socket;
+    if ('encrypted' in socket) socket.destroy();
+    else socket.resetAndDestroy();
+  }
+
+  /** The answer is out, or the client has gone. */
+  #onClientDone(): void {
+    const complete = this.#res.writableFinished;
+    this.#releaseUpstream();
+    if (!complete && this.#error === undefined) this.#context.metrics.clientClosed();
+    this.#report(complete);
+    this.#totalDeadlineMs = Number.POSITIVE_INFINITY;
+    if (this.#req.complete || this.#req.socket.destroyed) {
+      this.#over();
+      return;
+    }
+    // The request still comes in. Give it a moment to end, so that its client reads the answer instead of a reset.
+    this.#req.resume();
+    this.#context.deadlines.add(this);
+    this.#wait('linger', lingerMs);
+  }
+
+  #over(): void {
+    this.#phase = 'done';
+    this.#context.deadlines.remove(this);
+    this.#client.done();
+  }
+
+  #report(complete: boolean): void {
+    const { metrics, logger, accessLog } = this.#context;
+    const durationMs = performance.now() - this.#startedMs;
+    const status = complete || this.#res.headersSent ? this.#res.statusCode : 499;
+    metrics.request(status, durationMs / 1_000);
+    if (!accessLog) return;
+    const head = this.#head;
+    const query = head?.target.indexOf('?') ?? -1;
+    logger.info(
+      {
+        requestId: this.#requestId,
+        sdkAppId: this.#entry?.app.sdkAppId,
+        address: this.#address,
+        account: this.#account,
+        method: this.#req.method,
+        host: head?.host,
+        // The query may carry secrets.
+        path: query < 0 ? head?.target : head?.target.slice(0, query),
+        status,
+        complete,
+        bytesIn: this.#bytesIn,
+        bytesOut: this.#bytesOut,
+        durationMs: Math.round(durationMs * 10) / 10,
+        upstream: this.#pool?.options.origin,
+        error: this.#error,
+      },
+      'access',
+    );
+  }
+}
+
+const none: ReadonlySet<OriginPool> = new Set();

@@ -1,0 +1,80 @@
+/**
+ * What the proxy does with a request or response field, by its name. Names come from clients, so `_` counts as `-`:
+ * many backends read `QAL_Identifier` and `QAL-Identifier` as the same variable (A11).
+ */
+export type FieldClass =
+  /** Goes through as it came. */
+  | 'end-to-end'
+  /** Ends here: it speaks of this connection only (RFC 9110 §7.6.1). */
+  | 'hop-by-hop'
+  /** `QAL-*` and its spellings, the session aside: only we may set these. */
+  | 'qal'
+  | 'session'
+  /** Says where a request came from; re-issued by us (A2). */
+  | 'forwarded'
+  /** X-Forwarded-Proto, -Host, -Port: kept when the peer is a trusted proxy. */
+  | 'forwarded-detail'
+  | 'host'
+  | 'content-length'
+  | 'transfer-encoding'
+  | 'connection'
+  | 'te'
+  | 'expect'
+  | 'trailer';
+
+const byName: Record<string, FieldClass> = {
+  connection: 'connection',
+  'proxy-connection': 'hop-by-hop',
+  'keep-alive': 'hop-by-hop',
+  upgrade: 'hop-by-hop',
+  'http2-settings': 'hop-by-hop',
+  'proxy-authorization': 'hop-by-hop',
+  'proxy-authenticate': 'hop-by-hop',
+  te: 'te',
+  trailer: 'trailer',
+  'transfer-encoding': 'transfer-encoding',
+  'content-length': 'content-length',
+  host: 'host',
+  expect: 'expect',
+  forwarded: 'forwarded',
+  'x-real-ip': 'forwarded',
+  'x-forwarded-proto': 'forwarded-detail',
+  'x-forwarded-host': 'forwarded-detail',
+  'x-forwarded-port': 'forwarded-detail',
+};
+
+function classify(name: string): FieldClass {
+  const lower = name.toLowerCase();
+  const exact = byName[lower];
+  if (exact !== undefined) return exact;
+  if (lower === 'qal-session') return 'session';
+  const dashed = lower.replaceAll('_', '-');
+  if (dashed.startsWith('qal-')) return 'qal';
+  // With underscores these are no standard fields, but a backend may take them for such: never pass them on.
+  if (dashed !== lower && byName[dashed] !== undefined) return 'forwarded';
+  if (dashed.startsWith('x-forwarded-')) return 'forwarded';
+  return 'end-to-end';
+}
+
+/** Spellings seen so far. Bounded, as clients choose them: a full table is emptied rather than grown. */
+const maxKnownNames = 4_096;
+
+export interface FieldClasses {
+  of(name: string): FieldClass;
+}
+
+/** Classifies field names; a name seen before costs one map look-up. */
+export function createFieldClasses(): FieldClasses {
+  const known = new Map<string, FieldClass>();
+  return {
+    of(name) {
+      let found = known.get(name);
+      if (found === undefined) {
+        found = classify(name);
+        if (known.size >= maxKnownNames) known.clear();
+        known.set(name, found);
+      }
+      return found;
+    },
+  };
+}

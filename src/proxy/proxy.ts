@@ -1,0 +1,254 @@
+import type { IncomingMessage, ServerOptions, ServerResponse } from 'node:http';
+import { BlockList, type Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
+import Fastify from 'fastify';
+import type {
+  AppLookup,
+  Clock,
+  Revocations,
+  SessionCheck,
+  SessionClaims,
+  SessionTokens,
+  Terminals,
+} from '../auth/index.ts';
+import type { Logger, Metrics } from '../observe/index.ts';
+import type { AppSettings, Timeouts } from '../store/index.ts';
+import { createAdmissions } from './admission.ts';
+import { addTrusted, clientAddress } from './client-address.ts';
+import { ClientConnection } from './client-connection.ts';
+import { createDeadlines } from './deadlines.ts';
+import { sendRawError } from './error-response.ts';
+import { Exchange, type ExchangeContext } from './exchange.ts';
+import { createFieldClasses } from './header-fields.ts';
+import { createHeldCounter, createRateLimiter, type Limits } from './limits.ts';
+import { createProxyMetrics } from './proxy-metrics.ts';
+import { parseRequestHead } from './request-head.ts';
+import { createRouter, type Router } from './router.ts';
+import { registerSessionEndpoints } from './session-endpoints.ts';
+import { createUpgrades, isWebSocketUpgrade } from './upgrade.ts';
+import { createUpstreams, type RouteUpstreams } from './upstream/index.ts';
+
+export interface ProxyDeps {
+  /** Apps as this process knows them; `onChange` is called after each change and gives back how to stop. */
+  apps: AppLookup & { list(): AppSettings[]; onChange(fn: () => void): () => void };
+  tokens: SessionTokens;
+  terminals: Terminals;
+  revocations: Revocations;
+  sessionCheck: SessionCheck;
+  /** Gives QAL-Req-Seq-No: unique over processes, nodes and restarts (A4). */
+  nextSerial: () => string;
+  clock: Clock;
+  logger: Logger;
+  metrics: Metrics;
+}
+
+export interface ProxyOptions {
+  trustedProxies: readonly string[];
+  timeouts: Timeouts;
+  limits: Limits;
+  /** One log line a request. */
+  accessLog: boolean;
+}
+
+/** The access service as handlers of an http or https server; {@link ProxyDeps} and {@link ProxyOptions} say what it needs. */
+export interface Proxy {
+  /** Options that the server must be made with: limits and strictness of Node's parser. */
+  readonly serverOptions: ServerOptions;
+  /** For the server's `request`, `checkContinue` and `checkExpectation` events. */
+  request(req: IncomingMessage, res: ServerResponse): void;
+  upgrade(req: IncomingMessage, socket: Duplex, head: Buffer): void;
+  connect(req: IncomingMessage, socket: Duplex): void;
+  clientError(error: Error & { code?: string }, socket: Duplex): void;
+  /** For each accepted TCP connection, before its first byte is read. */
+  connection(socket: Socket): void;
+  /** Ends upstream connections and upgrades. Close the listener first: requests in flight need them. */
+  close(): Promise<void>;
+}
+
+/** Makes the access service (DESIGN §4). */
+export async function createProxy(deps: ProxyDeps, options: ProxyOptions): Promise<Proxy> {
+  const { logger, metrics, apps } = deps;
+  const { limits } = options;
+  const classes = createFieldClasses();
+  const deadlines = createDeadlines();
+  const counters = createProxyMetrics(metrics);
+  const trusted = new BlockList();
+  for (const entry of options.trustedProxies) addTrusted(trusted, entry);
+  const upstreams = createUpstreams({ logger, metrics, now: deadlines.now }, options.timeouts);
+  const heldConnections = createHeldCounter(limits.connections, limits.connectionsPerAddress);
+  metrics.gaugeOf('qalgate_proxy_connections', 'Client connections now', () => heldConnections.size);
+
+  let router: Router<RouteUpstreams>;
+  const readApps = (): void => {
+    router = createRouter(apps.list(), (_, route) => upstreams.forRoute(route));
+    upstreams.retireUnused();
+  };
+  readApps();
+  const stopWatching = apps.onChange(() => {
+    try {
+      readApps();
+    } catch (error) {
+      // For instance an authority file that is gone: what served so far goes on.
+      logger.error({ err: error }, 'proxy.routes.failed');
+    }
+  });
+
+  const facts = new WeakMap<IncomingMessage, { address: string; requestId: string }>();
+  const sessionCreations = createRateLimiter(
+    limits.sessionsPerAddressPerMin / 60,
+    Math.max(1, limits.sessionsPerAddressPerMin),
+    deadlines.now,
+  );
+  const own = Fastify({ logger: false, exposeHeadRoutes: false });
+  registerSessionEndpoints(own, {
+    ...deps,
+    clientAddress: (req) => facts.get(req)?.address ?? '',
+    requestId: (req) => facts.get(req)?.requestId ?? '',
+    allowSessionCreation: (address) => sessionCreations.take(address),
+  });
+  await own.ready();
+
+  const context: ExchangeContext = {
+    classes,
+    admissions: createAdmissions({ router: () => router, sessions: deps.sessionCheck }),
+    deadlines,
+    limits,
+    requestRate: createRateLimiter(limits.requestsPerAddressPerSec, limits.requestBurstPerAddress, deadlines.now),
+    nextSerial: deps.nextSerial,
+    trusted,
+    metrics: counters,
+    logger,
+    accessLog: options.accessLog,
+    serveOwn(req, res, fact) {
+      facts.set(req, fact);
+      own.routing(req, res);
+    },
+  };
+  const upgrades = createUpgrades(context, {
+    sessionEnded: (claims: SessionClaims) => deps.sessionCheck.ended(claims),
+    caOf: (pool) => pool.options.ca,
+  });
+
+  metrics.gaugeOf('qalgate_proxy_upgrades', 'Upgraded connections now', () => upgrades.size);
+
+  const connections = new WeakMap<Socket, ClientConnection>();
+  const connectionOf = (socket: Socket): ClientConnection => {
+    let connection = connections.get(socket);
+    if (connection === undefined) {
+      connection = new ClientConnection(socket, trusted);
+      connections.set(socket, connection);
+      const made = connection;
+      socket.once('close', () => made.abandon());
+    }
+    return connection;
+  };
+
+  return {
+    serverOptions: {
+      insecureHTTPParser: false,
+      // Missing Host is answered by us, as JSON.
+      requireHostHeader: false,
+      maxHeaderSize: limits.headerBytes,
+      headersTimeout: limits.headersTimeoutMs,
+      // Bodies may take as long as they move: each pause has its own limit.
+      requestTimeout: 0,
+      keepAliveTimeout: limits.keepAliveTimeoutMs,
+      connectionsCheckingInterval: Math.min(1_000, limits.headersTimeoutMs),
+      noDelay: true,
+      optimizeEmptyRequests: true,
+      shouldUpgradeCallback: isWebSocketUpgrade,
+    },
+
+    request(req, res) {
+      const client = connectionOf(req.socket);
+      if (!client.run(new Exchange(context, client, req, res))) {
+        counters.refused('pipelined');
+        req.socket.destroy();
+      }
+    },
+
+    upgrade(req, duplex, early) {
+      const socket = duplex as Socket;
+      const client = connectionOf(socket);
+      socket.on('error', () => socket.destroy());
+      // An answer that is still under way on this connection and the upgrade would mix.
+      if (client.current !== undefined) {
+        socket.destroy();
+        return;
+      }
+      const requestId = deps.nextSerial();
+      const parsed = parseRequestHead(
+        {
+          method: 'GET',
+          url: req.url ?? '',
+          httpVersionMinor: req.httpVersionMinor,
+          rawHeaders: req.rawHeaders,
+          peerTrusted: client.peerTrusted,
+          maxHeaders: limits.headerCount,
+          maxUrlBytes: limits.urlBytes,
+        },
+        classes,
+      );
+      if (!parsed.ok) {
+        counters.error(parsed.code);
+        sendRawError(socket, parsed.code, { requestId, reason: parsed.reason });
+        return;
+      }
+      const { head } = parsed;
+      const address = client.peerTrusted ? clientAddress(client.peer, head.forwardedFor, trusted) : client.peer;
+      const refusal = head.body !== 'none' ? 'BAD_REQUEST' : context.requestRate.take(address) ? undefined : 'RATE_LIMITED';
+      const admission = refusal === undefined ? context.admissions.admit(head) : ({ ok: false, code: refusal } as const);
+      if (!admission.ok) {
+        counters.error(admission.code);
+        sendRawError(socket, admission.code, { requestId });
+        return;
+      }
+      upgrades.forward(req, socket, early, { head, admission, requestId, address });
+    },
+
+    connect(_req, socket) {
+      counters.error('METHOD_NOT_ALLOWED');
+      sendRawError(socket as Socket, 'METHOD_NOT_ALLOWED', { requestId: deps.nextSerial(), reason: 'no CONNECT here' });
+    },
+
+    clientError(error, duplex) {
+      const socket = duplex as Socket;
+      counters.refused('malformed');
+      const current = connections.get(socket)?.current;
+      connections.get(socket)?.abandon();
+      // With an answer under way for an earlier, complete request, an error would be taken for that answer.
+      const answered = current instanceof Exchange && (current.requestComplete || current.headSent);
+      if (answered || error.code === 'ECONNRESET' || !socket.writable) {
+        socket.destroy();
+        return;
+      }
+      const code =
+        error.code === 'HPE_HEADER_OVERFLOW'
+          ? 'HEADERS_TOO_LARGE'
+          : error.code === 'ERR_HTTP_REQUEST_TIMEOUT'
+            ? 'REQUEST_TIMEOUT'
+            : 'BAD_REQUEST';
+      counters.error(code);
+      sendRawError(socket, code, { requestId: deps.nextSerial() });
+    },
+
+    connection(socket) {
+      const address = connectionOf(socket).peer;
+      const taken = heldConnections.take(address);
+      if (taken !== 'ok') {
+        counters.refused(taken === 'total' ? 'connections' : 'connections-per-address');
+        socket.destroy();
+        return;
+      }
+      socket.once('close', () => heldConnections.give(address));
+    },
+
+    async close() {
+      stopWatching();
+      upgrades.close();
+      upstreams.close();
+      deadlines.close();
+      await own.close();
+    },
+  };
+}

@@ -1,0 +1,205 @@
+import type { ClientRequest, IncomingMessage } from 'node:http';
+import type { Socket } from 'node:net';
+import { createProxyServer } from 'http-proxy';
+import type { SessionClaims } from '../auth/index.ts';
+import type { ErrorCode } from '../wire/index.ts';
+import type { Admission } from './admission.ts';
+import { sendRawError } from './error-response.ts';
+import type { ExchangeContext } from './exchange.ts';
+import { createHeldCounter } from './limits.ts';
+import type { RequestHead } from './request-head.ts';
+import type { OriginPool } from './upstream/index.ts';
+
+/** How often open connections are held against the sessions that opened them. */
+const sessionCheckMs = 2_000;
+
+type Admitted = Extract<Admission, { ok: true }>;
+
+/** One upgraded (or upgrading) connection. */
+interface Upgrade {
+  head: RequestHead;
+  admission: Admitted;
+  pool: OriginPool;
+  requestId: string;
+  address: string;
+  startedMs: number;
+  client: Socket;
+  headTimer?: NodeJS.Timeout;
+  open: boolean;
+  error?: ErrorCode;
+}
+
+export interface Upgrades {
+  /** Forwards an upgrade that was parsed and admitted; answers the rest of the protocol by itself. */
+  forward(req: IncomingMessage, socket: Socket, early: Buffer, facts: Omit<Upgrade, 'open' | 'pool' | 'client' | 'startedMs'>): void;
+  readonly size: number;
+  /** Ends all. */
+  close(): void;
+}
+
+/** `Name: value` lines → values by name, in order. */
+function fieldsOf(lines: string): Map<string, string[]> {
+  const fields = new Map<string, string[]>();
+  for (const line of lines.split('\r\n')) {
+    const colon = line.indexOf(': ');
+    if (colon < 0) continue;
+    const name = line.slice(0, colon);
+    const values = fields.get(name);
+    if (values === undefined) fields.set(name, [line.slice(colon + 2)]);
+    else values.push(line.slice(colon + 2));
+  }
+  return fields;
+}
+
+/**
+ * WebSocket connections through to the backend, by the http-proxy line. The request head is ours to the byte: the
+ * library's own copy of the client's fields is replaced (A11). A connection ends with the session that opened it (A14).
+ */
+export function createUpgrades(
+  context: ExchangeContext,
+  deps: { sessionEnded(claims: SessionClaims): boolean; caOf(pool: OriginPool): string | undefined },
+): Upgrades {
+  const { limits, metrics, logger } = context;
+  const held = createHeldCounter(limits.upgrades, limits.upgradesPerAddress);
+  const upgrades = new Set<Upgrade>();
+  const byRequest = new WeakMap<IncomingMessage, Upgrade>();
+  const proxy = createProxyServer({});
+
+  proxy.on('proxyReqWs', (proxyReq: ClientRequest, req: IncomingMessage) => {
+    const upgrade = byRequest.get(req);
+    if (upgrade !== undefined) prepare(proxyReq, upgrade);
+  });
+  // Errors come through the callback of each call; without a listener a stray one would end the process.
+  proxy.on('error', (error) => logger.warn({ reason: error.message }, 'proxy.upgrade.error'));
+
+  const checker = setInterval(() => {
+    for (const upgrade of upgrades) {
+      const { claims } = upgrade.admission;
+      if (claims !== undefined && deps.sessionEnded(claims)) {
+        upgrade.error = 'SESSION_REVOKED';
+        upgrade.client.destroy();
+      }
+    }
+  }, sessionCheckMs);
+  checker.unref();
+
+  function prepare(proxyReq: ClientRequest, upgrade: Upgrade): void {
+    const { head, admission, pool, client } = upgrade;
+    const { timeouts } = admission.entry.target;
+    for (const name of proxyReq.getHeaderNames()) proxyReq.removeHeader(name);
+    proxyReq.path = head.target;
+    proxyReq.setHeader('Host', head.host === '' ? pool.authority : head.host);
+    const lines = `${head.lines}Via: 1.1 qalgate\r\n${admission.qalLines}X-Forwarded-For: ${upgrade.address}\r\nQAL-Req-Seq-No: ${upgrade.requestId}\r\n`;
+    for (const [name, values] of fieldsOf(lines)) proxyReq.setHeader(name, values);
+    proxyReq.setHeader('Connection', 'Upgrade');
+    proxyReq.setHeader('Upgrade', 'websocket');
+    upgrade.headTimer = setTimeout(() => {
+      upgrade.error = 'UPSTREAM_HEAD_TIMEOUT';
+      proxyReq.destroy(new Error('no answer to the upgrade in time'));
+    }, timeouts.connectMs + timeouts.headMs);
+    client.once('close', () => proxyReq.destroy());
+    proxyReq.once('response', () => {
+      clearTimeout(upgrade.headTimer);
+      pool.recordSuccess();
+      metrics.upgraded('refused');
+    });
+    proxyReq.once('upgrade', (_response, upstream: Socket) => {
+      clearTimeout(upgrade.headTimer);
+      pool.recordSuccess();
+      upgrade.open = true;
+      metrics.upgraded('open');
+      for (const side of [client, upstream]) {
+        side.setTimeout(timeouts.bodyIdleMs, () => {
+          client.destroy();
+          upstream.destroy();
+        });
+      }
+      // Data of either side counts for both: writing resets the other side's timer.
+      client.once('close', () => upstream.destroySoon());
+    });
+  }
+
+  function report(upgrade: Upgrade): void {
+    if (!context.accessLog) return;
+    const query = upgrade.head.target.indexOf('?');
+    logger.info(
+      {
+        requestId: upgrade.requestId,
+        sdkAppId: upgrade.admission.entry.app.sdkAppId,
+        address: upgrade.address,
+        account: upgrade.admission.claims?.account,
+        method: 'GET',
+        host: upgrade.head.host,
+        path: query < 0 ? upgrade.head.target : upgrade.head.target.slice(0, query),
+        upgrade: upgrade.open,
+        bytesIn: upgrade.client.bytesRead,
+        bytesOut: upgrade.client.bytesWritten,
+        durationMs: Math.round(performance.now() - upgrade.startedMs),
+        upstream: upgrade.pool.options.origin,
+        error: upgrade.error,
+      },
+      'access',
+    );
+  }
+
+  return {
+    forward(req, socket, early, facts) {
+      const refuse = (code: ErrorCode): void => {
+        metrics.error(code);
+        sendRawError(socket, code, { requestId: facts.requestId });
+      };
+      const pool = facts.admission.entry.target.pick(new Set());
+      if (pool === undefined) {
+        refuse('UPSTREAM_UNAVAILABLE');
+        return;
+      }
+      const taken = held.take(facts.address);
+      if (taken !== 'ok') {
+        refuse('TOO_MANY_CONNECTIONS');
+        return;
+      }
+      const upgrade: Upgrade = { ...facts, pool, client: socket, open: false, startedMs: performance.now() };
+      upgrades.add(upgrade);
+      byRequest.set(req, upgrade);
+      socket.once('close', () => {
+        clearTimeout(upgrade.headTimer);
+        held.give(facts.address);
+        upgrades.delete(upgrade);
+        if (upgrade.open) metrics.upgraded('closed');
+        report(upgrade);
+      });
+      // The library reads only these; everything else is set in prepare().
+      req.headers = { connection: 'Upgrade', upgrade: 'websocket' };
+      req.url = '/';
+      const target = new URL(pool.options.origin);
+      const ca = deps.caOf(pool);
+      proxy.ws(
+        req,
+        socket,
+        early,
+        { target, ssl: { servername: target.hostname }, ...(ca === undefined ? {} : { ca }), connectTimeout: facts.admission.entry.target.timeouts.connectMs },
+        (error: Error) => {
+          clearTimeout(upgrade.headTimer);
+          if (upgrade.open || socket.destroyed) return;
+          const code = upgrade.error ?? 'UPSTREAM_CONNECT_FAILED';
+          upgrade.error = code;
+          facts.admission.entry.target.recordFailure(pool, error.message);
+          refuse(code);
+        },
+      );
+    },
+    get size() {
+      return upgrades.size;
+    },
+    close() {
+      clearInterval(checker);
+      for (const upgrade of upgrades) upgrade.client.destroy();
+      proxy.close();
+    },
+  };
+}
+
+/** Is this an upgrade that is forwarded? Others are ordinary requests whose Upgrade field ends here (RFC 9110 §7.8). */
+export function isWebSocketUpgrade(req: IncomingMessage): boolean {
+  return req.method === 'GET' && req.httpVersionMinor >= 1 && /^websocket$/i.test(req.headers.upgrade ?? '');
+}

@@ -1,0 +1,77 @@
+import { createMetrics, type Logger, type Metrics } from '../../observe/index.ts';
+import {
+  type AppSettings,
+  type AppStore,
+  type ControlBus,
+  createAppStore,
+  createControlBus,
+  createSealer,
+  type Database,
+  openDatabase,
+} from '../../store/index.ts';
+import type { SdkAppId } from '../../wire/index.ts';
+import { readMasterKeys } from '../config/index.ts';
+import { CliError } from './cli-error.ts';
+import { type CliContext, type ConfigOption, commandLogger, type Loaded } from './context.ts';
+import { exitCodes } from './exit-codes.ts';
+
+/** What a command works on: the database of the running service, or one that is started for the command alone. */
+export interface CommandStore {
+  db: Database;
+  apps: AppStore;
+  bus: ControlBus;
+  logger: Logger;
+  metrics: Metrics;
+}
+
+/** Opens the database for one command and closes it again, whatever happens. */
+export async function withStore<T>(
+  context: CliContext,
+  { config }: Loaded,
+  options: ConfigOption,
+  work: (store: CommandStore) => Promise<T>,
+): Promise<T> {
+  const logger = commandLogger(context, options);
+  const metrics = createMetrics();
+  const masterKeys = await readMasterKeys(config);
+  const db = await openDatabase(
+    { logger, metrics },
+    { dataDir: config.data, database: config.database, use: 'command' },
+  );
+  try {
+    const bus = createControlBus(db, { logger });
+    try {
+      return await work({
+        db,
+        bus,
+        logger,
+        metrics,
+        apps: createAppStore(db, { sealer: createSealer(masterKeys), bus }),
+      });
+    } finally {
+      await bus.close();
+    }
+  } finally {
+    await db.close();
+  }
+}
+
+/** An app as the configuration has it, else as the database has it; ends the command when neither does. */
+export async function findApp(
+  context: CliContext,
+  loaded: Loaded,
+  options: ConfigOption & { app: SdkAppId },
+): Promise<AppSettings> {
+  const configured = loaded.config.apps.find(({ sdkAppId }) => sdkAppId === options.app);
+  if (configured !== undefined) return configured;
+  const stored = await withStore(context, loaded, options, ({ apps }) => apps.get(options.app));
+  if (stored === undefined) throw unknownApp(options.app);
+  return stored.settings;
+}
+
+export function unknownApp(sdkAppId: SdkAppId): CliError {
+  return new CliError(
+    exitCodes.failed,
+    `there is no app ${sdkAppId}, neither in the configuration nor in the database; \`qalgate app list\` shows all`,
+  );
+}

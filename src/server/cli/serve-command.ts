@@ -1,0 +1,39 @@
+import { Command, InvalidArgumentError } from 'commander';
+import { createLogger } from '../../observe/index.ts';
+import { type Role, roles } from '../config/index.ts';
+import { type CliContext, type ConfigOption, loadOrFail, withConfig } from './context.ts';
+import { readVersion } from './version.ts';
+
+interface ServeOptions extends ConfigOption {
+  roles: Role[];
+  demo?: true;
+}
+
+export function serveCommand(context: CliContext): Command {
+  return withConfig(new Command('serve'))
+    .description('Run the service until SIGTERM or SIGINT; a second signal ends it at once.')
+    .option('-r, --roles <list>', `what this process does, of ${roles.join(', ')} (default: all)`, parseRoles, [
+      ...roles,
+    ])
+    .option('--demo', 'add a demo app with an example backend and print what to try')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  $ qalgate serve --config /etc/qalgate.yaml\n  $ qalgate serve --roles access\n  $ qalgate serve --demo',
+    )
+    .action(async (options: ServeOptions) => {
+      const { config } = loadOrFail(context, options);
+      // Loaded here, since the other commands need none of it.
+      const [{ startServer }, { runUntilSignal }] = await Promise.all([
+        import('../serve.ts'),
+        import('../life-cycle.ts'),
+      ]);
+      const logger = createLogger({ level: config.log.level });
+    });
+}
+
+function parseRoles(text: string): Role[] {
+  const names = text.split(',').map((name) => name.trim());
+  const known = names.flatMap((name) => roles.find((role) => role === name) ?? []);
+  if (known.length === names.length) return [...new Set(known)];
+  throw new InvalidArgumentError(`Roles are ${roles.join(', ')}, separated by commas.`);
+}

@@ -1,0 +1,221 @@
+import { isDeepStrictEqual } from 'node:util';
+import { type Kysely, type Selectable, sql } from 'kysely';
+import type { SdkAppId } from '../wire/index.ts';
+import { findRouteClash, findUnstorableText } from './app-rules.ts';
+import type { AppSettings } from './app-settings.ts';
+import type { Database } from './connection.ts';
+import type { ControlBus } from './control-bus.ts';
+import { done, type Refusal, type Result } from './result.ts';
+import type { AppOrigin, Schema } from './schema.ts';
+import type { Sealer } from './sealer.ts';
+
+export interface StoredApp {
+  settings: AppSettings;
+  /** `config`: the configuration file owns it; `api`: made by CLI or ops API. */
+  origin: AppOrigin;
+  createdAt: Date;
+  updatedAt: Date;
+}
+
+/**
+ * The apps in the database, their secrets sealed. Settings have been checked against the schema before they come here.
+ * Every change is told on the control bus, topic `apps`, as `{ sdkAppIds }`, in the transaction that makes it.
+ *
+ * Methods reject when the database does not answer, and with a StoreError MASTER_KEY when a secret does not open.
+ */
+export interface AppStore {
+  /** All apps, by number. */
+  list(): Promise<StoredApp[]>;
+  get(sdkAppId: SdkAppId): Promise<StoredApp | undefined>;
+  /** CONFLICT when the app exists or one of its routes belongs to another. */
+  create(app: AppSettings): Promise<Result>;
+  /** Replaces an app's settings. APP_UNKNOWN when there is none; CONFLICT when the configuration file owns it. */
+  set(app: AppSettings): Promise<Result>;
+  /** Ends an app and what is stored of it. APP_UNKNOWN, CONFLICT as above. */
+  delete(sdkAppId: SdkAppId): Promise<Result>;
+  /**
+   * Makes the apps of the configuration file the stored ones of origin `config`: adds, replaces (an app of the same
+   * number made by CLI or API becomes the file's), and deletes those that are gone from it. All or nothing. Also seals
+   * anew what an older master key sealed, so that the older one can go after a start with both.
+   */
+  applyConfigured(apps: readonly AppSettings[]): Promise<Result>;
+}
+
+type AppRow = Selectable<Schema['app']>;
+
+export function createAppStore(db: Database, deps: { sealer: Sealer; bus: ControlBus }): AppStore {
+  const { sealer, bus } = deps;
+
+  const toStored = (row: AppRow): StoredApp => ({
+    settings: { ...row.settings, secret: JSON.parse(sealer.open(row.sealed_secrets, contextOf(row.sdk_app_id))) },
+    origin: row.origin,
+    createdAt: row.created_at,
+    updatedAt: row.updated_at,
+  });
+
+  /**
+   * One change of apps at a time, over all processes: routes are unique over apps, which no constraint of the table can
+   * say. Readers are not held up.
+   */
+  function change(work: (trx: Kysely<Schema>) => Promise<{ result: Result; changed: SdkAppId[] }>): Promise<Result> {
+    return db.kysely.transaction().execute(async (trx) => {
+      await sql`lock table app in share row exclusive mode`.execute(trx);
+      const { result, changed } = await work(trx);
+      // A list that is too long for one message says "all" by being empty.
+      const sdkAppIds = changed.length <= 500 ? changed : [];
+      if (changed.length > 0) await bus.publish('apps', { sdkAppIds }, trx);
+      return result;
+    });
+  }
+
+  const refuse = (refusal: Refusal) => ({ result: refusal, changed: [] });
+
+  async function write(trx: Kysely<Schema>, app: AppSettings, origin: AppOrigin): Promise<void> {
+    const { secret, ...settings } = app;
+    const values = {
+      origin,
+      settings: JSON.stringify(settings),
+      sealed_secrets: sealer.seal(JSON.stringify(secret), contextOf(app.sdkAppId)),
+    };
+    await trx
+      .insertInto('app')
+      .values({ sdk_app_id: app.sdkAppId, ...values })
+      .onConflict((conflict) => conflict.column('sdk_app_id').doUpdateSet({ ...values, updated_at: sql`now()` }))
+      .execute();
+  }
+
+  async function remove(trx: Kysely<Schema>, sdkAppId: SdkAppId): Promise<void> {
+    await trx.deleteFrom('session_revocation').where('sdk_app_id', '=', sdkAppId).execute();
+    await trx.deleteFrom('app').where('sdk_app_id', '=', sdkAppId).execute();
+  }
+
+  /** Settings without secrets: enough for the rules, and readable whatever the master key. */
+  async function readRows(trx: Kysely<Schema>): Promise<Map<SdkAppId, AppRow>> {
+    const rows = await trx.selectFrom('app').selectAll().orderBy('sdk_app_id').execute();
+    return new Map(rows.map((row) => [row.sdk_app_id, row]));
+  }
+
+  function checkRules(app: AppSettings, rows: ReadonlyMap<SdkAppId, AppRow>): Refusal | undefined {
+    const others = [...rows.values()].map((row) => ({ ...row.settings, secret: '' }));
+    return findUnstorableText(app) ?? findRouteClash(app, others);
+  }
+
+  return {
+    async list() {
+      const rows = await db.kysely.selectFrom('app').selectAll().orderBy('sdk_app_id').execute();
+      return rows.map(toStored);
+    },
+
+    async get(sdkAppId) {
+      const row = await db.kysely.selectFrom('app').selectAll().where('sdk_app_id', '=', sdkAppId).executeTakeFirst();
+      return row === undefined ? undefined : toStored(row);
+    },
+
+    create: (app) =>
+      change(async (trx) => {
+        const rows = await readRows(trx);
+        const existing = rows.get(app.sdkAppId);
+        if (existing !== undefined)
+          return refuse(existing.origin === 'config' ? ownedByFile(app.sdkAppId) : exists(app));
+        const refusal = checkRules(app, rows);
+        if (refusal !== undefined) return refuse(refusal);
+        await write(trx, app, 'api');
+        return { result: done, changed: [app.sdkAppId] };
+      }),
+
+    set: (app) =>
+      change(async (trx) => {
+        const rows = await readRows(trx);
+        const refusal = checkOwner(rows.get(app.sdkAppId), app.sdkAppId) ?? checkRules(app, rows);
+        if (refusal !== undefined) return refuse(refusal);
+        await write(trx, app, 'api');
+        return { result: done, changed: [app.sdkAppId] };
+      }),
+
+    delete: (sdkAppId) =>
+      change(async (trx) => {
+        const rows = await readRows(trx);
+        const refusal = checkOwner(rows.get(sdkAppId), sdkAppId);
+        if (refusal !== undefined) return refuse(refusal);
+        await remove(trx, sdkAppId);
+        return { result: done, changed: [sdkAppId] };
+      }),
+
+    applyConfigured: (apps) =>
+      change(async (trx) => {
+        const stored = await readRows(trx);
+        const kept = new Map([...stored].filter(([, row]) => row.origin === 'api'));
+        const refusal = checkConfigured(apps, kept);
+        if (refusal !== undefined) return refuse(refusal);
+
+        const changed: SdkAppId[] = [];
+        for (const app of apps) {
+          const row = stored.get(app.sdkAppId);
+          if (row !== undefined && row.origin === 'config' && isSame(app, row)) continue;
+          await write(trx, app, 'config');
+          changed.push(app.sdkAppId);
+        }
+        const configured = new Set(apps.map((app) => app.sdkAppId));
+        for (const row of stored.values()) {
+          if (configured.has(row.sdk_app_id)) continue;
+          if (row.origin === 'config') {
+            await remove(trx, row.sdk_app_id);
+            changed.push(row.sdk_app_id);
+          } else if (!sealer.isNewest(row.sealed_secrets)) {
+            await write(trx, toStored(row).settings, 'api');
+          }
+        }
+        return { result: done, changed };
+      }),
+  };
+
+  function checkConfigured(apps: readonly AppSettings[], kept: ReadonlyMap<SdkAppId, AppRow>): Refusal | undefined {
+    const configured = new Set<SdkAppId>();
+    const others: AppSettings[] = [];
+    for (const app of apps) configured.add(app.sdkAppId);
+    for (const row of kept.values()) {
+      if (!configured.has(row.sdk_app_id)) others.push({ ...row.settings, secret: '' });
+    }
+    for (const [index, app] of apps.entries()) {
+      if (others.some((other) => other.sdkAppId === app.sdkAppId)) {
+        const reason = `app ${app.sdkAppId} stands twice in the configuration`;
+        return {
+          ok: false,
+          code: 'INVALID_FIELD',
+          field: `apps[${index}].sdkAppId`,
+          reason,
+          allowed: 'one entry an app',
+        };
+      }
+      const refusal = findUnstorableText(app) ?? findRouteClash(app, others);
+      if (refusal !== undefined) return { ...refusal, field: `apps[${index}].${refusal.field}` };
+      others.push(app);
+    }
+    return undefined;
+  }
+
+  /** Whether the row holds these settings, under the newest master key. A secret that does not open is replaced. */
+  function isSame(app: AppSettings, row: AppRow): boolean {
+    if (!sealer.isNewest(row.sealed_secrets)) return false;
+    return isDeepStrictEqual(JSON.parse(JSON.stringify(app)), toStored(row).settings);
+  }
+}
+
+const contextOf = (sdkAppId: SdkAppId) => `app ${sdkAppId}`;
+
+function checkOwner(row: AppRow | undefined, sdkAppId: SdkAppId): Refusal | undefined {
+  if (row === undefined) {
+    return { ok: false, code: 'APP_UNKNOWN', field: 'sdkAppId', reason: `no app has the number ${sdkAppId}` };
+  }
+  return row.origin === 'config' ? ownedByFile(sdkAppId) : undefined;
+}
+
+function exists(app: AppSettings): Refusal {
+  const reason = `app ${app.sdkAppId} exists already`;
+  return { ok: false, code: 'CONFLICT', field: 'sdkAppId', reason, allowed: 'a number that no app has' };
+}
+
+function ownedByFile(sdkAppId: SdkAppId): Refusal {
+  const reason = `app ${sdkAppId} comes from the configuration file: change it there and start again`;
+  return { ok: false, code: 'CONFLICT', field: 'sdkAppId', reason };
+}

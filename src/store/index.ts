@@ -1,0 +1,22 @@
+export {
+  AccessSchema,
+  AppSchema,
+  type AppSettings,
+  appSecrets,
+  type Route,
+  RouteSchema,
+  SecretsSchema,
+  type Timeouts,
+  TimeoutsSchema,
+} from './app-settings.ts';
+export { type AppStore, createAppStore, type StoredApp } from './app-store.ts';
+export type { Database } from './connection.ts';
+export { type ControlBus, type ControlTopic, createControlBus } from './control-bus.ts';
+export { type DatabaseOptions, migrateDatabase, type OpenedDatabase, openDatabase } from './database.ts';
+export { askInstance, type InstanceFacts } from './instance-lock.ts';
+export { schemaVersion } from './migrations.ts';
+export type { Refusal, Result } from './result.ts';
+export type { AppOrigin, Schema } from './schema.ts';
+export { createSealer, type Sealer } from './sealer.ts';
+export { createSerials, type SerialSequence, type Serials } from './serials.ts';
+export { StoreError, type StoreErrorCode } from './store-error.ts';
