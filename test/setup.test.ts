@@ -127,6 +127,10 @@ const versionOf = (project: Project, name: string): string | undefined => {
   return existsSync(path) ? (JSON.parse(readFileSync(path, 'utf8')) as { version: string }).version : undefined;
 };
 
+async function until(condition: () => boolean): Promise<void> {
+  while (!condition()) await new Promise((resolve) => setTimeout(resolve, 10));
+}
+
 /** No npm can be started: what succeeds has not needed it. */
 const withoutNpm = { PATH: '/nonexistent', npm_execpath: '/nonexistent/npm-cli.js' };
 
@@ -175,9 +179,7 @@ t.test('an interrupted install is done again', async (t) => {
   await setUp(project);
   lockPackages(project, { dependencies: { run: pack(project.folder, 'run', '2.0.0') } });
   const child = begin(project, [], { detached: true });
-  for await (const line of createInterface({ input: child.stderr ?? process.stdin })) {
-    if (line.includes('installing packages')) break;
-  }
+  await until(() => !existsSync(join(project.folder, 'node_modules/.package-lock.json')));
   const exit = once(child, 'exit');
   process.kill(-(child.pid ?? 0), 'SIGKILL');
   await exit;
@@ -205,7 +207,7 @@ t.test('what goes wrong is said, nothing is taken for installed, and the next ru
   const tarball = join(project.folder, 'run-1.0.0.tgz');
   const content = readFileSync(tarball);
   writeFileSync(tarball, 'not what the lock file names');
-  const broken = await setUp(project);
+  const broken = await setUp(project, [], { npm_config_cache: join(project.folder, 'empty-cache') });
   t.equal(broken.code, 1);
   t.match(broken.output, /npm error.*qalgate: npm ci failed with exit code \d+; nothing was started/s);
   writeFileSync(tarball, content);
@@ -225,28 +227,28 @@ t.test('what goes wrong is said, nothing is taken for installed, and the next ru
 
 t.test('a signal ends set-up and the npm that it runs', async (t) => {
   const project = makeProject(t);
-  // An install script that says that it runs and then stays: set-up is surely in the middle.
-  const script = `require('node:fs').writeFileSync(process.env.MARK, String(process.pid)); setInterval(() => {}, 1000)`;
+  // An install script that leaves a mark and stays until the mark is gone: set-up is surely in the middle.
   const mark = join(project.folder, 'mark');
+  const script = `
+    const fs = require('node:fs');
+    fs.writeFileSync(process.env.MARK, String(process.ppid));
+    setInterval(() => fs.existsSync(process.env.MARK) || process.exit(), 10);`;
   lockPackages(project, {
     dependencies: {
-      stay: pack(project.folder, 'stay', '1.0.0', { 'x.js': script }, { scripts: { install: 'node x.js' } }),
+      stay: pack(project.folder, 'stay', '1.0.0', { 'stay.js': script }, { scripts: { install: 'node stay.js' } }),
     },
     allowScripts: { stay: true },
   });
-  const child = begin(project, [], { env: { MARK: mark, npm_config_dangerously_allow_all_scripts: 'true' } });
+  t.teardown(() => rmSync(mark, { force: true }));
+  const child = begin(project, [], { env: { MARK: mark } });
+  const exit = once(child, 'exit');
   const end = ended(child);
-  while (!existsSync(mark)) await new Promise((resolve) => setTimeout(resolve, 10));
+  await until(() => existsSync(mark));
   child.kill('SIGTERM');
-  t.match(await end, { code: 143, output: 'was ended by SIGTERM' });
-  const staying = Number(readFileSync(mark, 'utf8'));
-  t.teardown(() => {
-    try {
-      process.kill(staying, 'SIGKILL');
-    } catch {
-      // It has ended, as it should.
-    }
-  });
+  await exit;
+  rmSync(mark);
+  t.match(await end, { code: 143, output: 'qalgate: npm ci was ended by SIGTERM; nothing was started' });
+  t.match(await setUp(project, [], withoutNpm), { code: 1, output: 'qalgate: installing packages: node_modules is ' });
 });
 
 t.test(

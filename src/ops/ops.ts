@@ -140,7 +140,7 @@ export async function createOps(deps: OpsDeps, options: OpsOptions): Promise<Ops
     { method: 'POST', url: `${app}/kick`, command: 'ops.session.kick', handle: apps.kick },
   ];
 
-  const patterns = routes.map(({ url }) => new RegExp(`^${url.replace(/:\w+/g, '[^/]{1,100}')}$`));
+  const patterns = routes.map(({ url }) => new RegExp(`^${url.replace(/:\w+/g, '[^/]*')}$`));
 
   const server: FastifyInstance = fastify({
     logger: false,

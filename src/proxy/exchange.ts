@@ -34,6 +34,9 @@ export interface ExchangeContext {
 /** Waits that have a deadline, by what is waited for. */
 type Phase = 'connect' | 'send' | 'head' | 'body' | 'flush' | 'linger' | 'done';
 
+/** Below this copying a piece of a body costs less than keeping its memory. */
+const copyBelowBytes = 4_096;
+
 /** An upload that nobody reads any more is tolerated for this long after its answer, then cut. */
 const lingerMs = 2_000;
 
@@ -277,8 +280,9 @@ export class Exchange implements Job, Timed, ExchangeEvents, Waiter {
   onBody(view: Buffer): void {
     this.#bytesOut += view.length;
     this.#headPending = false;
-    // The view is the shared read buffer; the client's socket may keep its bytes for a while.
-    const more = this.#res.write(Buffer.from(view));
+    // The client's socket may keep the bytes for a while: small pieces are copied, of large ones the memory is held.
+    const release = view.length < copyBelowBytes ? undefined : this.#connection?.hold();
+    const more = release === undefined ? this.#res.write(Buffer.from(view)) : this.#res.write(view, release);
     if (more) {
       this.#wait('body', this.#timeouts.bodyIdleMs);
       return;

@@ -76,7 +76,7 @@ export function watchCertificate(
   const look = async () => {
     // Taken before the files are read: what changes in between is seen at the next look.
     const mark = await changeMark(files);
-    if (mark !== undefined && mark === currentMark) return;
+    if (currentMark !== undefined) return;
     const found = await readCertificate(files);
     if (!found.ok) {
       if (found.reason !== badReason) options.onBad(found.reason);

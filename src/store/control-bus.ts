@@ -32,16 +32,15 @@ export interface ControlBus {
 const channel = 'qalgate_control';
 /** PostgreSQL takes payloads below 8,000 bytes; the rest is for the topic around ours. */
 const maxPayloadBytes = 7_900;
-const keepaliveMs = 10_000;
-const answerMs = 5_000;
 const closeMs = 1_000;
 
 export function createControlBus(
   db: Database,
   deps: { logger: Logger },
-  options: { keepaliveMs?: number } = {},
+  options: { keepaliveMs?: number; answerMs?: number } = {},
 ): ControlBus {
   const { logger } = deps;
+  const { keepaliveMs = 10_000, answerMs = 5_000 } = options;
   const subscribers: Record<ControlTopic, Set<(payload: unknown) => void>> = {
     apps: new Set(),
     revocations: new Set(),
@@ -82,7 +81,7 @@ export function createControlBus(
       first.resolve();
       for (const fn of reconnectListeners) guard(fn);
       while (!stop.signal.aborted) {
-        await Promise.race([pause(options.keepaliveMs ?? keepaliveMs), lost.promise]);
+        await Promise.race([pause(keepaliveMs), lost.promise]);
         // A connection whose other side is gone without a word looks idle; only an answer shows that it lives.
         const answered = await withDeadline(Promise.race([client.query('select 1'), lost.promise]), answerMs);
         if (!answered) throw new Error(`no answer within ${answerMs} ms`);

@@ -77,7 +77,7 @@ export async function migrateDatabase(deps: Deps, url: string): Promise<{ from: 
   const storeDeps = { logger: deps.logger, metrics: storeMetrics(deps.metrics) };
   const db = connectDatabase(storeDeps, targetOf(url), migrationLimits);
   try {
-    await readVersionAt(url, db);
+    await readVersionAt(db);
     return await migrateSchema(db.kysely, deps);
   } finally {
     await db.close();
@@ -134,7 +134,7 @@ async function openAttached(deps: StoreDeps, dataDir: string): Promise<OpenedDat
 async function openExternal(deps: StoreDeps, url: string): Promise<OpenedDatabase> {
   const db = connectDatabase(deps, targetOf(url));
   try {
-    const version = await readVersionAt(url, db);
+    const version = await readVersionAt(db);
     checkSchemaVersion(version, 'run: qalgate migrate');
     return opened(db, 'external', db.close);
   } catch (error) {
@@ -149,7 +149,7 @@ function opened(db: Database, kind: OpenedDatabase['kind'], close: () => Promise
 }
 
 function targetOf(url: string): ConnectionTarget {
-  if (/^postgres(ql)?:\/\//.test(url) && URL.canParse(url)) return { connectionString: url };
+  if (/^postgres(ql)?:/.test(url)) return { connectionString: url };
   // Without the value: it may hold a password.
   throw new StoreError(
     'DATABASE_UNREACHABLE',
@@ -157,14 +157,14 @@ function targetOf(url: string): ConnectionTarget {
   );
 }
 
-async function readVersionAt(url: string, db: Database): Promise<number> {
+async function readVersionAt(db: Database): Promise<number> {
   try {
     return await readSchemaVersion(db.kysely);
   } catch (error) {
-    const { host, pathname } = new URL(url);
+    const { database, host, port } = db.createClient();
     throw new StoreError(
       'DATABASE_UNREACHABLE',
-      `database: cannot use ${pathname.slice(1)} at ${host}: ${reasonOf(error)}; check that the server runs, and that ` +
+      `database: cannot use ${database} at ${host}:${port}: ${reasonOf(error)}; check that the server runs, and that ` +
         'the login of the URL may use it',
       { cause: error },
     );

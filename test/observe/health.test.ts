@@ -1,5 +1,6 @@
 import t from 'tap';
 import { createHealth, createLogger, createMetrics, createProcessMetrics } from '../../src/observe/index.ts';
+import { until } from '../support/database.ts';
 
 /** A health registry with a clock that is moved by hand, and its log lines. */
 function setUp() {
@@ -99,9 +100,6 @@ t.test('a stall of the event loop shows, however often it is read, until its win
   const windowMs = 1_000;
   const processMetrics = createProcessMetrics({ metrics }, { windowMs });
   t.teardown(() => processMetrics.close());
-  const until = async (condition: () => boolean) => {
-    while (!condition()) await new Promise((resolve) => setTimeout(resolve, 5));
-  };
   await until(() => processMetrics.eventLoopDelay().p50 > 0);
   const end = performance.now() + 400;
   while (performance.now() < end);

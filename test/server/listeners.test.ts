@@ -10,6 +10,7 @@ import t, { type Test } from 'tap';
 import { createLogger, createMetrics } from '../../src/observe/index.ts';
 import { createListenerMetrics, type ListenerOptions, openListener } from '../../src/server/listeners.ts';
 import { createCertificate, type TestCertificate } from '../support/certificates.ts';
+import { until } from '../support/database.ts';
 
 /** Opens a listener on a free loopback port, with its log lines and metrics at hand. It is closed with the test. */
 async function open(t: Test, options: Partial<ListenerOptions>) {
@@ -33,11 +34,6 @@ async function open(t: Test, options: Partial<ListenerOptions>) {
   const eventsOf = (event: string) => events.filter((line) => line.event === event);
   const metricText = () => metrics.registry.metrics();
   return { listener, eventsOf, metricText, port: listener.address.port };
-}
-
-/** Waits until the condition holds; the test's own time-out is the deadline. */
-async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
-  while (!(await condition())) await new Promise((resolve) => setTimeout(resolve, 5));
 }
 
 /** A raw client that keeps what it receives. */

@@ -1,11 +1,12 @@
 import type { Socket } from 'node:net';
+import type { ConnectionReads } from './read-buffers.ts';
 import { type BodyFraming, ResponseParser } from './response-parser.ts';
 
 /** What happens to one exchange on an upstream connection. Exactly one of onEnd and onFailure comes, last. */
 export interface ExchangeEvents {
   onInformation(status: number, reason: string, rawHeaders: string[]): void;
   onHead(status: number, reason: string, rawHeaders: string[], body: BodyFraming): void;
-  /** A piece of the body: a view that is valid during the call only. */
+  /** A piece of the body: a view that is valid during the call, or until what {@link UpstreamConnection.hold} gave. */
   onBody(chunk: Buffer): void;
   onEnd(rawTrailers: string[]): void;
   /** What was read is taken apart. More may take a while: what is held back to go out together should go now. */
@@ -24,9 +25,6 @@ export interface ConnectionOwner {
   onUnasked(): void;
 }
 
-/** How much is read at a time from all connections of one process. */
-export const readBufferBytes = 65_536;
-
 /**
  * One keep-alive connection to an upstream: one exchange at a time, no pipelining (ADR 0001).
  * A connection is reused only after the request was written and the response was read to their last byte, with nothing
@@ -39,6 +37,7 @@ export class UpstreamConnection {
   /** How long the upstream said that it keeps idle connections (`Keep-Alive: timeout=`); undefined: not said. */
   keepAliveHintMs: number | undefined;
   #owner: ConnectionOwner;
+  #reads: ConnectionReads | undefined;
   #parser: ResponseParser;
   #exchange: ExchangeEvents | undefined;
   #requestDone = true;
@@ -46,8 +45,10 @@ export class UpstreamConnection {
   #reusable = false;
   #gone = false;
 
-  constructor(socket: Socket, owner: ConnectionOwner) {
+  /** @param reads absent where each read comes in memory of its own (TLS) */
+  constructor(socket: Socket, reads: ConnectionReads | undefined, owner: ConnectionOwner) {
     this.socket = socket;
+    this.#reads = reads;
     this.#owner = owner;
     this.#parser = new ResponseParser({
       onInformation: (status, reason, raw) => this.#exchange?.onInformation(status, reason, raw),
@@ -95,6 +96,11 @@ export class UpstreamConnection {
     if (tail !== '') this.socket.write(tail, 'latin1');
     this.#requestDone = true;
     this.#settle();
+  }
+
+  /** Keeps the memory behind a body piece beyond its call, until the function given back is called. */
+  hold(): (() => void) | undefined {
+    return this.#reads?.hold();
   }
 
   pause(): void {
@@ -170,6 +176,7 @@ export class UpstreamConnection {
   #onClose(): void {
     if (this.#gone) return;
     this.#gone = true;
+    this.#reads?.close();
     this.#fail('UPSTREAM_CLOSED', 'closed before its response was complete');
     this.#owner.onGone(this);
   }

@@ -1,7 +1,8 @@
 import { connect as connectTcp, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 import type { ErrorCode } from '../../wire/index.ts';
-import { readBufferBytes, UpstreamConnection } from './connection.ts';
+import { UpstreamConnection } from './connection.ts';
+import { ConnectionReads, type ReadBuffers } from './read-buffers.ts';
 
 /** Someone who wants a connection. Exactly one of the two calls comes, unless it cancels. */
 export interface Waiter {
@@ -51,16 +52,16 @@ export class OriginPool {
   #failures = 0;
   #ejections = 0;
   #ejectedUntilMs = 0;
-  #readBuffer: Buffer;
+  #readBuffers: ReadBuffers;
   #host: string;
   #port: number;
   #tls: boolean;
 
-  constructor(options: OriginOptions, shared: { now: () => number; counters: OriginCounters; readBuffer: Buffer }) {
+  constructor(options: OriginOptions, shared: { now: () => number; counters: OriginCounters; readBuffers: ReadBuffers }) {
     this.options = options;
     this.#now = shared.now;
     this.#counters = shared.counters;
-    this.#readBuffer = shared.readBuffer;
+    this.#readBuffers = shared.readBuffers;
     const url = new URL(options.origin);
     this.#tls = url.protocol === 'https:';
     this.#host = url.hostname.startsWith('[') ? url.hostname.slice(1, -1) : url.hostname;
@@ -183,14 +184,7 @@ export class OriginPool {
 
   #open(): void {
     let connection: UpstreamConnection | undefined;
-    const onread = {
-      // All connections read into one buffer: reading and parsing are one step of the event loop.
-      buffer: this.#readBuffer,
-      callback: (bytes: number, buffer: Uint8Array): boolean => {
-        connection?.onRead((buffer as Buffer).subarray(0, bytes));
-        return true;
-      },
-    };
+    const reads = this.#tls ? undefined : new ConnectionReads(this.#readBuffers);
     const base = { host: this.#host, port: this.#port, noDelay: true, keepAlive: true };
     const socket: Socket = this.#tls
       ? connectTls({
@@ -199,7 +193,16 @@ export class OriginPool {
           ALPNProtocols: ['http/1.1'],
           ...(this.options.ca === undefined ? {} : { ca: this.options.ca }),
         })
-      : connectTcp({ ...base, onread });
+      : connectTcp({
+          ...base,
+          onread: {
+            buffer: () => (reads as ConnectionReads).next(),
+            callback: (bytes, buffer) => {
+              connection?.onRead((buffer as Buffer).subarray(0, bytes));
+              return true;
+            },
+          },
+        });
     this.#connecting.add(socket);
     this.#counters.connectionsOpened += 1;
     const timer = setTimeout(() => {
@@ -211,6 +214,7 @@ export class OriginPool {
     };
     const onClose = (): void => {
       clearTimeout(timer);
+      reads?.close();
       this.#connecting.delete(socket);
       const waiter = this.#waiting.shift();
       const code = failure?.code === 'CONNECT_TIMEOUT' ? 'UPSTREAM_CONNECT_TIMEOUT' : 'UPSTREAM_CONNECT_FAILED';
@@ -224,7 +228,7 @@ export class OriginPool {
       socket.off('error', onError);
       socket.off('close', onClose);
       this.#connecting.delete(socket);
-      connection = new UpstreamConnection(socket, {
+      connection = new UpstreamConnection(socket, reads, {
         onIdle: (idle) => this.#onIdle(idle),
         onGone: (gone) => {
           this.#busy.delete(gone);
@@ -257,9 +261,4 @@ export class OriginPool {
     connection.idleSinceMs = this.#now();
     this.#idle.push(connection);
   }
-}
-
-/** One buffer serves all connections of a process. */
-export function createReadBuffer(): Buffer {
-  return Buffer.allocUnsafeSlow(readBufferBytes);
 }

@@ -1,7 +1,8 @@
 import { readFileSync } from 'node:fs';
 import type { Logger, Metrics } from '../../observe/index.ts';
 import type { Route, Timeouts } from '../../store/index.ts';
-import { createReadBuffer, type OriginCounters, type OriginOptions, OriginPool } from './origin-pool.ts';
+import { type OriginCounters, type OriginOptions, OriginPool } from './origin-pool.ts';
+import { createReadBuffers } from './read-buffers.ts';
 
 /** The origins of one route. */
 export interface RouteUpstreams {
@@ -32,7 +33,7 @@ export function createUpstreams(
 ): Upstreams {
   const { logger, metrics, now } = deps;
   const counters: OriginCounters = { connectionsOpened: 0, connectionsUnasked: 0, ejections: 0 };
-  const readBuffer = createReadBuffer();
+  const readBuffers = createReadBuffers();
   let pools = new Map<string, OriginPool>();
   let wanted = new Map<string, OriginPool>();
 
@@ -70,7 +71,7 @@ export function createUpstreams(
 
   const poolOf = (options: OriginOptions): OriginPool => {
     const key = JSON.stringify(options);
-    const pool = wanted.get(key) ?? pools.get(key) ?? new OriginPool(options, { now, counters, readBuffer });
+    const pool = wanted.get(key) ?? pools.get(key) ?? new OriginPool(options, { now, counters, readBuffers });
     wanted.set(key, pool);
     return pool;
   };

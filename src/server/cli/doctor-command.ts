@@ -7,8 +7,13 @@ import { checkData, checkDisk, checkMasterKey, checkNode, checkOpenFiles } from 
 import { checkListeners, checkTls, checkUpstreams } from './doctor-network.ts';
 import { exitCodes } from './exit-codes.ts';
 
-/** One thing looked at. What is not ok has a remedy. */
-export type Check = { name: string; detail: string } & ({ state: 'ok' } | { state: 'warn' | 'fail'; remedy: string });
+/** One thing looked at. The remedy is left out where the detail says what to do. */
+export interface Check {
+  name: string;
+  state: 'ok' | 'warn' | 'fail';
+  detail: string;
+  remedy?: string;
+}
 
 export function doctorCommand(context: CliContext): Command {
   return withConfig(new Command('doctor'))
@@ -18,7 +23,7 @@ export function doctorCommand(context: CliContext): Command {
     .option('--json', 'answer in JSON')
     .addHelpText(
       'after',
-      '\nChanges nothing. Works while the service runs, and while it does not. Exits 1 when a check fails.\n\nExample:\n  $ qalgate doctor --config /etc/qalgate.yaml',
+      '\nWorks while the service runs, and while it does not: then it starts the embedded database for a moment.\nExits 1 when a check fails.\n\nExample:\n  $ qalgate doctor --config /etc/qalgate.yaml',
     )
     .action(async (options: ConfigOption & { json?: true }) => {
       const checks = await examine(context, options);
@@ -65,5 +70,5 @@ async function examine(context: CliContext, options: ConfigOption): Promise<Chec
 
 function formatCheck(check: Check): string {
   const line = `${check.state.padEnd(4)}  ${check.name.padEnd(13)}  ${check.detail}`;
-  return check.state === 'ok' ? line : `${line}\n      ${''.padEnd(13)}  -> ${check.remedy}`;
+  return check.remedy === undefined ? line : `${line}\n      ${''.padEnd(13)}  -> ${check.remedy}`;
 }

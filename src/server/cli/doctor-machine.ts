@@ -1,6 +1,6 @@
 import { access, constants, readFile, stat, statfs } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { type Config, masterKeyFile, readMasterKeys } from '../config/index.ts';
+import { type Config, clusterFolder, masterKeyFile, readMasterKeys } from '../config/index.ts';
 import { explain } from './cli-error.ts';
 import type { Check } from './doctor-command.ts';
 
@@ -46,22 +46,13 @@ export async function checkMasterKey(config: Config): Promise<Check> {
   }
   const file = masterKeyFile(config.data);
   const found = await stat(file).catch(() => undefined);
-  if (found === undefined && (await isMissing(file))) {
-    if (await isMissing(postgresFolder(config.data))) {
-      return { name, state: 'ok', detail: `${file} will be made at the first start` };
-    }
-    const remedy = 'restore it from a backup: without it sessions, terminals and the secrets of apps are lost';
-    return { name, state: 'fail', detail: `${file} is missing, and the database exists`, remedy };
+  if ((await isMissing(file)) && (await isMissing(clusterFolder(config.data)))) {
+    return { name, state: 'ok', detail: `${file} will be made at the first start` };
   }
   try {
     await readMasterKeys(config);
   } catch (error) {
-    return {
-      name,
-      state: 'fail',
-      detail: explain(error),
-      remedy: 'run as the account of the service, or restore the file',
-    };
+    return { name, state: 'fail', detail: explain(error) };
   }
   if (found !== undefined && (found.mode & 0o077) !== 0) {
     return { name, state: 'warn', detail: `${file} is open to others`, remedy: `chmod 600 ${file}` };

@@ -1,4 +1,5 @@
 import { Command } from 'commander';
+import { createMetrics } from '../../observe/index.ts';
 import { migrateDatabase } from '../../store/index.ts';
 import { type CliContext, type ConfigOption, commandLogger, loadOrFail, withConfig } from './context.ts';
 
@@ -17,7 +18,10 @@ export function migrateCommand(context: CliContext): Command {
         context.print('the embedded database migrates itself at start: there is nothing to do');
         return;
       }
-      const { from, to } = await migrateDatabase({ logger: commandLogger(context, options) }, config.database);
+      const { from, to } = await migrateDatabase(
+        { logger: commandLogger(context, options), metrics: createMetrics() },
+        config.database,
+      );
       context.print(
         from === to ? `the database has schema ${to} already` : `the database went from schema ${from} to ${to}`,
       );

@@ -5,16 +5,14 @@ import { type CliContext, type ConfigOption, loadOrFail, withConfig } from './co
 import { readVersion } from './version.ts';
 
 interface ServeOptions extends ConfigOption {
-  roles: Role[];
+  roles?: Role[];
   demo?: true;
 }
 
 export function serveCommand(context: CliContext): Command {
   return withConfig(new Command('serve'))
     .description('Run the service until SIGTERM or SIGINT; a second signal ends it at once.')
-    .option('-r, --roles <list>', `what this process does, of ${roles.join(', ')} (default: all)`, parseRoles, [
-      ...roles,
-    ])
+    .option('-r, --roles <list>', `what this process does, of ${roles.join(', ')} (default: all)`, parseRoles)
     .option('--demo', 'add a demo app with an example backend and print what to try')
     .addHelpText(
       'after',
@@ -23,11 +21,11 @@ export function serveCommand(context: CliContext): Command {
     .action(async (options: ServeOptions) => {
       const { config } = loadOrFail(context, options);
       // Loaded here, since the other commands need none of it.
-      const [{ startServer }, { runUntilSignal }] = await Promise.all([
-        import('../serve.ts'),
-        import('../life-cycle.ts'),
-      ]);
+      const { startServer } = await import('../serve.ts');
+      const { runUntilSignal } = await import('../life-cycle.ts');
       const logger = createLogger({ level: config.log.level });
+      const server = await startServer(config, { roles: options.roles ?? [...roles], version: readVersion(), logger });
+      await runUntilSignal(server, { logger });
     });
 }
 

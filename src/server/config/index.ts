@@ -3,7 +3,7 @@ export { checkValue, describe, type Finding } from './check.ts';
 export type { Config, Listen } from './config.ts';
 export { type Field, fieldName, isLeaf, listFields, variableName } from './fields.ts';
 export { type LoadResult, loadConfig, localHosts, type Source } from './load.ts';
-export { masterKeyFile, readMasterKeys } from './master-key.ts';
+export { clusterFolder, masterKeyFile, readMasterKeys } from './master-key.ts';
 export { printConfig, redact } from './print.ts';
 export { formatPath, formatProblem, nearestName, type Problem } from './problem.ts';
 export { checkRelations, upstreamAddress } from './relations.ts';

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { link, mkdir, open, readFile, rm } from 'node:fs/promises';
+import { link, mkdir, open, readFile, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Config } from './config.ts';
 import { parseMasterKey } from './schema.ts';
@@ -9,11 +9,17 @@ export function masterKeyFile(dataDir: string): string {
   return join(dataDir, 'master.key');
 }
 
+/** Where the embedded database lies in the data folder. */
+export function clusterFolder(dataDir: string): string {
+  return join(dataDir, 'pg');
+}
+
 /**
  * The master keys, newest first: those configured, or with an embedded database the one that its data folder keeps.
  * Makes that file on first use, readable by its owner alone; processes that start at once agree on one key. Whoever
  * gets a key from here finds it on disk after a crash: the file is synced before it has its name.
- * Throws when the file cannot be read, written or understood; never replaces one.
+ * Throws when the file cannot be read, written or understood, and when it is gone although the database is there: a new
+ * key could read nothing of that. Never replaces one. So call it before the database is opened for the first time.
  */
 export async function readMasterKeys(config: Pick<Config, 'data' | 'database' | 'masterKeys'>): Promise<Buffer[]> {
   if (config.masterKeys.length > 0) return config.masterKeys;
@@ -36,7 +42,13 @@ async function readKey(file: string): Promise<Buffer | undefined> {
 }
 
 async function createKey(folder: string, file: string): Promise<Buffer> {
-  await mkdir(folder, { recursive: true });
+  const cluster = await stat(clusterFolder(folder)).catch(() => undefined);
+  if (cluster !== undefined) {
+    throw new Error(
+      `${file} is missing, and without it the secrets in the database are lost: restore it from a backup`,
+    );
+  }
+  await mkdir(folder, { recursive: true, mode: 0o700 });
   const draft = `${file}.${process.pid}.${randomBytes(4).toString('hex')}`;
   try {
     const handle = await open(draft, 'wx', 0o600);

@@ -1,0 +1,550 @@
+import { randomBytes } from 'node:crypto';
+import net from 'node:net';
+import { Kysely, PostgresDialect } from 'kysely';
+import pg from 'pg';
+import t, { type Test } from 'tap';
+import {
+  type Caller,
+  type Command,
+  commands,
+  createRevocations,
+  type SessionClaims,
+  userSigSecretId,
+} from '../../src/auth/index.ts';
+import { createHealth, createLogger, createMetrics } from '../../src/observe/index.ts';
+import { createOps, type OpsDeps, type OpsOptions } from '../../src/ops/index.ts';
+import { checkValue, formatPath } from '../../src/server/config/index.ts';
+import {
+  createListenerMetrics,
+  type Listener,
+  type ListenerOptions,
+  openListener,
+} from '../../src/server/listeners.ts';
+import {
+  AppSchema,
+  type AppSettings,
+  createAppStore,
+  createControlBus,
+  createSealer,
+  type Result,
+  type Schema,
+} from '../../src/store/index.ts';
+import type { AccountId, TerminalId } from '../../src/wire/index.ts';
+import { openTestDatabase } from '../support/database.ts';
+
+const operator = 'operator-token-of-the-test';
+const viewer = 'viewer-token-of-the-test';
+const tokens: OpsOptions['tokens'] = [
+  { name: 'oncall', role: 'operator', token: operator },
+  { name: 'dashboards', role: 'viewer', token: viewer },
+];
+const secret = 'a secret that nobody may see';
+
+/** One database for the file; every test has its own apps in it. */
+const { db, logger: quiet, metrics: storeMetrics } = await openTestDatabase(t);
+const sealer = createSealer([randomBytes(32)]);
+const bus = createControlBus(db, { logger: quiet });
+const apps = createAppStore(db, { sealer, bus });
+const revocations = await createRevocations(
+  { db, bus, clock: Date.now, logger: quiet, metrics: storeMetrics },
+  { sessionLifetimeMs: 900_000 },
+);
+t.teardown(async () => {
+  await revocations.close();
+  await bus.close();
+});
+
+/** As the composition root does it. */
+function checkApp(value: unknown): Result<AppSettings> {
+  const checked = checkValue(AppSchema, value);
+  const [first] = checked.findings;
+  if (first === undefined) return { ok: true, value: checked.value as AppSettings };
+  const { path, reason, allowed } = first;
+  return {
+    ok: false,
+    code: 'INVALID_FIELD',
+    field: formatPath(path),
+    reason,
+    ...(allowed === undefined ? {} : { allowed }),
+  };
+}
+
+/** An ops listener on a free port of this machine, its audit lines and its clock. */
+async function open(
+  t: Test,
+  given: {
+    deps?: Partial<OpsDeps>;
+    options?: Partial<OpsOptions>;
+    connection?: ListenerOptions['handlers']['connection'];
+  } = {},
+) {
+  const lines: Record<string, unknown>[] = [];
+  const logger = createLogger({
+    level: 'info',
+    destination: { write: (line: string) => void lines.push(JSON.parse(line)) },
+  });
+  const metrics = createMetrics();
+  const clock = { ms: 1_000_000 };
+  const health = createHealth({ logger, metrics });
+  const ops = await createOps(
+    {
+      logger,
+      metrics,
+      health,
+      apps,
+      revocations,
+      checkApp,
+      effectiveConfig: () => ({ data: './data', ops: { tokens: '[redacted]' } }),
+      now: () => clock.ms,
+      ...given.deps,
+    },
+    { tokens, ...given.options },
+  );
+  const listener: Listener = await openListener(
+    { logger, metrics: createListenerMetrics(metrics) },
+    {
+      name: 'ops',
+      address: { host: '127.0.0.1', port: 0 },
+      handlers: { request: ops.handler, ...(given.connection && { connection: given.connection }) },
+    },
+  );
+  t.teardown(async () => {
+    await listener.close(0);
+    await ops.close();
+  });
+
+  /** One request; a body is sent as JSON. */
+  async function call(
+    method: string,
+    path: string,
+    options: { token?: string; body?: unknown; headers?: Record<string, string> } = {},
+  ) {
+    const headers = new Headers(options.headers);
+    if (options.token !== undefined) headers.set('authorization', `Bearer ${options.token}`);
+    if (options.body !== undefined && !headers.has('content-type')) headers.set('content-type', 'application/json');
+    const body = typeof options.body === 'string' ? options.body : JSON.stringify(options.body);
+    const response = await fetch(`${listener.url}${path}`, {
+      method,
+      headers,
+      ...(body === undefined ? {} : { body }),
+    });
+    const text = await response.text();
+    const isJson = response.headers.get('content-type')?.startsWith('application/json') && text !== '';
+    return { status: response.status, headers: response.headers, text, json: isJson ? JSON.parse(text) : undefined };
+  }
+  const audit = () => lines.filter(({ event }) => event === 'ops.audit');
+  return { call, audit, lines, metrics, health, clock, listener, ops };
+}
+
+let nextApp = 1_000;
+/** Settings of an app that no other test has. */
+function newApp(more: object = {}) {
+  nextApp += 1;
+  return { sdkAppId: nextApp, secret, access: { routes: [] }, ...more };
+}
+
+function claimsOf(sdkAppId: number, account: string): SessionClaims {
+  return {
+    sdkAppId,
+    terminalId: 'tarqqnwfrcdx' as TerminalId,
+    account: account as AccountId,
+    secretId: 'x',
+    issuedAtMs: Date.now() - 1,
+    expiresAtMs: Date.now() + 900_000,
+    device: {},
+    network: {},
+  };
+}
+
+t.test('health: live while a part fails, ready only when all are ok', async (t) => {
+  const { call, health } = await open(t);
+  const database = health.check('database');
+  t.match(await call('GET', '/healthz'), { status: 200, json: { status: 'ok', since: /^\d{4}-/ } });
+  t.match(await call('GET', '/readyz'), {
+    status: 503,
+    json: { status: 'not ready', checks: [{ name: 'database', state: 'starting', since: /^\d{4}-/ }] },
+  });
+  database.ok();
+  t.match(await call('GET', '/readyz'), { status: 200, json: { status: 'ready', checks: [{ state: 'ok' }] } });
+  database.failing('connection refused');
+  t.match(await call('GET', '/readyz'), { status: 503, json: { checks: [{ reason: 'connection refused' }] } });
+  t.match(await call('GET', '/healthz'), { status: 200, json: { status: 'ok' } });
+  health.stop();
+  t.match(await call('GET', '/readyz'), { status: 503, json: { checks: [{ state: 'stopping' }] } });
+  t.match(await call('HEAD', '/healthz'), { status: 200, text: '' });
+});
+
+t.test('metrics are Prometheus text', async (t) => {
+  const { call } = await open(t);
+  const { status, headers, text } = await call('GET', '/metrics');
+  t.equal(status, 200);
+  t.match(headers.get('content-type'), /^text\/plain; version=0\.0\.4/);
+  t.match(text, /^# TYPE qalgate_ops_actions_total counter$/m);
+});
+
+/** Every route, its command, and who may call it. */
+const table: [method: string, path: string, command: Command, allowed: Caller[]][] = [
+  ['GET', '/healthz', 'ops.health.read', ['local', 'viewer', 'operator']],
+  ['GET', '/readyz', 'ops.health.read', ['local', 'viewer', 'operator']],
+  ['GET', '/metrics', 'ops.metrics.read', ['local', 'viewer', 'operator']],
+  ['GET', '/ops/v1/config', 'ops.config.read', ['viewer', 'operator']],
+  ['GET', '/ops/v1/apps', 'ops.app.list', ['viewer', 'operator']],
+  ['GET', '/ops/v1/apps/7', 'ops.app.read', ['viewer', 'operator']],
+  ['POST', '/ops/v1/apps', 'ops.app.create', ['operator']],
+  ['PUT', '/ops/v1/apps/7', 'ops.app.update', ['operator']],
+  ['DELETE', '/ops/v1/apps/7', 'ops.app.delete', ['operator']],
+  ['POST', '/ops/v1/apps/7/kick', 'ops.session.kick', ['operator']],
+];
+
+t.test('[I5] every route lets in exactly the callers of its command, and says why not', async (t) => {
+  const { call, audit } = await open(t, { options: { maxFailuresPerMinute: 1_000 } });
+  const callers = {
+    local: {},
+    proxied: { headers: { 'x-forwarded-for': '127.0.0.1' } },
+    stranger: { token: 'a token that nobody has' },
+    viewer: { token: viewer },
+    operator: { token: operator },
+  };
+  let refusals = 0;
+  for (const [method, path, command, allowed] of table) {
+    for (const [caller, options] of Object.entries(callers)) {
+      const { status, json, headers } = await call(method, path, options);
+      if ((allowed as readonly string[]).includes(caller)) {
+        t.notOk([401, 403, 405, 429].includes(status), `${method} ${path} for ${caller}: ${status}`);
+        continue;
+      }
+      refusals += 1;
+      const [code, expected] = caller === 'viewer' ? ['FORBIDDEN', 403] : ['UNAUTHORIZED', 401];
+      t.match({ status, json }, { status: expected, json: { error: { code } } }, `${method} ${path} for ${caller}`);
+      t.equal(headers.has('www-authenticate'), expected === 401);
+      t.match(audit().at(-1), { command, outcome: code });
+    }
+  }
+  const refused = audit().filter(({ outcome }) => outcome === 'UNAUTHORIZED' || outcome === 'FORBIDDEN');
+  t.equal(refused.length, refusals);
+  const ofOps = commands.filter((command) => command.startsWith('ops.'));
+  t.same(new Set(table.map(([, , command]) => command)), new Set(ofOps), 'no command of the table is left out');
+});
+
+t.test('from another machine health and metrics need a token too', async (t) => {
+  // A peer elsewhere: the address is what the operating system says, so the socket has to say it.
+  const elsewhere = (socket: net.Socket) =>
+    Object.defineProperty(socket, 'remoteAddress', { value: '::ffff:192.0.2.9' });
+  const { call, audit } = await open(t, { connection: (socket) => void elsewhere(socket) });
+  for (const path of ['/healthz', '/readyz', '/metrics']) {
+    t.match(await call('GET', path), { status: 401, json: { error: { code: 'UNAUTHORIZED' } } });
+    t.not((await call('GET', path, { token: viewer })).status, 401);
+  }
+  t.match(audit()[0], {
+    actor: 'anonymous',
+    role: 'guest',
+    command: 'ops.health.read',
+    outcome: 'UNAUTHORIZED',
+    address: '192.0.2.9',
+  });
+});
+
+t.test('a token counts in the Authorization field only, whole and under the scheme Bearer', async (t) => {
+  const { call } = await open(t, { options: { maxFailuresPerMinute: 1_000 } });
+  const path = '/ops/v1/apps';
+  const refused: [string, Record<string, string>][] = [
+    [`${path}?access_token=${operator}&token=${operator}`, {}],
+    [path, { cookie: `token=${operator}` }],
+    [path, { authorization: operator }],
+    [path, { authorization: `Basic ${operator}` }],
+    [path, { authorization: 'Bearer' }],
+    [path, { authorization: `Bearer ${operator.slice(0, -1)}` }],
+    [path, { authorization: `Bearer ${operator}x` }],
+    [path, { authorization: `Bearer ${operator} ${operator}` }],
+    [path, { authorization: `Bearer ${operator.toUpperCase()}` }],
+  ];
+  for (const [target, headers] of refused) t.equal((await call('GET', target, { headers })).status, 401);
+  t.equal((await call('GET', path, { headers: { authorization: `bearer  ${operator}` } })).status, 200);
+});
+
+t.test('without a configured token the API says so', async (t) => {
+  const { call } = await open(t, { options: { tokens: [] } });
+  for (const options of [{}, { token: operator }, { token: '' }]) {
+    t.match(await call('GET', '/ops/v1/apps', options), {
+      status: 401,
+      json: { error: { code: 'UNAUTHORIZED', reason: 'no token is configured: set ops.tokens in the configuration' } },
+    });
+  }
+  t.equal((await call('GET', '/healthz')).status, 200);
+});
+
+t.test('ten wrong tokens a minute from an address stop it, right ones included', async (t) => {
+  const { call, clock, metrics, audit } = await open(t);
+  const path = '/ops/v1/config';
+  for (let attempt = 0; attempt < 10; attempt += 1) {
+    t.match(await call('GET', path, { token: `wrong ${attempt}` }), {
+      status: 401,
+      json: { error: { reason: 'the token is not known' } },
+    });
+    clock.ms += 1_000;
+  }
+  for (const token of ['wrong again', operator]) {
+    const { status, headers, json } = await call('GET', path, { token });
+    t.match({ status, json }, { status: 429, json: { error: { code: 'RATE_LIMITED', retryable: true } } });
+    t.equal(headers.get('retry-after'), '50');
+  }
+  t.equal((await call('GET', '/healthz')).status, 200, 'who presents nothing guesses nothing');
+  t.match(await metrics.registry.metrics(), 'qalgate_ops_failing_addresses 1');
+  t.match(
+    await metrics.registry.metrics(),
+    'qalgate_ops_actions_total{command="ops.config.read",outcome="RATE_LIMITED"} 2',
+  );
+  t.equal(audit().length, 12);
+  clock.ms += 50_000;
+  t.equal((await call('GET', path, { token: operator })).status, 200);
+});
+
+t.test('apps are created, listed, read, replaced and deleted; the secret is never shown', async (t) => {
+  const { call, audit, lines } = await open(t);
+  const settings = newApp({ name: 'shop' });
+  const path = `/ops/v1/apps/${settings.sdkAppId}`;
+  const seen: string[] = [];
+  const act = async (...args: Parameters<typeof call>) => {
+    const answer = await call(...args);
+    seen.push(answer.text);
+    return answer;
+  };
+
+  const created = await act('POST', '/ops/v1/apps', { token: operator, body: settings });
+  t.match(created, { status: 201, json: { origin: 'api' } });
+  t.equal(created.headers.get('location'), path);
+  t.strictSame(created.json.settings, {
+    sdkAppId: settings.sdkAppId,
+    name: 'shop',
+    access: { sessions: 'optional', sendImei: false, routes: [] },
+  });
+  t.strictSame(created.json.secret, { count: 1, fingerprints: [userSigSecretId(secret)] });
+
+  const read = await act('GET', path, { token: viewer });
+  t.strictSame(read.json, created.json);
+  t.equal(read.headers.get('etag'), created.headers.get('etag'));
+  const list = await act('GET', '/ops/v1/apps', { token: viewer });
+  t.strictSame(
+    list.json.apps.find((app: { settings: AppSettings }) => app.settings.sdkAppId === settings.sdkAppId),
+    created.json,
+  );
+
+  const routes = [{ host: 'shop.example', prefix: '/', upstream: ['http://127.0.0.1:1'] }];
+  const replaced = await act('PUT', path, { token: operator, body: { access: { sessions: 'required', routes } } });
+  t.match(replaced, {
+    status: 200,
+    json: { settings: { access: { sessions: 'required', routes: [{ host: 'shop.example', maxConnections: 256 }] } } },
+  });
+  t.notOk('name' in replaced.json.settings, 'what is left out is gone');
+  t.equal((await apps.get(settings.sdkAppId))?.settings.secret, secret, 'a secret that is left out stays');
+
+  const rotated = await act('PUT', path, { token: operator, body: { secret: [`new ${secret}`, secret], access: {} } });
+  t.equal(rotated.json.secret.count, 2);
+  t.equal(rotated.json.secret.fingerprints[1], userSigSecretId(secret));
+
+  t.match(await act('DELETE', path, { token: operator }), { status: 204, text: '' });
+  t.match(await act('GET', path, { token: viewer }), { status: 404, json: { error: { code: 'APP_UNKNOWN' } } });
+  t.notMatch([...seen, ...lines.map((line) => JSON.stringify(line))].join('\n'), secret);
+  t.match(
+    audit().map(({ actor, role, command, target, outcome, address }) => [
+      actor,
+      role,
+      command,
+      target,
+      outcome,
+      address,
+    ]),
+    [
+      ['oncall', 'operator', 'ops.app.create', String(settings.sdkAppId), 'ok', '127.0.0.1'],
+      ['oncall', 'operator', 'ops.app.update', String(settings.sdkAppId), 'ok', '127.0.0.1'],
+      ['oncall', 'operator', 'ops.app.update', String(settings.sdkAppId), 'ok', '127.0.0.1'],
+      ['oncall', 'operator', 'ops.app.delete', String(settings.sdkAppId), 'ok', '127.0.0.1'],
+    ],
+  );
+});
+
+t.test('If-Match: a change is made only to the app that was read', async (t) => {
+  const { call, audit } = await open(t);
+  const settings = newApp();
+  const path = `/ops/v1/apps/${settings.sdkAppId}`;
+  const change = (method: string, ifMatch: string) =>
+    call(method, path, {
+      token: operator,
+      headers: { 'if-match': ifMatch },
+      ...(method === 'PUT' ? { body: { access: {} } } : {}),
+    });
+  const first = (await call('POST', '/ops/v1/apps', { token: operator, body: settings })).headers.get('etag') ?? '';
+  const second = (await change('PUT', `"other", ${first}`)).headers.get('etag') ?? '';
+  t.not(second, first);
+  for (const [method, ifMatch] of [
+    ['PUT', first],
+    ['DELETE', first],
+    ['PUT', `W/${second}`],
+    ['DELETE', '"*"'],
+  ] as const) {
+    t.match(await change(method, ifMatch), { status: 412, json: { error: { code: 'CONFLICT', allowed: second } } });
+  }
+  t.match(audit().at(-1), { command: 'ops.app.delete', outcome: 'CONFLICT' });
+  t.equal((await change('PUT', '*')).status, 200);
+  const third = (await call('HEAD', path, { token: viewer })).headers.get('etag') ?? '';
+  t.equal((await change('DELETE', third)).status, 204);
+  t.equal((await change('DELETE', third)).status, 404);
+});
+
+t.test('wrong settings are refused with field, reason and what is allowed', async (t) => {
+  const { call, audit } = await open(t);
+  const settings = newApp();
+  const path = `/ops/v1/apps/${settings.sdkAppId}`;
+  await call('POST', '/ops/v1/apps', { token: operator, body: settings });
+  const cases: [method: string, path: string, body: unknown, error: object][] = [
+    ['POST', '/ops/v1/apps', newApp({ sdkAppId: 0 }), { field: 'sdkAppId', reason: /too small/, allowed: /from 1 to/ }],
+    [
+      'POST',
+      '/ops/v1/apps',
+      newApp({ secret: 'short' }),
+      { field: 'secret', reason: 'the value is too short', allowed: /16/ },
+    ],
+    ['POST', '/ops/v1/apps', newApp({ colour: 'red' }), { field: 'colour', reason: /not a known field/ }],
+    [
+      'POST',
+      '/ops/v1/apps',
+      newApp({ access: { sessions: 'maybe' } }),
+      { field: 'access.sessions', allowed: /optional/ },
+    ],
+    ['POST', '/ops/v1/apps', [], { field: '', reason: /list/ }],
+    ['PUT', path, 'null', { field: '', reason: String }],
+    ['PUT', path, { sdkAppId: 5, access: {} }, { field: 'sdkAppId', allowed: String(settings.sdkAppId) }],
+    ['PUT', '/ops/v1/apps/0x10', { access: {} }, { field: 'sdkAppId', allowed: /whole number/ }],
+    ['DELETE', '/ops/v1/apps/4294967296', undefined, { field: 'sdkAppId', allowed: /whole number/ }],
+    ['POST', `${path}/kick`, {}, { field: 'account', reason: 'must be a string' }],
+    ['POST', `${path}/kick`, undefined, { field: 'account', reason: 'must be a string' }],
+    ['POST', `${path}/kick`, { account: 'x'.repeat(33) }, { field: 'account', reason: /32 bytes/ }],
+  ];
+  for (const [method, target, body, error] of cases) {
+    const answer = await call(method, target, { token: operator, ...(body === undefined ? {} : { body }) });
+    t.match(
+      answer,
+      { status: 400, json: { error: { code: 'INVALID_FIELD', ...error } } },
+      `${method} ${JSON.stringify(body)}`,
+    );
+    t.match(audit().at(-1), { outcome: 'INVALID_FIELD' });
+  }
+  t.equal(audit().length, cases.length + 1);
+});
+
+t.test('what clashes is refused: taken numbers and routes, and apps of the configuration file', async (t) => {
+  const { call, audit } = await open(t);
+  const routes = [{ host: 'clash.example', prefix: '/', upstream: ['http://127.0.0.1:1'] }];
+  const [first, second] = [newApp({ access: { routes } }), newApp({ access: { routes } })];
+  const configured = checkApp(newApp());
+  if (!configured.ok) throw new Error(configured.reason);
+  await apps.applyConfigured([configured.value]);
+  t.teardown(() => apps.applyConfigured([]));
+  const conflict = (reason: RegExp) => ({ status: 409, json: { error: { code: 'CONFLICT', reason } } });
+  t.equal((await call('POST', '/ops/v1/apps', { token: operator, body: first })).status, 201);
+  t.match(await call('POST', '/ops/v1/apps', { token: operator, body: first }), conflict(/exists already/));
+  t.match(
+    await call('POST', '/ops/v1/apps', { token: operator, body: second }),
+    conflict(new RegExp(`${first.sdkAppId}`)),
+  );
+
+  const path = `/ops/v1/apps/${configured.value.sdkAppId}`;
+  t.match(await call('GET', path, { token: viewer }), { status: 200, json: { origin: 'config' } });
+  t.match(await call('PUT', path, { token: operator, body: { access: {} } }), conflict(/configuration file/));
+  t.match(await call('DELETE', path, { token: operator }), conflict(/configuration file/));
+  t.match(await call('PUT', '/ops/v1/apps/999', { token: operator, body: { access: {} } }), { status: 404 });
+  t.match(
+    audit().map(({ outcome }) => outcome),
+    ['ok', 'CONFLICT', 'CONFLICT', 'CONFLICT', 'CONFLICT', 'APP_UNKNOWN'],
+  );
+});
+
+t.test("kick ends the account's sessions", async (t) => {
+  const { call, audit } = await open(t);
+  const app = newApp();
+  await call('POST', '/ops/v1/apps', { token: operator, body: app });
+  const claims = claimsOf(app.sdkAppId, '小明');
+  t.notOk(revocations.isRevoked(claims));
+  const kick = (sdkAppId: number) =>
+    call('POST', `/ops/v1/apps/${sdkAppId}/kick`, { token: operator, body: { account: '小明' } });
+  t.match(await kick(app.sdkAppId), { status: 204, text: '' });
+  t.ok(revocations.isRevoked(claims));
+  t.notOk(revocations.isRevoked(claimsOf(app.sdkAppId, '小红')), 'nobody else');
+  t.match(audit().at(-1), { command: 'ops.session.kick', target: `${app.sdkAppId}/小明`, outcome: 'ok' });
+  t.match(await kick(999), { status: 404, json: { error: { code: 'APP_UNKNOWN' } } });
+});
+
+t.test('the effective configuration is what the process says it is', async (t) => {
+  const { call } = await open(t);
+  t.match(await call('GET', '/ops/v1/config', { token: viewer }), {
+    status: 200,
+    json: { data: './data', ops: { tokens: '[redacted]' } },
+  });
+});
+
+t.test('bad requests get their own error, and every answer its security headers', async (t) => {
+  const { call, audit } = await open(t);
+  const post = (body: string, headers: Record<string, string> = { 'content-type': 'application/json' }) =>
+    call('POST', '/ops/v1/apps', { token: operator, body, headers });
+  const cases: [ReturnType<typeof call>, number, string][] = [
+    [call('GET', '/'), 404, 'NOT_FOUND'],
+    [call('GET', '/ops/v1/apps/', { token: viewer }), 400, 'INVALID_FIELD'],
+    [call('GET', `/ops/v1/apps/${'1'.repeat(101)}`, { token: viewer }), 400, 'BAD_TARGET'],
+    [call('GET', '/ops/v1/apps/%zz', { token: viewer }), 400, 'BAD_TARGET'],
+    [call('POST', '/healthz'), 405, 'METHOD_NOT_ALLOWED'],
+    [call('OPTIONS', '/ops/v1/apps'), 405, 'METHOD_NOT_ALLOWED'],
+    [call('PROPFIND', '/ops/v1/apps/7'), 405, 'METHOD_NOT_ALLOWED'],
+    [post('{'), 400, 'BAD_REQUEST'],
+    [post(''), 400, 'BAD_REQUEST'],
+    [post('{"__proto__":{"x":1}}'), 400, 'BAD_REQUEST'],
+    [post('{}', { 'content-type': 'text/plain' }), 415, 'UNSUPPORTED_MEDIA_TYPE'],
+    [post('{}', { 'content-type': 'application/x-www-form-urlencoded' }), 415, 'UNSUPPORTED_MEDIA_TYPE'],
+    [post(JSON.stringify('x'.repeat(65_536))), 413, 'BODY_TOO_LARGE'],
+    [call('GET', '/healthz'), 200, ''],
+    [call('GET', '/ops/v1/apps'), 401, 'UNAUTHORIZED'],
+  ];
+  for (const [sent, status, code] of cases) {
+    const answer = await sent;
+    t.equal(answer.status, status, code);
+    if (code !== '') t.match(answer.json, { error: { code, message: String, requestId: /^[0-9a-f-]{36}$/ } });
+    t.match(Object.fromEntries(answer.headers), {
+      'content-security-policy': /default-src 'none'.*frame-ancestors 'none'/,
+      'x-content-type-options': 'nosniff',
+      'x-frame-options': 'DENY',
+      'cache-control': 'no-store',
+    });
+  }
+  t.equal((await call('PATCH', '/ops/v1/apps/7')).headers.get('allow'), 'GET, HEAD, PUT, DELETE');
+  t.equal(audit().filter(({ command }) => command === 'ops.app.create').length, 6, 'refused bodies are audited');
+});
+
+t.test('a body that does not arrive is not waited for', async (t) => {
+  const { listener, audit } = await open(t, { options: { requestTimeoutMs: 50 } });
+  const socket = net.connect(listener.address.port, '127.0.0.1').setEncoding('latin1');
+  socket.write(
+    `POST /ops/v1/apps HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer ${operator}\r\nContent-Type: application/json\r\nContent-Length: 10\r\n\r\n{`,
+  );
+  const answer = (await socket.toArray()).join('');
+  t.match(answer, /^HTTP\/1\.1 408 /);
+  t.match(answer, '"code":"REQUEST_TIMEOUT"');
+  t.same(audit(), []);
+});
+
+t.test('a database that is away is said to be so, and logged', async (t) => {
+  // Port 1: nothing listens there.
+  const pool = new pg.Pool({ host: '127.0.0.1', port: 1 });
+  t.teardown(() => pool.end());
+  const away = { ...db, pool, kysely: new Kysely<Schema>({ dialect: new PostgresDialect({ pool }) }) };
+  const { call, audit, lines } = await open(t, { deps: { apps: createAppStore(away, { sealer, bus }) } });
+  for (const [method, path] of [
+    ['GET', '/ops/v1/apps'],
+    ['DELETE', '/ops/v1/apps/7'],
+  ] as const) {
+    t.match(await call(method, path, { token: operator }), {
+      status: 503,
+      json: { error: { code: 'DATABASE_UNAVAILABLE', retryable: true } },
+    });
+  }
+  t.match(audit(), [{ command: 'ops.app.delete', outcome: 'DATABASE_UNAVAILABLE' }]);
+  t.equal(lines.filter(({ event }) => event === 'ops.database.failed').length, 2);
+});

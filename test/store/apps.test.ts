@@ -1,0 +1,258 @@
+import { randomBytes } from 'node:crypto';
+import t from 'tap';
+import {
+  type AppSettings,
+  createAppStore,
+  createControlBus,
+  createSealer,
+  type Result,
+  StoreError,
+} from '../../src/store/index.ts';
+import { openTestDatabase, until } from '../support/database.ts';
+
+const { db, logger, events, metrics } = await openTestDatabase(t);
+const masterKey = randomBytes(32);
+const bus = createControlBus(db, { logger }, { keepaliveMs: 50 });
+t.teardown(() => bus.close());
+await bus.ready();
+const store = createAppStore(db, { sealer: createSealer([masterKey]), bus });
+
+function app(sdkAppId: number, prefix: string, more: Partial<AppSettings> = {}): AppSettings {
+  const routes = [{ host: '*', prefix, upstream: ['http://127.0.0.1:9000'], maxConnections: 256, maxQueued: 1_024 }];
+  return {
+    sdkAppId,
+    name: `应用 ${sdkAppId}`,
+    secret: `secret-of-${sdkAppId}-0123456789`,
+    access: { sessions: 'optional', sendImei: false, routes },
+    ...more,
+  };
+}
+
+function refusalOf(result: Result) {
+  if (result.ok) throw new Error('it was not refused');
+  return result;
+}
+
+t.beforeEach(async () => {
+  await db.pool.query('delete from app');
+  await db.pool.query('delete from session_revocation');
+});
+
+t.test('an app comes back as it was stored, with its secrets sealed in the table', async (t) => {
+  const one = app(4_294_967_295, '/one');
+  const two = app(2, '/two', { secret: ['newer-secret-0123456789', 'older-secret-0123456789'] });
+  t.same(await store.create(one), { ok: true, value: undefined });
+  t.same(await store.create(two), { ok: true, value: undefined });
+  t.same((await store.get(one.sdkAppId))?.settings, one);
+  const listed = await store.list();
+  t.same(
+    listed.map((stored) => stored.settings),
+    [two, one],
+    'by number, and a list of secrets stays a list',
+  );
+  t.equal(listed[0]?.origin, 'api');
+  t.ok(listed[0]?.createdAt instanceof Date && listed[0].updatedAt instanceof Date);
+  t.equal(await store.get(3), undefined);
+
+  const { rows } = await db.pool.query('select * from app order by sdk_app_id');
+  t.match(rows[0].sealed_secrets, /^v1\.[0-9a-f]{8}\./);
+  t.notMatch(JSON.stringify(rows), /secret-of|er-secret/, 'no secret is readable in the table');
+  t.notOk('secret' in rows[0].settings);
+  t.not(rows[0].sealed_secrets, rows[1].sealed_secrets);
+});
+
+t.test('set replaces, delete ends the app with its revocations', async (t) => {
+  await store.create(app(1, '/a'));
+  const changed = app(1, '/b', { secret: 'another-secret-0123456789' });
+  t.ok((await store.set(changed)).ok);
+  const stored = await store.get(1);
+  t.same(stored?.settings, changed);
+  t.ok(stored !== undefined && stored.updatedAt > stored.createdAt);
+
+  for (const sdk_app_id of [1, 2]) {
+    const row = { sdk_app_id, scope: 'account', subject: 'alice', revoked_before: new Date() } as const;
+    await db.kysely.insertInto('session_revocation').values(row).execute();
+  }
+  t.ok((await store.delete(1)).ok);
+  t.equal(await store.get(1), undefined);
+  const left = await db.kysely.selectFrom('session_revocation').selectAll().execute();
+  t.same(
+    left.map((row) => row.sdk_app_id),
+    [2],
+    'those of another app stay',
+  );
+});
+
+t.test('what cannot be is refused by name of field and reason', async (t) => {
+  await store.create(app(1, '/a'));
+  t.match(refusalOf(await store.create(app(1, '/z'))), { code: 'CONFLICT', field: 'sdkAppId', reason: /exists/ });
+  t.match(refusalOf(await store.set(app(9, '/z'))), { code: 'APP_UNKNOWN', reason: /no app has the number 9/ });
+  t.match(refusalOf(await store.delete(9)), { code: 'APP_UNKNOWN' });
+
+  const upper = app(2, '/a');
+  for (const [first, second] of [
+    ['*', '*'],
+    ['API.example.com', 'api.EXAMPLE.com'],
+  ] as const) {
+    await store.set(
+      app(1, '/a', { access: { ...upper.access, routes: upper.access.routes.map((r) => ({ ...r, host: first })) } }),
+    );
+    const claim = { ...upper.access, routes: upper.access.routes.map((r) => ({ ...r, host: second })) };
+    const refusal = refusalOf(await store.create(app(2, '/a', { access: claim })));
+    t.match(refusal, { code: 'CONFLICT', field: 'access.routes[0]', reason: /app 1 \(应用 1\) has it/ });
+  }
+  const twice = { ...upper.access, routes: [...upper.access.routes, ...upper.access.routes] };
+  const refusal = refusalOf(await store.create(app(2, '/q', { access: twice })));
+  t.match(refusal, { code: 'INVALID_FIELD', field: 'access.routes[1]', reason: /twice/ });
+  t.match(refusalOf(await store.create(app(3, '/c', { name: 'a\0b' }))), { code: 'INVALID_FIELD', field: 'name' });
+  t.match(refusalOf(await store.create(app(3, '/c', { name: '\ud800' }))), { code: 'INVALID_FIELD', field: 'name' });
+  t.equal((await store.list()).length, 1, 'nothing of it was stored');
+});
+
+t.test('the configuration file owns its apps', async (t) => {
+  await store.create(app(1, '/a'));
+  await store.create(app(5, '/e'));
+  t.ok((await store.applyConfigured([app(1, '/from-file'), app(2, '/b')])).ok);
+  const origins = (await store.list()).map((stored) => [stored.settings.sdkAppId, stored.origin]);
+  t.same(origins, [
+    [1, 'config'],
+    [2, 'config'],
+    [5, 'api'],
+  ]);
+  t.equal((await store.get(1))?.settings.access.routes[0]?.prefix, '/from-file');
+  for (const result of [await store.create(app(2, '/x')), await store.set(app(2, '/x')), await store.delete(2)]) {
+    t.match(refusalOf(result), { code: 'CONFLICT', reason: /configuration file/ });
+  }
+
+  const before = await store.get(2);
+  t.ok((await store.applyConfigured([app(2, '/b')])).ok);
+  t.equal(await store.get(1), undefined, 'gone from the file, gone from the store');
+  t.same(await store.get(2), before, 'unchanged settings are not written again');
+  t.ok(await store.get(5));
+
+  const clash = await store.applyConfigured([app(3, '/new'), app(4, '/e')]);
+  t.match(refusalOf(clash), { code: 'CONFLICT', field: 'apps[1].access.routes[0]', reason: /app 5/ });
+  const same = await store.applyConfigured([app(3, '/x'), app(3, '/y')]);
+  t.match(refusalOf(same), { code: 'INVALID_FIELD', field: 'apps[1].sdkAppId' });
+  const routes = await store.applyConfigured([app(3, '/x'), app(4, '/x')]);
+  t.match(refusalOf(routes), { code: 'CONFLICT', field: 'apps[1].access.routes[0]', reason: /app 3/ });
+  t.equal(await store.get(3), undefined, 'all or nothing');
+  t.ok(await store.get(2));
+});
+
+t.test('of changes at the same instant that clash, one wins', async (t) => {
+  const claims = Array.from({ length: 8 }, (_, n) => store.create(app(10 + n, '/same')));
+  const results = await Promise.all(claims);
+  t.equal(results.filter((result) => result.ok).length, 1);
+  t.equal((await store.list()).length, 1);
+});
+
+t.test('a secret opens only with its master key, and keys rotate', async (t) => {
+  await store.create(app(1, '/a'));
+  const stranger = createAppStore(db, { sealer: createSealer([randomBytes(32)]), bus });
+  const error = await stranger.get(1).catch((thrown: unknown) => thrown);
+  t.ok(error instanceof StoreError && error.code === 'MASTER_KEY');
+  t.match(error, { message: /secret of app 1 .* master key [0-9a-f]{8}.*give the master key back/ });
+  await t.rejects(stranger.applyConfigured([]), { code: 'MASTER_KEY' }, 'a start with the wrong key stops');
+
+  const newKey = randomBytes(32);
+  const rotating = createAppStore(db, { sealer: createSealer([newKey, masterKey]), bus });
+  t.same((await rotating.get(1))?.settings, app(1, '/a'));
+  t.ok((await rotating.applyConfigured([])).ok);
+  const rotated = createAppStore(db, { sealer: createSealer([newKey]), bus });
+  t.same((await rotated.get(1))?.settings, app(1, '/a'), 'after one start with both keys the old one may go');
+
+  const lost = createAppStore(db, { sealer: createSealer([randomBytes(32)]), bus });
+  t.ok((await lost.applyConfigured([app(1, '/a')])).ok, 'an app of the file brings its secret along');
+  t.same((await lost.get(1))?.settings, app(1, '/a'));
+});
+
+t.test('sealed text is bound to its context and cannot be changed', async (t) => {
+  const sealer = createSealer([masterKey]);
+  const sealed = sealer.seal('půlnoc', 'app 1');
+  t.equal(sealer.open(sealed, 'app 1'), 'půlnoc');
+  t.equal(sealer.open(sealer.seal('', 'x'), 'x'), '');
+  t.not(sealer.seal('půlnoc', 'app 1'), sealed);
+  t.throws(() => sealer.open(sealed, 'app 2'), { code: 'MASTER_KEY', message: /app 2 .* belongs to something else/ });
+  const body = sealed.lastIndexOf('.') + 1;
+  const flipped = sealed.slice(0, body) + (sealed[body] === 'A' ? 'B' : 'A') + sealed.slice(body + 1);
+  for (const bad of [flipped, sealed.slice(0, -4), `${sealed.slice(0, body)}AAAA`, '', 'plain', `${sealed}.x`]) {
+    t.throws(() => sealer.open(bad, 'app 1'), { code: 'MASTER_KEY' });
+  }
+  t.throws(() => createSealer([]), RangeError);
+});
+
+t.test('every change is told on the bus, and none that was rolled back', async (t) => {
+  const told: unknown[] = [];
+  t.teardown(bus.subscribe('apps', (payload) => told.push(payload)));
+  t.teardown(
+    bus.subscribe('apps', () => {
+      throw new Error('a subscriber that fails harms no other');
+    }),
+  );
+  await store.create(app(1, '/a'));
+  await store.create(app(1, '/a'));
+  await store.set(app(1, '/b'));
+  await store.applyConfigured([app(2, '/c')]);
+  await store.applyConfigured([app(2, '/c')]);
+  await store.delete(1);
+  await until(() => told.length >= 4);
+  t.same(told, [{ sdkAppIds: [1] }, { sdkAppIds: [1] }, { sdkAppIds: [2] }, { sdkAppIds: [1] }]);
+  t.ok(events.includes('store.bus.subscriber.failed'));
+
+  const work = db.kysely.transaction().execute(async (trx) => {
+    await bus.publish('apps', { sdkAppIds: [99] }, trx);
+    throw new Error('rolled back');
+  });
+  await t.rejects(work, /rolled back/);
+  await bus.publish('apps', { sdkAppIds: [3] });
+  await until(() => told.length >= 5);
+  t.same(told.at(-1), { sdkAppIds: [3] });
+  t.equal(told.length, 5);
+});
+
+t.test('the bus keeps topics apart, checks sizes, and carries any text', async (t) => {
+  const apps: unknown[] = [];
+  const revocations: unknown[] = [];
+  const unsubscribe = bus.subscribe('apps', (payload) => apps.push(payload));
+  t.teardown(bus.subscribe('revocations', (payload) => revocations.push(payload)));
+  const largest = { text: 'ü'.repeat(3_900), quote: `'"\\` };
+  await bus.publish('revocations', largest);
+  await t.rejects(bus.publish('apps', { text: 'ü'.repeat(3_950) }), /at most 7900 bytes/);
+  await until(() => revocations.length === 1);
+  t.same(revocations, [largest]);
+  unsubscribe();
+  await bus.publish('apps', { n: 1 });
+  await bus.publish('revocations', { n: 2 });
+  await until(() => revocations.length === 2);
+  t.same(apps, []);
+  await db.pool.query(
+    `select pg_notify('qalgate_control', 'no json'), pg_notify('qalgate_control', '{"topic":"future"}')`,
+  );
+  await bus.publish('revocations', { n: 3 });
+  await until(() => revocations.length === 3, 5_000);
+  t.same(revocations[2], { n: 3 }, 'what is not understood is passed over');
+});
+
+t.test('[O5] the bus listens again when its connection is cut, and says so', async (t) => {
+  const received: unknown[] = [];
+  let reconnects = 0;
+  t.teardown(bus.subscribe('apps', (payload) => received.push(payload)));
+  t.teardown(
+    bus.onReconnect(() => {
+      reconnects += 1;
+    }),
+  );
+  for (const round of [1, 2]) {
+    const { rowCount } = await db.pool.query(
+      `select pg_terminate_backend(pid) from pg_stat_activity where query in ('listen qalgate_control', 'select 1') and pid <> pg_backend_pid()`,
+    );
+    t.ok(rowCount !== null && rowCount >= 1);
+    await until(() => reconnects === round);
+    await bus.publish('apps', { round });
+    await until(() => received.length === round);
+  }
+  t.same(received, [{ round: 1 }, { round: 2 }]);
+  t.ok(events.includes('store.bus.disconnected'));
+  t.match(await metrics.registry.getSingleMetricAsString('qalgate_store_bus_connects_total'), / 3$/m);
+});
