@@ -19,9 +19,9 @@
  */
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { accessSync, constants, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { accessSync, existsSync, mkdirSync, mkdtempSync, constants as modes, readFileSync, rmSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
-import { tmpdir } from 'node:os';
+import { constants, tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -139,7 +139,11 @@ function npm(args) {
   return new Promise((resolve, reject) => {
     const child = spawn(command, viaScript ? [npmScript, ...args] : args, { cwd: root, stdio: ['ignore', 2, 2] });
     const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'];
-    const forward = (signal) => child.kill(signal);
+    let received;
+    const forward = (signal) => {
+      received = signal;
+      child.kill(signal);
+    };
     for (const signal of signals) process.on(signal, forward);
     let timedOut = false;
     const timer = setTimeout(() => {
@@ -155,14 +159,14 @@ function npm(args) {
     child.once('exit', (code, signal) =>
       settle(() => {
         if (code === 0) return resolve();
+        const endedBy = received ?? signal;
         const how = timedOut
           ? `was stopped after ${installTimeoutMs / 60_000} minutes`
-          : signal === null
-            ? `failed with exit code ${code}`
-            : `was ended by ${signal}`;
-        const error = new Error(`npm ci ${how}; nothing was started. Run the same command again once it is mended`);
-        if (signal === 'SIGINT') error.exitCode = 130;
-        if (signal === 'SIGTERM') error.exitCode = 143;
+          : endedBy
+            ? `was ended by ${endedBy}`
+            : `failed with exit code ${code}`;
+        const error = new Error(`npm ci ${how}. Nothing was started; the same command tries again`);
+        if (endedBy) error.exitCode = 128 + constants.signals[endedBy];
         reject(error);
       }),
     );
@@ -175,7 +179,7 @@ function isCacheWritable() {
   if (cache === undefined) return true;
   try {
     mkdirSync(cache, { recursive: true });
-    accessSync(cache, constants.W_OK);
+    accessSync(cache, modes.W_OK);
     return true;
   } catch {
     return false;

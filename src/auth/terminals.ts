@@ -71,7 +71,7 @@ function secretOf(key: Buffer, sdkAppId: SdkAppId, id: string): string {
 function permute(key: Buffer, serial: bigint): bigint {
   if (serial < 0n || serial >> 56n !== 0n) throw new RangeError('a terminal serial must be below 2^56');
   let left = Number(serial >> halfBits);
-  let right = Number(serial) & halfMask;
+  let right = Number(serial & BigInt(halfMask));
   const input = Buffer.alloc(5);
   for (let round = 0; round < rounds; round++) {
     input.writeUInt8(round, 0);

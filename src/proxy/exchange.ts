@@ -12,7 +12,14 @@ import type { ProxyMetrics } from './proxy-metrics.ts';
 import { parseRequestHead, type RequestHead } from './request-head.ts';
 import { filterResponseHead, filterTrailers, responseHasBody } from './response-head.ts';
 import type { RouteEntry } from './router.ts';
-import type { BodyFraming, ExchangeEvents, OriginPool, RouteUpstreams, UpstreamConnection, Waiter } from './upstream/index.ts';
+import type {
+  BodyFraming,
+  ExchangeEvents,
+  OriginPool,
+  RouteUpstreams,
+  UpstreamConnection,
+  Waiter,
+} from './upstream/index.ts';
 
 /** What all exchanges share. */
 export interface ExchangeContext {
@@ -92,6 +99,16 @@ export class Exchange implements Job, Timed, ExchangeEvents, Waiter {
   }
 
   start(): void {
+    try {
+      this.#start();
+    } catch (error) {
+      // A mistake of ours costs this request, not the process.
+      this.#context.logger.error({ err: error, requestId: this.#requestId }, 'proxy.exchange.failed');
+      this.#fail('INTERNAL');
+    }
+  }
+
+  #start(): void {
     const context = this.#context;
     const res = this.#res;
     this.#startedMs = performance.now();

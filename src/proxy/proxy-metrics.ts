@@ -27,8 +27,13 @@ export function createProxyMetrics(metrics: Metrics): ProxyMetrics {
     buckets,
   );
   const errors = metrics.counter('qalgate_proxy_errors_total', 'Errors of ours, by code', ['code']);
-  const closed = metrics.counter('qalgate_proxy_client_closed_total', 'Clients that left before their answer was complete');
-  const refused = metrics.counter('qalgate_proxy_refused_total', 'Refused before it was a request, by reason', ['reason']);
+  const closed = metrics.counter(
+    'qalgate_proxy_client_closed_total',
+    'Clients that left before their answer was complete',
+  );
+  const refused = metrics.counter('qalgate_proxy_refused_total', 'Refused before it was a request, by reason', [
+    'reason',
+  ]);
   const upgrades = metrics.counter('qalgate_proxy_upgrades_total', 'Upgraded connections, by result', ['result']);
   return {
     request(status, durationSec) {

@@ -17,7 +17,7 @@ import { createAdmissions } from './admission.ts';
 import { addTrusted, clientAddress } from './client-address.ts';
 import { ClientConnection } from './client-connection.ts';
 import { createDeadlines } from './deadlines.ts';
-import { sendRawError } from './error-response.ts';
+import { sendError, sendRawError } from './error-response.ts';
 import { Exchange, type ExchangeContext } from './exchange.ts';
 import { createFieldClasses } from './header-fields.ts';
 import { createHeldCounter, createRateLimiter, type Limits } from './limits.ts';
@@ -99,7 +99,15 @@ export async function createProxy(deps: ProxyDeps, options: ProxyOptions): Promi
     Math.max(1, limits.sessionsPerAddressPerMin),
     deadlines.now,
   );
-  const own = Fastify({ logger: false, exposeHeadRoutes: false });
+  const own = Fastify({
+    logger: false,
+    exposeHeadRoutes: false,
+    // Paths that fastify cannot even route, such as /.qal/%zz.
+    frameworkErrors: (_error, request, reply) => {
+      reply.hijack();
+      sendError(reply.raw, 'BAD_TARGET', { requestId: facts.get(request.raw)?.requestId ?? '' });
+    },
+  });
   registerSessionEndpoints(own, {
     ...deps,
     clientAddress: (req) => facts.get(req)?.address ?? '',
@@ -196,8 +204,10 @@ export async function createProxy(deps: ProxyDeps, options: ProxyOptions): Promi
       }
       const { head } = parsed;
       const address = client.peerTrusted ? clientAddress(client.peer, head.forwardedFor, trusted) : client.peer;
-      const refusal = head.body !== 'none' ? 'BAD_REQUEST' : context.requestRate.take(address) ? undefined : 'RATE_LIMITED';
-      const admission = refusal === undefined ? context.admissions.admit(head) : ({ ok: false, code: refusal } as const);
+      const refusal =
+        head.body !== 'none' ? 'BAD_REQUEST' : context.requestRate.take(address) ? undefined : 'RATE_LIMITED';
+      const admission =
+        refusal === undefined ? context.admissions.admit(head) : ({ ok: false, code: refusal } as const);
       if (!admission.ok) {
         counters.error(admission.code);
         sendRawError(socket, admission.code, { requestId });

@@ -150,9 +150,7 @@ export function parseRequestHead(input: HeadInput, classes: FieldClasses): HeadR
     const name = raw[i] as string;
     const kind = classes.of(name);
     const passes =
-      kind === 'end-to-end' ||
-      (kind === 'trailer' && chunked) ||
-      (kind === 'forwarded-detail' && input.peerTrusted);
+      kind === 'end-to-end' || (kind === 'trailer' && chunked) || (kind === 'forwarded-detail' && input.peerTrusted);
     if (passes && (named === undefined || !named.has(name.toLowerCase()))) lines += `${name}: ${raw[i + 1]}\r\n`;
   }
 

@@ -47,7 +47,7 @@ export interface SessionEndpointDeps {
 }
 
 const bodyLimitBytes = 16_384;
-/** What a client that made too many sessions is told to wait. */
+/** What a client is told to wait: it made too many sessions, or the database is away. */
 const retryAfterSec = 5;
 
 type Outcome<T> = { ok: true; value: T } | { ok: false; code: ErrorCode; detail?: ErrorDetail };
@@ -80,6 +80,7 @@ export function registerSessionEndpoints(fastify: FastifyInstance, deps: Session
     results.inc({ result: code });
     const { status } = errorCatalogue[code];
     if (status === 401) reply.header('WWW-Authenticate', sessionHeader);
+    if (status === 429 || status === 503) reply.header('Retry-After', retryAfterSec);
     reply.code(status).send(errorBody(code, { ...detail, requestId: deps.requestId(request.raw) }));
   }
 
@@ -221,7 +222,6 @@ export function registerSessionEndpoints(fastify: FastifyInstance, deps: Session
           config: { command: 'session.create' },
           onRequest(request, reply, done) {
             if (deps.allowSessionCreation(deps.clientAddress(request.raw))) return done();
-            reply.header('Retry-After', retryAfterSec);
             sendError(request, reply, 'RATE_LIMITED');
           },
         },

@@ -31,7 +31,12 @@ interface Upgrade {
 
 export interface Upgrades {
   /** Forwards an upgrade that was parsed and admitted; answers the rest of the protocol by itself. */
-  forward(req: IncomingMessage, socket: Socket, early: Buffer, facts: Omit<Upgrade, 'open' | 'pool' | 'client' | 'startedMs'>): void;
+  forward(
+    req: IncomingMessage,
+    socket: Socket,
+    early: Buffer,
+    facts: Omit<Upgrade, 'open' | 'pool' | 'client' | 'startedMs'>,
+  ): void;
   readonly size: number;
   /** Ends all. */
   close(): void;
@@ -177,7 +182,12 @@ export function createUpgrades(
         req,
         socket,
         early,
-        { target, ssl: { servername: target.hostname }, ...(ca === undefined ? {} : { ca }), connectTimeout: facts.admission.entry.target.timeouts.connectMs },
+        {
+          target,
+          ssl: { servername: target.hostname },
+          ...(ca === undefined ? {} : { ca }),
+          connectTimeout: facts.admission.entry.target.timeouts.connectMs,
+        },
         (error: Error) => {
           clearTimeout(upgrade.headTimer);
           if (upgrade.open || socket.destroyed) return;

@@ -27,7 +27,7 @@ export interface CertificateWatchOptions {
   intervalMs: number;
   /** Gets each new sound pair. */
   onChange(certificate: Certificate): void;
-  /** Is told why a new pair is not taken, once for each different reason. */
+  /** Is told why a changed pair is not taken: once, and not before a second look found the same. */
   onBad(reason: string): void;
 }
 
@@ -60,8 +60,8 @@ export async function readCertificate(files: CertificateFiles): Promise<Certific
 /**
  * Looks at both files every `intervalMs` and hands over each new pair that is sound. A look is two stats; they follow
  * symbolic links, so the way in which Kubernetes swaps a secret (`..data` points elsewhere) is seen like any other change.
- * By polling, because not every file system sends events and because two files are never replaced in one step: a pair
- * that does not match yet is simply read again at the next look.
+ * By polling, because not every file system sends events and because two files are never replaced in one step: what
+ * does not match yet is simply read again at the next look, and nobody is alarmed about it before.
  */
 export function watchCertificate(
   files: CertificateFiles,
@@ -70,30 +70,34 @@ export function watchCertificate(
 ): CertificateWatch {
   let current = first;
   let currentMark: string | undefined;
-  let badReason: string | undefined;
+  let bad: { mark: string | undefined; reason: string; settled: boolean } | undefined;
   let looking: Promise<void> | undefined;
 
   const look = async () => {
     // Taken before the files are read: what changes in between is seen at the next look.
     const mark = await changeMark(files);
-    if (currentMark !== undefined) return;
+    if (mark !== undefined && mark === currentMark) return;
     const found = await readCertificate(files);
     if (!found.ok) {
-      if (found.reason !== badReason) options.onBad(found.reason);
-      badReason = found.reason;
+      const { reason } = found;
+      const settled = bad?.reason === reason && bad.mark === mark;
+      if (settled && bad?.settled === false) options.onBad(reason);
+      bad = { mark, reason, settled };
       return;
     }
     if (!sameBytes(found.value, current)) options.onChange(found.value);
     current = found.value;
     currentMark = mark;
-    badReason = undefined;
+    bad = undefined;
   };
 
   const timer = setInterval(() => {
     // A look that hangs (a dead network file system) has no others piling up behind it.
-    looking ??= look().finally(() => {
-      looking = undefined;
-    });
+    looking ??= look()
+      .catch((error: unknown) => options.onBad(reasonOf(error)))
+      .finally(() => {
+        looking = undefined;
+      });
   }, options.intervalMs);
   timer.unref();
 

@@ -57,11 +57,15 @@ export function connectDatabase(
     statement_timeout: limits.statementMs,
     idle_in_transaction_session_timeout: limits.statementMs + 5_000,
   });
-  // An idle connection that the server ends is not our failure: the pool has dropped it and makes another.
-  pool.on('error', (error) => {
-    metrics.poolErrors.inc();
-    logger.warn({ reason: reasonOf(error) }, 'store.pool.connection.lost');
+  // A connection that the server ends is not the end of us: the pool drops it and makes another. The listener is the
+  // client's, as the pool listens to idle ones only, and an error event that nobody hears ends the process.
+  pool.on('connect', (client) => {
+    client.on('error', (error) => {
+      metrics.poolErrors.inc();
+      logger.warn({ reason: reasonOf(error) }, 'store.pool.connection.lost');
+    });
   });
+  pool.on('error', () => {});
   // A query that ran into query_timeout leaves its connection waiting for a server that does not answer; given to the
   // next caller it would fail him too.
   pool.on('release', (_error, client) => {

@@ -24,7 +24,7 @@ export function storeMetrics(metrics: Metrics): StoreMetrics {
     poolConnections: gauge('qalgate_store_pool_connections', 'Pool connections; waiting: callers without one.', [
       'state',
     ]),
-    poolErrors: counter('qalgate_store_pool_errors_total', 'Idle pool connections that the database ended.'),
+    poolErrors: counter('qalgate_store_pool_errors_total', 'Pool connections that the database ended.'),
     postgresUp: gauge('qalgate_store_postgres_up', 'Whether the embedded PostgreSQL of this process runs.'),
     postgresRestarts: counter('qalgate_store_postgres_restarts_total', 'Restarts of the embedded PostgreSQL.'),
     serialBlocks: counter('qalgate_store_serial_blocks_total', 'Blocks of serial numbers taken.', ['sequence']),

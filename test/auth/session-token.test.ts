@@ -178,7 +178,8 @@ t.test('[A3] terminal ids are unique by construction, of the form of the vendor,
   t.match(terminals.issue(1).id, /^[a-z]{12}$/, 'the last serial');
   serial = 2n ** 56n;
   t.throws(() => terminals.issue(1), RangeError);
-  // A permutation: neighbours, the ends and random serials never meet.
+  // A permutation: neighbours, the ends and random serials never meet. Beyond 2^53 numbers would round: the pinned
+  // example failed while the serial's lower half was taken after converting it.
   const sample = fc.uniqueArray(fc.bigInt({ min: 0n, max: 2n ** 56n - 1n }), { minLength: 2, maxLength: 50 });
   const property = fc.property(sample, (serials) => {
     const queue = [...serials];
@@ -188,7 +189,8 @@ t.test('[A3] terminal ids are unique by construction, of the form of the vendor,
     });
     return new Set(serials.map(() => made.issue(1).id)).size === serials.length;
   });
-  t.doesNotThrow(() => fc.assert(property, { numRuns: 30 }));
+  const rounded: [bigint[]] = [[72_057_594_037_927_925n, 72_057_594_037_927_926n, 0n]];
+  t.doesNotThrow(() => fc.assert(property, { numRuns: 30, examples: [rounded] }));
 });
 
 t.test('[A3] a terminal proves itself with the secret of its id and app, and with nothing else', async (t) => {

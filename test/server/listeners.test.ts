@@ -212,15 +212,16 @@ t.test('a changed certificate is served without a restart; open connections stay
   await once(kept, 'secureConnect');
   t.equal(await servedName(t, port), 'first');
 
-  const second = createCertificate('second', new Date('2102-01-01T00:00:00Z'));
-  await writePair(dir, second);
+  await writePair(dir, createCertificate('second'));
   await until(async () => (await servedName(t, port)) === 'second');
-  t.match(await metricText(), 'qalgate_server_tls_reloads_total{listener="access",outcome="loaded"} 1');
+  await writePair(dir, createCertificate('third', new Date('2102-01-01T00:00:00Z')));
+  await until(async () => (await servedName(t, port)) === 'third');
+  t.match(await metricText(), 'qalgate_server_tls_reloads_total{listener="access",outcome="loaded"} 2');
   t.match(
     await metricText(),
     `qalgate_server_tls_not_after_seconds{listener="access"} ${Date.UTC(2102, 0, 1) / 1_000}`,
   );
-  t.equal(eventsOf('tls.reload.done').length, 1);
+  t.equal(eventsOf('tls.reload.done').length, 2);
   kept.write(get('/'));
   t.match((await once(kept, 'data'))[0], /200 OK/);
 });
@@ -228,12 +229,16 @@ t.test('a changed certificate is served without a restart; open connections stay
 t.test('a bad pair keeps the old one serving and is told once', async (t) => {
   const dir = t.testdir();
   const [first, second] = [createCertificate('first'), createCertificate('second')];
-  const { port, eventsOf, metricText } = await open(t, { tls: await writePair(dir, first) });
+  const { port, eventsOf, metricText } = await open(t, {
+    tls: await writePair(dir, first),
+  });
 
   await writePair(dir, { cert: second.cert });
   await until(() => eventsOf('tls.reload.failed').length === 1);
   t.match(eventsOf('tls.reload.failed'), [{ level: 'error', reason: /does not belong to the certificate/ }]);
-  t.equal(await servedName(t, port), 'first');
+  // Some looks long.
+  for (let times = 0; times < 40; times += 1) t.equal(await servedName(t, port), 'first');
+  t.equal(eventsOf('tls.reload.failed').length, 1);
   await writePair(dir, { cert: second.cert.slice(0, 200) });
   await until(() => eventsOf('tls.reload.failed').length === 2);
   t.match(eventsOf('tls.reload.failed')[1], { reason: /is no PEM certificate/ });
@@ -242,7 +247,7 @@ t.test('a bad pair keeps the old one serving and is told once', async (t) => {
 
   await writePair(dir, second);
   await until(async () => (await servedName(t, port)) === 'second');
-  t.equal(eventsOf('tls.reload.failed').length, 2);
+  t.equal(eventsOf('tls.reload.failed').length, 2, 'and none of the moment between the two files');
 });
 
 t.test('a swap of symbolic links, as Kubernetes does it, is a change', async (t) => {
@@ -264,6 +269,8 @@ t.test('a swap of symbolic links, as Kubernetes does it, is a change', async (t)
 t.test('closing: idle connections at once, requests in progress finish and say close', async (t) => {
   const waiting: http.ServerResponse[] = [];
   const { listener, port, eventsOf } = await open(t, {
+    // Node must not close them for their idleness meanwhile.
+    server: { keepAliveTimeout: 0 },
     handlers: {
       request: (request, response) => {
         if (request.url === '/now') response.end('now');

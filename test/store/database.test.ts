@@ -33,7 +33,10 @@ t.test('[O5] a second serve on a data directory is refused and told the pid', as
 });
 
 t.test('a command uses the database of the process that serves', async (t) => {
-  const command = await openDatabase({ logger, metrics }, { dataDir, database: 'embedded', use: 'command' });
+  const command = await openDatabase(
+    { logger, metrics: createMetrics() },
+    { dataDir, database: 'embedded', use: 'command' },
+  );
   t.equal(command.kind, 'attached');
   const { rows } = await command.pool.query('select pg_postmaster_start_time() as started');
   const mine = await db.pool.query('select pg_postmaster_start_time() as started');
@@ -137,7 +140,7 @@ t.test('a data path longer than a socket path may be works', async (t) => {
   t.ok(Buffer.byteLength(dir) > 200);
   t.equal((await askInstance(dir))?.pid, process.pid);
   await t.rejects(openDatabase({ logger, metrics }, options), { code: 'DATA_DIR_IN_USE' });
-  const command = await openDatabase({ logger, metrics }, { ...options, use: 'command' });
+  const command = await openDatabase({ logger, metrics: createMetrics() }, { ...options, use: 'command' });
   t.equal(command.kind, 'attached');
   await command.close();
   await long.close();
@@ -251,6 +254,7 @@ t.test('[O5] an external database is migrated by command only, and used at schem
 t.test('numbers of the database stay exact, and the pool says what it holds', async (t) => {
   t.same((await db.pool.query('select 9007199254740991::bigint as n')).rows, [{ n: 9_007_199_254_740_991 }]);
   await t.rejects(db.pool.query('select 9007199254740993::bigint as n'), /beyond 2\^53/);
+  await db.pool.query('select 1');
   t.match(await metrics.registry.metrics(), /qalgate_store_pool_connections\{state="total"\} [1-9]/);
   t.match(await metrics.registry.metrics(), /qalgate_store_postgres_up 1/);
 });

@@ -79,7 +79,10 @@ export function testApp(upstream: string[], access: Partial<AppSettings['access'
  */
 export async function openAccess(apps: AppSettings[], options: Partial<ProxyOptions> = {}): Promise<Access> {
   const logLines: Record<string, unknown>[] = [];
-  const logger = createLogger({ level: 'info', destination: { write: (line) => void logLines.push(JSON.parse(line)) } });
+  const logger = createLogger({
+    level: 'info',
+    destination: { write: (line) => void logLines.push(JSON.parse(line)) },
+  });
   const metrics = createMetrics();
   const clock = Date.now;
   const keyRing = createKeyRing([randomBytes(32)]);
@@ -88,7 +91,8 @@ export async function openAccess(apps: AppSettings[], options: Partial<ProxyOpti
   let terminalSerial = 0n;
   const revoked = new Set<string>();
   const revocations: Revocations = {
-    isRevoked: (claims) => revoked.has(claims.terminalId) || (claims.account !== undefined && revoked.has(claims.account)),
+    isRevoked: (claims) =>
+      revoked.has(claims.terminalId) || (claims.account !== undefined && revoked.has(claims.account)),
     revokeTerminal: async (_, id) => void revoked.add(id),
     revokeAccount: async (_, account) => void revoked.add(account),
     accountRevokedBeforeMs: async () => undefined,

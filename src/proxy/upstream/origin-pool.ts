@@ -57,7 +57,10 @@ export class OriginPool {
   #port: number;
   #tls: boolean;
 
-  constructor(options: OriginOptions, shared: { now: () => number; counters: OriginCounters; readBuffers: ReadBuffers }) {
+  constructor(
+    options: OriginOptions,
+    shared: { now: () => number; counters: OriginCounters; readBuffers: ReadBuffers },
+  ) {
     this.options = options;
     this.#now = shared.now;
     this.#counters = shared.counters;
@@ -109,7 +112,10 @@ export class OriginPool {
       return;
     }
     if (this.saturated && this.#waiting.length >= this.options.maxQueued) {
-      waiter.onRefused('UPSTREAM_BUSY', `${this.options.maxConnections} connections busy, ${this.#waiting.length} wait`);
+      waiter.onRefused(
+        'UPSTREAM_BUSY',
+        `${this.options.maxConnections} connections busy, ${this.#waiting.length} wait`,
+      );
       return;
     }
     this.#waiting.push(waiter);

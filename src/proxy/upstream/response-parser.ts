@@ -37,7 +37,16 @@ const digits = /^[0-9]{1,15}$/;
 const chunkSize = /^([0-9A-Fa-f]{1,12})[\t ]*(?:;[\t\x20-\x7e\x80-\xff]*)?$/;
 const maxChunkLine = 1_024;
 
-type State = 'idle' | 'head' | 'length' | 'until-close' | 'chunk-size' | 'chunk-data' | 'chunk-end' | 'trailers' | 'closed';
+type State =
+  | 'idle'
+  | 'head'
+  | 'length'
+  | 'until-close'
+  | 'chunk-size'
+  | 'chunk-data'
+  | 'chunk-end'
+  | 'trailers'
+  | 'closed';
 
 type Fields = { ok: true; raw: string[] } | { ok: false; reason: string };
 
@@ -126,7 +135,9 @@ export class ResponseParser {
 
   /** Has a response begun (or ended) whose exchange is not over? False: nothing has been received for it. */
   get started(): boolean {
-    return this.#state !== 'idle' && (this.#state !== 'head' || this.#pending !== undefined || this.#informationHeads > 0);
+    return (
+      this.#state !== 'idle' && (this.#state !== 'head' || this.#pending !== undefined || this.#informationHeads > 0)
+    );
   }
 
   /** Expects the response to a request that was (or will be) written now. */
@@ -291,7 +302,8 @@ export class ResponseParser {
   #chunkSize(data: Buffer, at: number): number {
     const eol = data.indexOf(10, at);
     if (eol < 0) return this.#wait(data, at, maxChunkLine, 'chunk size line');
-    const match = eol - at <= maxChunkLine && data[eol - 1] === 13 ? chunkSize.exec(data.toString('latin1', at, eol - 1)) : null;
+    const match =
+      eol - at <= maxChunkLine && data[eol - 1] === 13 ? chunkSize.exec(data.toString('latin1', at, eol - 1)) : null;
     if (match === null) {
       this.#invalid('malformed chunk size');
       return -1;
@@ -308,7 +320,10 @@ export class ResponseParser {
     }
     const end = data.indexOf('\r\n\r\n', at, 'latin1');
     if (end < 0) return this.#wait(data, at, this.#limits.headBytes, 'trailers');
-    const fields = end - at > this.#limits.headBytes ? undefined : parseFields(data.toString('latin1', at, end), this.#limits.headCount);
+    const fields =
+      end - at > this.#limits.headBytes
+        ? undefined
+        : parseFields(data.toString('latin1', at, end), this.#limits.headCount);
     if (fields === undefined || !fields.ok) {
       this.#invalid('malformed trailers');
       return -1;

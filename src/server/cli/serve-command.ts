@@ -1,6 +1,6 @@
 import { Command, InvalidArgumentError } from 'commander';
 import { createLogger } from '../../observe/index.ts';
-import { type Role, roles } from '../config/index.ts';
+import { ConfigSchema, type Role, redact, roles } from '../config/index.ts';
 import { type CliContext, type ConfigOption, loadOrFail, withConfig } from './context.ts';
 import { readVersion } from './version.ts';
 
@@ -19,13 +19,27 @@ export function serveCommand(context: CliContext): Command {
       '\nExamples:\n  $ qalgate serve --config /etc/qalgate.yaml\n  $ qalgate serve --roles access\n  $ qalgate serve --demo',
     )
     .action(async (options: ServeOptions) => {
-      const { config } = loadOrFail(context, options);
+      const { config, settings, file } = loadOrFail(context, options);
       // Loaded here, since the other commands need none of it.
       const { startServer } = await import('../serve.ts');
       const { runUntilSignal } = await import('../life-cycle.ts');
       const logger = createLogger({ level: config.log.level });
-      const server = await startServer(config, { roles: options.roles ?? [...roles], version: readVersion(), logger });
-      await runUntilSignal(server, { logger });
+      await using stack = new AsyncDisposableStack();
+      // Whoever has configured something wants that, not the demo.
+      const wantsDemo = options.demo === true && file === undefined && config.apps.length === 0;
+      const demo = wantsDemo
+        ? await (await import('../demo.ts')).startDemo({ dataDir: config.data, logger })
+        : undefined;
+      stack.defer(() => demo?.close());
+      if (demo !== undefined) config.apps.push(demo.app);
+      const server = await startServer(config, {
+        roles: options.roles ?? [...roles],
+        version: readVersion(),
+        logger,
+        shownConfig: redact(ConfigSchema, settings) as object,
+      });
+      if (demo !== undefined) context.print(demo.describe(server.addresses));
+      process.exitCode = await runUntilSignal(server, { logger });
     });
 }
 

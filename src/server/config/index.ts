@@ -1,5 +1,6 @@
 export { type Address, formatAddress, isLoopback, parseAddress } from './address.ts';
 export { checkValue, describe, type Finding } from './check.ts';
+export { checkApp } from './check-app.ts';
 export type { Config, Listen } from './config.ts';
 export { type Field, fieldName, isLeaf, listFields, variableName } from './fields.ts';
 export { type LoadResult, loadConfig, localHosts, type Source } from './load.ts';

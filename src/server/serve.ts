@@ -1,0 +1,238 @@
+import {
+  createKeyRing,
+  createRevocations,
+  createSessionCheck,
+  createSessionTokens,
+  createTerminals,
+  type KeyRing,
+  type Revocations,
+} from '../auth/index.ts';
+import {
+  createHealth,
+  createMetrics,
+  createProcessMetrics,
+  type Health,
+  type Logger,
+  type Metrics,
+} from '../observe/index.ts';
+import { createOps } from '../ops/index.ts';
+import { createProxy } from '../proxy/index.ts';
+import {
+  type AppStore,
+  createAppStore,
+  createControlBus,
+  createSealer,
+  createSerials,
+  type Database,
+  openDatabase,
+} from '../store/index.ts';
+import { type AppRegistry, createAppRegistry } from './app-registry.ts';
+import { type Config, checkApp, type Listen, type Role, readMasterKeys } from './config/index.ts';
+import { watchDatabase } from './database-health.ts';
+import {
+  createListenerMetrics,
+  type Listener,
+  type ListenerMetrics,
+  type ListenerOptions,
+  openListener,
+} from './listeners.ts';
+
+export interface RunningServer {
+  /** Where its listeners really listen, as URLs. */
+  addresses: Partial<Record<Role, string>>;
+  /** Stops accepting, lets requests in flight finish within the grace, closes everything in reverse order. */
+  close(): Promise<void>;
+}
+
+export interface ServeOptions {
+  roles: readonly Role[];
+  version: string;
+  logger: Logger;
+  /** The configuration in effect with its secrets redacted, for the ops API. */
+  shownConfig: object;
+}
+
+/** What the roles stand on. */
+interface Foundation {
+  config: Config;
+  shownConfig: object;
+  logger: Logger;
+  metrics: Metrics;
+  listenerMetrics: ListenerMetrics;
+  health: Health;
+  db: Database;
+  store: AppStore;
+  registry: AppRegistry;
+  keyRing: KeyRing;
+  revocations: Revocations;
+  /** Closed in reverse order of what was opened. */
+  stack: AsyncDisposableStack;
+}
+
+/**
+ * The composition root: opens what the roles need, in order, and gives back how to close it. When a part cannot be opened
+ * everything before it is closed again and the error says what to do.
+ */
+export async function startServer(config: Config, options: ServeOptions): Promise<RunningServer> {
+  const { logger, version, roles } = options;
+  const startedMs = performance.now();
+  await using stack = new AsyncDisposableStack();
+  const metrics = createMetrics();
+  metrics.gauge('qalgate_server_info', 'Always 1; the label tells the version', ['version']).set({ version }, 1);
+  const processMetrics = createProcessMetrics({ metrics });
+  stack.defer(() => processMetrics.close());
+  const health = createHealth({ logger, metrics });
+
+  // Before the database: it is never opened for the first time without the key that its secrets are sealed with.
+  const masterKeys = await readMasterKeys(config);
+  const db = await openDatabase({ logger, metrics }, { dataDir: config.data, database: config.database, use: 'serve' });
+  stack.defer(() => db.close());
+  const databaseWatch = watchDatabase({ db, reporter: health.check('database') });
+  stack.defer(() => databaseWatch.close());
+  const bus = createControlBus(db, { logger });
+  stack.defer(() => bus.close());
+  const store = createAppStore(db, { sealer: createSealer(masterKeys), bus });
+  const applied = await store.applyConfigured(config.apps);
+  if (!applied.ok) throw new Error(`apps: ${applied.field ?? ''} ${applied.reason}`.replaceAll(/\s+/g, ' '));
+  const registry = await createAppRegistry({ store, bus, logger, metrics });
+  stack.defer(() => registry.close());
+  const revocations = await createRevocations(
+    { db, bus, clock: Date.now, logger, metrics },
+    { sessionLifetimeMs: config.sessions.lifetimeSec * 1_000 },
+  );
+  stack.defer(() => revocations.close());
+
+  const foundation: Foundation = {
+    config,
+    shownConfig: options.shownConfig,
+    logger,
+    metrics,
+    listenerMetrics: createListenerMetrics(metrics),
+    health,
+    db,
+    store,
+    registry,
+    keyRing: createKeyRing(masterKeys),
+    revocations,
+    stack,
+  };
+  const addresses: RunningServer['addresses'] = {};
+  // The ops listener opens first and closes last, so that it can tell of the others.
+  if (roles.includes('ops') && config.listen.ops !== undefined)
+    addresses.ops = await openOps(foundation, config.listen.ops);
+  if (roles.includes('access') && config.listen.access !== undefined) {
+    addresses.access = await openAccess(foundation, config.listen.access);
+  }
+  logger.info({ version, roles, addresses, startMs: Math.round(performance.now() - startedMs) }, 'server.started');
+
+  const opened = stack.move();
+  let closing: Promise<void> | undefined;
+  return {
+    addresses,
+    close() {
+      health.stop();
+      closing ??= opened.disposeAsync();
+      return closing;
+    },
+  };
+}
+
+/** Opens a listener that reports its health and closes with the stack. */
+async function open(
+  { config, logger, listenerMetrics, health, stack }: Foundation,
+  listen: Listen,
+  options: Pick<ListenerOptions, 'name' | 'handlers' | 'server'>,
+): Promise<Listener> {
+  const { host, port, tls } = listen;
+  const reporter = health.check(options.name);
+  const listener = await openListener(
+    { logger, metrics: listenerMetrics },
+    { ...options, address: { host, port }, ...(tls === undefined ? {} : { tls }) },
+  );
+  stack.defer(async () => {
+    logger.info({ listener: options.name, ...(await listener.close(config.shutdown.graceMs)) }, 'listener.closed');
+  });
+  reporter.ok();
+  return listener;
+}
+
+async function openAccess(foundation: Foundation, listen: Listen): Promise<string> {
+  const { config, logger, metrics, db, registry, keyRing, revocations, stack } = foundation;
+  const requestSerials = createSerials(db, { sequence: 'request_serial', logger });
+  stack.defer(() => requestSerials.close());
+  const terminalSerials = createSerials(db, { sequence: 'terminal_serial', logger });
+  stack.defer(() => terminalSerials.close());
+  await Promise.all([requestSerials.ready(), terminalSerials.ready()]);
+
+  const tokens = createSessionTokens(
+    { keyRing, clock: Date.now },
+    { lifetimeSec: config.sessions.lifetimeSec, rotationSec: config.sessions.keyRotationSec },
+  );
+  const sessionCheck = createSessionCheck(
+    { tokens, revocations, apps: registry, clock: Date.now, metrics },
+    { maxCached: 100_000, maxCachedBytes: 256 * 1_048_576 },
+  );
+  const proxy = await createProxy(
+    {
+      apps: registry,
+      tokens,
+      terminals: createTerminals({ keyRing, serials: terminalSerials }),
+      revocations,
+      sessionCheck,
+      nextSerial: requestSerials.next,
+      clock: Date.now,
+      logger,
+      metrics,
+    },
+    {
+      trustedProxies: config.trustedProxies,
+      timeouts: config.timeouts,
+      limits: config.limits,
+      accessLog: config.log.access,
+    },
+  );
+  stack.defer(() => proxy.close());
+  const listener = await open(foundation, listen, {
+    name: 'access',
+    server: proxy.serverOptions,
+    handlers: {
+      request: proxy.request,
+      checkContinue: proxy.request,
+      checkExpectation: proxy.request,
+      upgrade: proxy.upgrade,
+      connect: proxy.connect,
+      clientError: proxy.clientError,
+      connection: proxy.connection,
+    },
+  });
+  return listener.url;
+}
+
+async function openOps(foundation: Foundation, listen: Listen): Promise<string> {
+  const { config, shownConfig, logger, metrics, health, store, revocations, stack } = foundation;
+  const ops = await createOps(
+    {
+      logger,
+      metrics,
+      health,
+      apps: store,
+      revocations,
+      checkApp,
+      effectiveConfig: () => shownConfig,
+    },
+    { tokens: config.ops.tokens },
+  );
+  stack.defer(() => ops.close());
+  const listener = await open(foundation, listen, {
+    name: 'ops',
+    // Small requests only; whoever is slower than this is no operator.
+    server: {
+      headersTimeout: 10_000,
+      requestTimeout: 15_000,
+      maxHeaderSize: 16_384,
+      connectionsCheckingInterval: 1_000,
+    },
+    handlers: { request: ops.handler },
+  });
+  return listener.url;
+}
