@@ -19,7 +19,7 @@ export interface Certificate {
 export type CertificateResult = { ok: true; value: Certificate } | { ok: false; reason: string };
 
 export interface CertificateWatch {
-  /** Stops watching; resolves when no file is being read any more. */
+  /** Stops watching, at once: a look that still waits for a file system comes to nothing. */
   close(): Promise<void>;
 }
 
@@ -71,13 +71,15 @@ export function watchCertificate(
   let current = first;
   let currentMark: string | undefined;
   let bad: { mark: string | undefined; reason: string; settled: boolean } | undefined;
-  let looking: Promise<void> | undefined;
+  let looking = false;
+  let closed = false;
 
   const look = async () => {
     // Taken before the files are read: what changes in between is seen at the next look.
     const mark = await changeMark(files);
     if (mark !== undefined && mark === currentMark) return;
     const found = await readCertificate(files);
+    if (closed) return;
     if (!found.ok) {
       const { reason } = found;
       const settled = bad?.reason === reason && bad.mark === mark;
@@ -93,18 +95,20 @@ export function watchCertificate(
 
   const timer = setInterval(() => {
     // A look that hangs (a dead network file system) has no others piling up behind it.
-    looking ??= look()
+    if (looking) return;
+    looking = true;
+    look()
       .catch((error: unknown) => options.onBad(reasonOf(error)))
       .finally(() => {
-        looking = undefined;
+        looking = false;
       });
   }, options.intervalMs);
   timer.unref();
 
   return {
     async close() {
+      closed = true;
       clearInterval(timer);
-      await looking;
     },
   };
 }

@@ -40,7 +40,11 @@ export async function startDemo(deps: { dataDir: string; logger: Logger }): Prom
 
   /** Starts the backend; a port that is given once stays the app's upstream over restarts. */
   async function startBackend(port: number): Promise<string> {
-    const started = fork(script, ['--port', String(port)], { stdio: ['ignore', 'ignore', 'inherit', 'ipc'] });
+    const started = fork(script, ['--port', String(port)], {
+      stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
+      // A Ctrl-C is for us: the backend stays while requests in flight finish, and ends when we do.
+      detached: true,
+    });
     child = started;
     const { promise, resolve, reject } = Promise.withResolvers<string>();
     const timer = setTimeout(() => reject(new Error('the example backend did not start in time')), backendStartMs);

@@ -149,9 +149,7 @@ async function open(
     { logger, metrics: listenerMetrics },
     { ...options, address: { host, port }, ...(tls === undefined ? {} : { tls }) },
   );
-  stack.defer(async () => {
-    logger.info({ listener: options.name, ...(await listener.close(config.shutdown.graceMs)) }, 'listener.closed');
-  });
+  stack.defer(async () => void (await listener.close(config.shutdown.graceMs)));
   reporter.ok();
   return listener;
 }

@@ -37,8 +37,8 @@ export async function stopOrphanedServer(clusterDir: string, deps: { logger: Log
 
 /** Fast shutdown with a checkpoint; shutdown without one, its log is replayed at the next start; the same by force. */
 const steps = [
-  ['SIGINT', 1_200],
-  ['SIGQUIT', 1_200],
+  ['SIGINT', 800],
+  ['SIGQUIT', 500],
   ['SIGKILL', 5_000],
 ] as const;
 const pollMs = 20;

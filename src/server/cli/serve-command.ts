@@ -1,7 +1,9 @@
 import { Command, InvalidArgumentError } from 'commander';
 import { createLogger } from '../../observe/index.ts';
 import { ConfigSchema, type Role, redact, roles } from '../config/index.ts';
+import { CliError } from './cli-error.ts';
 import { type CliContext, type ConfigOption, loadOrFail, withConfig } from './context.ts';
+import { exitCodes } from './exit-codes.ts';
 import { readVersion } from './version.ts';
 
 interface ServeOptions extends ConfigOption {
@@ -39,7 +41,8 @@ export function serveCommand(context: CliContext): Command {
         shownConfig: redact(ConfigSchema, settings) as object,
       });
       if (demo !== undefined) context.print(demo.describe(server.addresses));
-      process.exitCode = await runUntilSignal(server, { logger });
+      const exitCode = await runUntilSignal(server, { logger });
+      if (exitCode !== 0) throw new CliError(exitCodes.failed, 'the service ended on an error: the log has it');
     });
 }
 

@@ -1,5 +1,5 @@
 import { resolve } from 'node:path';
-import type { AppSettings } from '../../store/app-settings.ts';
+import type { AppSettings } from '../../store/index.ts';
 import type { Address } from './address.ts';
 import { listenAddress } from './relations.ts';
 import { parseMasterKey, parseNetwork, type Settings } from './schema.ts';

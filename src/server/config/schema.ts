@@ -1,7 +1,7 @@
 import ipaddr from 'ipaddr.js';
 import Type from 'typebox';
 import { logLevels } from '../../observe/index.ts';
-import { AppSchema, TimeoutsSchema } from '../../store/app-settings.ts';
+import { AppSchema, TimeoutsSchema } from '../../store/index.ts';
 import { parseAddress } from './address.ts';
 
 /**
