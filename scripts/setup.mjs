@@ -142,6 +142,7 @@ function npm(args) {
     let received;
     const forward = (signal) => {
       received = signal;
+      say(`${signal}: stopping npm`);
       child.kill(signal);
     };
     for (const signal of signals) process.on(signal, forward);
@@ -158,7 +159,7 @@ function npm(args) {
     child.once('error', (error) => settle(() => reject(new Error(`npm could not be started: ${error.message}`))));
     child.once('exit', (code, signal) =>
       settle(() => {
-        if (code === 0) return resolve();
+        if (code === 0 && received === undefined) return resolve();
         const endedBy = received ?? signal;
         const how = timedOut
           ? `was stopped after ${installTimeoutMs / 60_000} minutes`

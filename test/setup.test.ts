@@ -1,15 +1,6 @@
 import { type ChildProcess, execFileSync, type SpawnOptions, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import {
-  copyFileSync,
-  existsSync,
-  mkdirSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
@@ -53,17 +44,24 @@ function npm(project: Project, args: string[]): void {
 
 /** A project with a package for running, one for development and one for this platform, locked but not installed. */
 function makeProject(t: Test): Project {
-  const base = t.testdir({ 'a project': { scripts: {} }, home: {} });
+  const base = t.testdir({ home: {} });
   const folder = join(base, 'a project');
-  copyFileSync(join(projectRoot, 'scripts/setup.mjs'), join(folder, 'scripts/setup.mjs'));
-  // Neither the npm that may be running this test nor its settings may reach the one under test.
-  const env: NodeJS.ProcessEnv = {
-    PATH: process.env.PATH,
-    HOME: join(base, 'home'),
-    npm_config_offline: 'true',
-    npm_config_update_notifier: 'false',
+  cpSync(template.folder, folder, { recursive: true });
+  return { folder, env: { ...template.env, HOME: join(base, 'home') } };
+}
+
+function makeTemplate(): Project {
+  const folder = t.testdir({ scripts: { 'setup.mjs': readFileSync(join(projectRoot, 'scripts/setup.mjs'), 'utf8') } });
+  const project = {
+    folder,
+    // Neither the npm that may be running this test nor its settings may reach the one under test.
+    env: {
+      PATH: process.env.PATH,
+      HOME: folder,
+      npm_config_offline: 'true',
+      npm_config_update_notifier: 'false',
+    },
   };
-  const project = { folder, env };
   const link = JSON.stringify([{ source: 'native/lib/x.so.1', target: 'native/lib/x.so' }]);
   const script = `require('node:fs').symlinkSync('x.so.1', 'native/lib/x.so')`;
   lockPackages(project, {
@@ -133,6 +131,8 @@ async function until(condition: () => boolean): Promise<void> {
 
 /** No npm can be started: what succeeds has not needed it. */
 const withoutNpm = { PATH: '/nonexistent', npm_execpath: '/nonexistent/npm-cli.js' };
+
+const template = makeTemplate();
 
 t.test('a first run installs everything whatever npm is told to leave out, a second one does nothing', async (t) => {
   const project = makeProject(t);
@@ -227,12 +227,13 @@ t.test('what goes wrong is said, nothing is taken for installed, and the next ru
 
 t.test('a signal ends set-up and the npm that it runs', async (t) => {
   const project = makeProject(t);
-  // An install script that leaves a mark and stays as long as the npm above it: set-up is surely in the middle.
+  // An install script that leaves a mark and stays until that is gone: set-up is surely in the middle.
   const mark = join(project.folder, 'mark');
   const script = `
-    require('node:fs').writeFileSync(process.env.MARK, '');
-    const parent = process.ppid;
-    setInterval(() => process.ppid === parent || process.exit(), 10);`;
+    const fs = require('node:fs');
+    fs.writeFileSync(process.env.MARK, '');
+    setInterval(() => fs.existsSync(process.env.MARK) || process.exit(), 10);`;
+  t.teardown(() => rmSync(mark, { force: true }));
   lockPackages(project, {
     dependencies: {
       stay: pack(project.folder, 'stay', '1.0.0', { 'stay.js': script }, { scripts: { install: 'node stay.js' } }),
@@ -241,8 +242,13 @@ t.test('a signal ends set-up and the npm that it runs', async (t) => {
   });
   const child = begin(project, [], { env: { MARK: mark } });
   const end = ended(child);
+  const heard = new Promise((resolve) => {
+    child.stderr?.on('data', (part) => String(part).includes('SIGTERM: stopping npm') && resolve(undefined));
+  });
   await until(() => existsSync(mark));
   child.kill('SIGTERM');
+  await heard;
+  rmSync(mark);
   t.match(await end, { code: 143, output: 'qalgate: npm ci was ended by SIGTERM. Nothing was started' });
   t.match(await setUp(project, [], withoutNpm), { code: 1, output: 'qalgate: installing packages: node_modules is ' });
 });
@@ -270,10 +276,12 @@ t.test(
     // Makes the command believe that it runs on Node 20; the program does not ask.
     const old = `--import=data:text/javascript,Object.defineProperty(process,"versions",{value:{node:"20.0.0"}})`;
     for (const options of [[], [old]]) {
-      const run = (...args: string[]): ChildProcess =>
-        spawn(process.execPath, [...options, join(folder, 'bin/qalgate.js'), ...args], {
-          stdio: ['ignore', 'pipe', 'pipe'],
-        });
+      const run = (...args: string[]): ChildProcess => {
+        const command = join(folder, 'bin/qalgate.js');
+        const child = spawn(process.execPath, [...options, command, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
+        t.teardown(() => child.kill('SIGTERM'));
+        return child;
+      };
       t.equal((await ended(run('exit', '5'))).code, 5);
 
       const child = run('stay');
@@ -295,9 +303,9 @@ t.test(
       t.same(await end, [null, 'SIGKILL'], 'it ends as the program ended');
     }
 
-    rmSync(join(folder, 'node_modules'), { recursive: true });
+    const elsewhere = '--import=data:text/javascript,Object.defineProperty(process,"arch",{value:"other"})';
     const none = await ended(
-      spawn(process.execPath, [old, join(folder, 'bin/qalgate.js')], { stdio: ['ignore', 'pipe', 'pipe'] }),
+      spawn(process.execPath, [old, elsewhere, join(folder, 'bin/qalgate.js')], { stdio: ['ignore', 'pipe', 'pipe'] }),
     );
     t.match(none, { code: 1, output: /^qalgate: Node 20\.0\.0 is too old/ });
   },

@@ -1,4 +1,4 @@
-import type { Refusal, Result } from '../store/index.ts';
+import type { Result } from '../store/index.ts';
 
 /** What a command says when it was carried out. */
 export interface Answer {
@@ -16,10 +16,5 @@ export interface Call {
   ifMatch: string | undefined;
 }
 
-/** A refusal whose status is not that of its code: 412 for a precondition that does not hold (RFC 9110 §13.1.1). */
-export interface PreconditionFailed extends Refusal {
-  status: 412;
-}
-
 /** Carries a command out. A refusal is a result; a rejection is our fault or the database's. */
-export type Handle = (call: Call) => Promise<Result<Answer> | PreconditionFailed>;
+export type Handle = (call: Call) => Promise<Result<Answer>>;

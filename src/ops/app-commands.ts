@@ -10,7 +10,7 @@ import {
   type StoredApp,
 } from '../store/index.ts';
 import { parseAccountId, type SdkAppId } from '../wire/index.ts';
-import type { Answer, Handle, PreconditionFailed } from './answer.ts';
+import type { Answer, Handle } from './answer.ts';
 
 export interface AppCommandDeps {
   logger: Logger;
@@ -105,7 +105,7 @@ export function createAppCommands({ logger, apps, revocations, checkApp }: AppCo
         const reason = `${app.value.sdkAppId} is not the sdkAppId of the path`;
         return { ok: false, code: 'INVALID_FIELD', field: 'sdkAppId', reason, allowed: String(settings.sdkAppId) };
       }
-      const done = await apps.set(app.value);
+      const done = await apps.set(app.value, asRead(call.ifMatch, found.value));
       return done.ok ? show(200, settings.sdkAppId) : done;
     }),
 
@@ -113,12 +113,15 @@ export function createAppCommands({ logger, apps, revocations, checkApp }: AppCo
       const id = parseSdkAppId(sdkAppId);
       if (!id.ok) return id;
       // Not read without need: an app whose secret does not open any more can still be deleted.
+      let condition = {};
       if (ifMatch !== undefined) {
         const found = await find(sdkAppId);
-        const mismatch = found.ok ? matchEtag(found.value, ifMatch) : found;
+        if (!found.ok) return found;
+        const mismatch = matchEtag(found.value, ifMatch);
         if (mismatch !== undefined) return mismatch;
+        condition = asRead(ifMatch, found.value);
       }
-      const done = await apps.delete(id.value);
+      const done = await apps.delete(id.value, condition);
       return done.ok ? { ok: true, value: { status: 204 } } : done;
     }),
 
@@ -161,11 +164,16 @@ function etagOf({ updatedAt }: StoredApp): string {
 }
 
 /** RFC 9110 §13.1.1: a list of strong entity tags, or `*`. Refused when the app has none of them. */
-function matchEtag(app: StoredApp, ifMatch: string | undefined): PreconditionFailed | undefined {
+function matchEtag(app: StoredApp, ifMatch: string | undefined): Refusal | undefined {
   if (ifMatch === undefined || ifMatch.trim() === '*') return undefined;
   const etag = etagOf(app);
   if (ifMatch.split(',').some((one) => one.trim() === etag)) return undefined;
-  return { ok: false, code: 'CONFLICT', status: 412, reason: 'If-Match: the app has been changed', allowed: etag };
+  return { ok: false, code: 'PRECONDITION_FAILED', reason: 'If-Match: the app has been changed', allowed: etag };
+}
+
+/** A tag that matched must still match when the change is made: the store looks again, in its transaction. */
+function asRead(ifMatch: string | undefined, { updatedAt }: StoredApp): { ifUpdatedAt?: Date } {
+  return ifMatch === undefined || ifMatch.trim() === '*' ? {} : { ifUpdatedAt: updatedAt };
 }
 
 /** Errors of connections are plain ones, of Node or pg; those that PostgreSQL sends tell by their class. */

@@ -106,8 +106,8 @@ export async function createOps(deps: OpsDeps, options: OpsOptions): Promise<Ops
       if (changes) audit(request, result.ok ? 'ok' : result.code);
       if (reply.sent) return reply;
       if (result.ok) return sendAnswer(reply, result.value);
-      const { ok: _, code, status, ...detail } = { status: errorCatalogue[result.code].status, ...result };
-      return reply.code(status).send(errorBody(code, { ...detail, requestId: request.id }));
+      const { ok: _, code, ...detail } = result;
+      return sendError(request, reply, code, detail);
     };
   }
 

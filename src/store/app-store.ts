@@ -30,9 +30,9 @@ export interface AppStore {
   /** CONFLICT when the app exists or one of its routes belongs to another. */
   create(app: AppSettings): Promise<Result>;
   /** Replaces an app's settings. APP_UNKNOWN when there is none; CONFLICT when the configuration file owns it. */
-  set(app: AppSettings): Promise<Result>;
+  set(app: AppSettings, condition?: AppCondition): Promise<Result>;
   /** Ends an app and what is stored of it. APP_UNKNOWN, CONFLICT as above. */
-  delete(sdkAppId: SdkAppId): Promise<Result>;
+  delete(sdkAppId: SdkAppId, condition?: AppCondition): Promise<Result>;
   /**
    * Makes the apps of the configuration file the stored ones of origin `config`: adds, replaces (an app of the same
    * number made by CLI or API becomes the file's), and deletes those that are gone from it. All or nothing. Also seals
@@ -41,7 +41,15 @@ export interface AppStore {
   applyConfigured(apps: readonly AppSettings[]): Promise<Result>;
 }
 
+/** A change that is made only to the app as it was read: else PRECONDITION_FAILED. */
+export interface AppCondition {
+  ifUpdatedAt?: Date;
+}
+
 type AppRow = Selectable<Schema['app']>;
+
+/** The time of a change tells it from the one before: it moves on even where the clock does not. */
+const laterThanBefore = sql<Date>`greatest(clock_timestamp(), app.updated_at + interval '1 millisecond')`;
 
 export function createAppStore(db: Database, deps: { sealer: Sealer; bus: ControlBus }): AppStore {
   const { sealer, bus } = deps;
@@ -80,7 +88,7 @@ export function createAppStore(db: Database, deps: { sealer: Sealer; bus: Contro
     await trx
       .insertInto('app')
       .values({ sdk_app_id: app.sdkAppId, ...values })
-      .onConflict((conflict) => conflict.column('sdk_app_id').doUpdateSet({ ...values, updated_at: sql`now()` }))
+      .onConflict((conflict) => conflict.column('sdk_app_id').doUpdateSet({ ...values, updated_at: laterThanBefore }))
       .execute();
   }
 
@@ -123,19 +131,21 @@ export function createAppStore(db: Database, deps: { sealer: Sealer; bus: Contro
         return { result: done, changed: [app.sdkAppId] };
       }),
 
-    set: (app) =>
+    set: (app, condition = {}) =>
       change(async (trx) => {
         const rows = await readRows(trx);
-        const refusal = checkOwner(rows.get(app.sdkAppId), app.sdkAppId) ?? checkRules(app, rows);
+        const row = rows.get(app.sdkAppId);
+        const refusal = checkOwner(row, app.sdkAppId) ?? checkCondition(row, condition) ?? checkRules(app, rows);
         if (refusal !== undefined) return refuse(refusal);
         await write(trx, app, 'api');
         return { result: done, changed: [app.sdkAppId] };
       }),
 
-    delete: (sdkAppId) =>
+    delete: (sdkAppId, condition = {}) =>
       change(async (trx) => {
         const rows = await readRows(trx);
-        const refusal = checkOwner(rows.get(sdkAppId), sdkAppId);
+        const row = rows.get(sdkAppId);
+        const refusal = checkOwner(row, sdkAppId) ?? checkCondition(row, condition);
         if (refusal !== undefined) return refuse(refusal);
         await remove(trx, sdkAppId);
         return { result: done, changed: [sdkAppId] };
@@ -218,4 +228,9 @@ function exists(app: AppSettings): Refusal {
 function ownedByFile(sdkAppId: SdkAppId): Refusal {
   const reason = `app ${sdkAppId} comes from the configuration file: change it there and start again`;
   return { ok: false, code: 'CONFLICT', field: 'sdkAppId', reason };
+}
+
+function checkCondition(row: AppRow | undefined, { ifUpdatedAt }: AppCondition): Refusal | undefined {
+  if (ifUpdatedAt === undefined || row?.updated_at.getTime() === ifUpdatedAt.getTime()) return undefined;
+  return { ok: false, code: 'PRECONDITION_FAILED', reason: 'the app has been changed since it was read' };
 }

@@ -61,6 +61,8 @@ export function connectDatabase(
   // client's, as the pool listens to idle ones only, and an error event that nobody hears ends the process.
   pool.on('connect', (client) => {
     client.on('error', (error) => {
+      // pool.end() does not wait for its connections: the server's own end may reach one first.
+      if (pool.ending) return;
       metrics.poolErrors.inc();
       logger.warn({ reason: reasonOf(error) }, 'store.pool.connection.lost');
     });

@@ -95,13 +95,7 @@ export async function startEmbeddedPostgres(
     throw error;
   }
   // An end of the process that skips `close` (an uncaught error) should not leave a server behind.
-  const stopAtExit = () => {
-    try {
-      process.kill(server.pid, 'SIGINT');
-    } catch {
-      // It ended already.
-    }
-  };
+  const stopAtExit = () => server.interrupt();
   process.once('exit', stopAtExit);
   const watching = watch();
   let closed: Promise<void> | undefined;

@@ -54,8 +54,8 @@ type Answer = { state: 'alive'; facts: InstanceFacts } | { state: 'dead' | 'abse
 
 const lockName = 'instance.sock';
 const maxTakeovers = 8;
-/** A live process answers within a millisecond; one that is stopped or busy for this long counts as dead. */
-const answerMs = 5_000;
+/** A live process answers within a millisecond; one that is stopped or busy for twice this long counts as dead. */
+const defaultAnswerMs = 3_000;
 const acquireMs = 15_000;
 const retryMs = 10;
 const answerBytes = 16_384;
@@ -63,9 +63,9 @@ const answerBytes = 16_384;
 /** Takes the lock of that directory, or says who has it. */
 export async function acquireInstanceLock(
   deps: { logger: Logger },
-  options: { dataDir: string; use: InstanceUse },
+  options: { dataDir: string; use: InstanceUse; answerMs?: number },
 ): Promise<{ ok: true; lock: InstanceLock } | { ok: false; holder: InstanceFacts }> {
-  const { dataDir, use } = options;
+  const { dataDir, use, answerMs = defaultAnswerMs } = options;
   const fileOf = (name: string) => path.join(dataDir, name);
   const sockets = await openSocketDirectory(dataDir);
   const facts: InstanceFacts = {
@@ -88,7 +88,7 @@ export async function acquireInstanceLock(
     const name = level === 0 ? lockName : `${lockName}.takeover-${level}`;
     for (;;) {
       if (await linkIfAbsent(fileOf(ownName), fileOf(name))) return undefined;
-      const answer = await askSocket(sockets, name);
+      const answer = await askSocket(sockets, name, answerMs);
       if (answer.state === 'alive') return answer.facts;
       if (answer.state === 'dead') await removeDead(level, name);
       if (deadline.aborted) {
@@ -106,7 +106,7 @@ export async function acquireInstanceLock(
       return;
     }
     try {
-      if ((await askSocket(sockets, name)).state !== 'dead') return;
+      if ((await askSocket(sockets, name, answerMs)).state !== 'dead') return;
       await unlink(fileOf(name)).catch(ignoreMissing);
       deps.logger.info({ socket: name }, 'store.instance.socket.removed');
     } finally {
@@ -152,7 +152,7 @@ export async function acquireInstanceLock(
 export async function askInstance(dataDir: string): Promise<InstanceFacts | undefined> {
   const sockets = await openSocketDirectory(dataDir);
   try {
-    const answer = await askSocket(sockets, lockName);
+    const answer = await askSocket(sockets, lockName, defaultAnswerMs);
     return answer.state === 'alive' ? answer.facts : undefined;
   } finally {
     await sockets.close();
@@ -162,7 +162,7 @@ export async function askInstance(dataDir: string): Promise<InstanceFacts | unde
 function listen(sockets: SocketDirectory, name: string, answer: () => string): Promise<net.Server> {
   const server = net.createServer((socket) => {
     socket.on('error', () => {});
-    socket.setTimeout(answerMs, () => socket.destroy());
+    socket.setTimeout(defaultAnswerMs, () => socket.destroy());
     socket.end(answer());
   });
   server.maxConnections = 64;
@@ -176,7 +176,7 @@ function closeServer(server: net.Server): Promise<void> {
   return new Promise((resolve) => server.close(() => resolve()));
 }
 
-function askSocket(sockets: SocketDirectory, name: string): Promise<Answer> {
+function askSocket(sockets: SocketDirectory, name: string, answerMs: number): Promise<Answer> {
   return new Promise((resolve, reject) => {
     let text = '';
     const socket = net.connect(path.join(sockets.shortPath, name));

@@ -58,7 +58,8 @@ export async function reachableBinaries(
   const name = `postgresql-${binaries.version}-${process.platform}-${process.arch}`;
   const copy = binariesIn(path.join(copiesDir, name), binaries.version);
   try {
-    await mkdir(copiesDir, { recursive: true, mode: 0o755 });
+    await mkdir(copiesDir, { recursive: true });
+    await chmod(copiesDir, 0o755);
     if (!(await exists(copy.directory))) {
       await copyReadable(binaries.directory, copy.directory);
       deps.logger.info({ from: binaries.directory, to: copy.directory }, 'store.postgres.binaries.copied');

@@ -16,6 +16,8 @@ export interface PostgresServer {
   readonly ended: Promise<{ reason: string; lines: string[] }>;
   /** Fast shutdown: open transactions are rolled back, then a checkpoint. Harder after 10 s. */
   stop(): Promise<void>;
+  /** Asks for a fast shutdown without waiting; does nothing when it has ended. */
+  interrupt(): void;
 }
 
 /** Replaying a long log after a crash counts as starting. */
@@ -70,7 +72,7 @@ export async function startPostgresServer(
   let lastReason = '';
   while (!hasEnded && !signal.aborted && performance.now() < deadline) {
     const attempt = await tryLogin(cluster, socketDir);
-    if (attempt === undefined) return { pid: child.pid ?? 0, ended, stop };
+    if (attempt === undefined) return { pid: child.pid ?? 0, ended, stop, interrupt: () => void child.kill('SIGINT') };
     lastReason = attempt.reason;
     if (attempt.isFinal) break;
     await Promise.race([delay(pollMs), ended]);

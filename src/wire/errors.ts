@@ -73,6 +73,7 @@ export const errorCatalogue = {
   NOT_FOUND: { status: 404, message: 'there is nothing here', retryable: false },
   NO_ROUTE: { status: 404, message: 'no route serves this host and path', retryable: false },
   CONFLICT: { status: 409, message: 'it exists already or clashes with another', retryable: false },
+  PRECONDITION_FAILED: { status: 412, message: 'it was changed meanwhile', retryable: false },
   // The app's backend.
   UPSTREAM_UNAVAILABLE: { status: 503, message: 'no upstream of the app accepts requests', retryable: true },
   UPSTREAM_BUSY: { status: 503, message: 'all upstream connections are in use and the queue is full', retryable: true },

@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { chmod, copyFile, link, mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { chmod, copyFile, link, mkdir, readdir, readFile, stat, unlink, writeFile } from 'node:fs/promises';
 import net from 'node:net';
 import path from 'node:path';
 import t from 'tap';
@@ -10,7 +10,7 @@ import { clusterLogin } from '../../src/store/postgres-cluster.ts';
 import { makeDataDir, makeTestLogger, openTestDatabase } from '../support/database.ts';
 import { spawnStore } from '../support/spawn-store.ts';
 
-const { db, dataDir, logger, metrics } = await openTestDatabase(t);
+const { db, dataDir, logger, metrics, events } = await openTestDatabase(t);
 
 /** Leaves the socket of a process that died: bound, nobody listens. */
 async function leaveDeadSocket(file: string): Promise<void> {
@@ -107,8 +107,15 @@ t.test('[O5] of two processes that start at once on a new directory one serves, 
 
   const command = spawnStore(t, dir, 'command');
   t.same(await command.read(), { opened: 'attached' });
-  await both[winner]?.finish();
   await command.finish();
+
+  const owner = both[winner]?.child;
+  owner?.kill('SIGSTOP');
+  const taken = await acquireInstanceLock({ logger }, { dataDir: dir, use: 'serve', answerMs: 200 });
+  t.ok(taken.ok, 'who is silent for too long counts as dead');
+  if (taken.ok) await taken.lock.close();
+  owner?.kill('SIGCONT');
+  await both[winner]?.finish();
 
   const alone = spawnStore(t, dir, 'command');
   t.same(await alone.read(), { opened: 'embedded' }, 'with nobody serving a command starts the server itself');
@@ -123,7 +130,6 @@ t.test('[O5] a holder that is taken for dead notices that it lost the lock', asy
   await mkdir(dir);
   const first = await acquireInstanceLock({ logger }, { dataDir: dir, use: 'serve' });
   if (!first.ok) throw new Error('not taken');
-  const { unlink } = await import('node:fs/promises');
   await unlink(path.join(dir, 'instance.sock'));
   const second = await acquireInstanceLock({ logger }, { dataDir: dir, use: 'serve' });
   if (!second.ok) throw new Error('not taken');
@@ -257,4 +263,5 @@ t.test('numbers of the database stay exact, and the pool says what it holds', as
   await db.pool.query('select 1');
   t.match(await metrics.registry.metrics(), /qalgate_store_pool_connections\{state="total"\} [1-9]/);
   t.match(await metrics.registry.metrics(), /qalgate_store_postgres_up 1/);
+  t.notOk(events.includes('store.pool.connection.lost'), 'and what was closed in order is not reported as lost');
 });

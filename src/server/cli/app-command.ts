@@ -9,7 +9,7 @@ import {
   type StoredApp,
 } from '../../store/index.ts';
 import type { SdkAppId } from '../../wire/index.ts';
-import { checkRelations, localHosts, redact } from '../config/index.ts';
+import { checkRelations, checkValue, localHosts, redact } from '../config/index.ts';
 import {
   type AppOptions,
   generateSecret,
@@ -29,6 +29,8 @@ interface OutputOptions extends ConfigOption {
   json?: true;
   showSecret?: true;
 }
+
+const secretNote = 'The secret was made just now; from here on it is shown only with --show-secret.';
 
 /** Generated numbers start where the vendor's do. */
 const firstGeneratedId = 1_400_000_000;
@@ -106,7 +108,7 @@ function withSettings(command: Command): Command {
 
 function createCommand(context: CliContext): Command {
   return withSettings(new Command('create'))
-    .description('Create an app. A secret that is not given is made, and shown this once.')
+    .description('Create an app. A secret that is not given is made, and shown.')
     .option('--id <number>', 'number of the app (default: the next free one)', parseAppNumber)
     .addHelpText(
       'after',
@@ -131,7 +133,7 @@ Examples:
         if (stored !== undefined)
           printApp(context, stored, made === undefined ? options : { ...options, showSecret: true });
       });
-      if (made !== undefined) context.warn('The secret was made just now and is not shown again: keep it.');
+      if (made !== undefined) context.warn(secretNote);
     });
 }
 
@@ -174,7 +176,7 @@ Examples:
           if (stored !== undefined)
             printApp(context, stored, made === undefined ? options : { ...options, showSecret: true });
         });
-        if (made !== undefined) context.warn('The new secret was made just now and is not shown again: keep it.');
+        if (made !== undefined) context.warn(secretNote);
       },
     );
 }
@@ -215,7 +217,9 @@ async function allApps(context: CliContext, loaded: Loaded, options: ConfigOptio
 type ShownApp = Pick<StoredApp, 'settings' | 'origin'> & Partial<StoredApp>;
 
 function toView({ settings, origin, createdAt, updatedAt }: ShownApp, { showSecret }: OutputOptions) {
-  return { origin, createdAt, updatedAt, settings: showSecret ? settings : redact(AppSchema, settings) };
+  // The database keeps no order of fields; the schema's is the one that people know.
+  const ordered = checkValue(AppSchema, settings).value;
+  return { origin, createdAt, updatedAt, settings: showSecret ? ordered : redact(AppSchema, ordered) };
 }
 
 function printApp(context: CliContext, app: ShownApp, options: OutputOptions): void {

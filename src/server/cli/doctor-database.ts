@@ -42,7 +42,7 @@ export async function checkDatabase(
       const skewMs = Number(rows[0]?.ms) - (beforeMs + Date.now()) / 2;
       const stored = await apps.list();
       const where = running === undefined ? database : `embedded, of the running service (pid ${running.pid})`;
-      const detail = `${database === 'embedded' ? where : 'external'}: reachable, schema fits, ${stored.length} apps`;
+      const detail = `${database === 'embedded' ? where : 'external'}: reachable, schema fits, apps: ${stored.length}`;
       return { check: { name, state: 'ok', detail }, running, apps: stored.map(({ settings }) => settings), skewMs };
     });
   } catch (error) {

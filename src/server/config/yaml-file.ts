@@ -33,8 +33,8 @@ export function parseYaml(
   name: string,
 ): { ok: true; value: YamlFile } | { ok: false; problems: Problem[] } {
   const lineCounter = new LineCounter();
-  // Errors are collected, not printed; a tag that is not understood is only a warning there, here it stops.
-  const document = parseDocument(text, { lineCounter, prettyErrors: false, logLevel: 'silent', uniqueKeys: true });
+  // Errors are collected, not thrown; a tag that is not understood is only a warning there, here it stops.
+  const document = parseDocument(text, { lineCounter, prettyErrors: false, logLevel: 'error', uniqueKeys: true });
   const problem = (reason: string, offset?: number): Problem => {
     const { line, col } = lineCounter.linePos(offset ?? 0);
     return { path: '', at: offset === undefined ? name : `${name}:${line}:${col}`, reason };

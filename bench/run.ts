@@ -1,0 +1,75 @@
+/**
+ * `npm run bench -- [question …] [--quick]`: answers questions of speed by measuring, side by side in one run.
+ * Prints the answers; a full run also writes them to docs/benchmarks.md, each in its own section.
+ */
+import { readFile, writeFile } from 'node:fs/promises';
+import os from 'node:os';
+import { parseArgs } from 'node:util';
+import { benchProxy } from './proxy.ts';
+
+export interface BenchOptions {
+  /** Fewer requests and rounds: shows that everything works, not how fast it is. */
+  quick: boolean;
+  /** Tells the user how far it is. */
+  progress: (line: string) => void;
+}
+
+/** Measures and gives back Markdown: what is compared, samples, spread and ratio. */
+export type Question = (options: BenchOptions) => Promise<string>;
+
+const questions: Record<string, Question> = { proxy: benchProxy };
+
+const page = new URL('../docs/benchmarks.md', import.meta.url);
+const preface = `# Benchmarks
+
+<!-- Made by \`npm run bench\`: change bench/, not this page. -->
+
+What is compared is measured in one run, in turns, so that noise of the machine hits all alike: read the ratios, not the
+absolute figures.
+`;
+
+const begin = (name: string): string => `<!-- begin ${name} -->`;
+const end = (name: string): string => `<!-- end ${name} -->`;
+
+function machine(): string {
+  const cpus = os.cpus();
+  const memoryGib = Math.round(os.totalmem() / 2 ** 30);
+  return [
+    `${cpus.length} cores (${cpus[0]?.model.trim() ?? 'unknown'})`,
+    `${memoryGib} GiB`,
+    `${os.type()} ${os.release().split('-')[0]}`,
+    `Node ${process.versions.node}`,
+    `load average ${(os.loadavg()[0] ?? 0).toFixed(1)} before the run`,
+    new Date().toISOString().slice(0, 10),
+  ].join(', ');
+}
+
+/** Replaces one section of the page, or adds it. */
+function withSection(text: string, name: string, section: string): string {
+  const whole = `${begin(name)}\n\n${section.trim()}\n\n${end(name)}`;
+  const from = text.indexOf(begin(name));
+  const to = text.indexOf(end(name));
+  if (from < 0 || to < from) return `${text.trimEnd()}\n\n${whole}\n`;
+  return text.slice(0, from) + whole + text.slice(to + end(name).length);
+}
+
+const { values, positionals } = parseArgs({
+  options: { quick: { type: 'boolean', default: false } },
+  allowPositionals: true,
+});
+const names = positionals.length === 0 ? Object.keys(questions) : positionals;
+const unknown = names.find((name) => questions[name] === undefined);
+if (unknown !== undefined) {
+  console.error(`no benchmark "${unknown}"; there are: ${Object.keys(questions).join(', ')}`);
+  process.exit(2);
+}
+
+for (const name of names) {
+  const facts = machine();
+  const options = { quick: values.quick, progress: (line: string) => console.error(line) };
+  const section = `${await (questions[name] as Question)(options)}\n\nMachine: ${facts}.`;
+  console.log(section);
+  if (values.quick) continue;
+  const before = await readFile(page, 'utf8').catch(() => preface);
+  await writeFile(page, withSection(before, name, section));
+}
