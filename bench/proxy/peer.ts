@@ -16,6 +16,8 @@ export interface PeerOptions {
 const maxConnections = 256;
 
 async function httpProxy(origin: string): Promise<RequestListener> {
+  // It calls util._extend, which Node would warn about on each start.
+  process.noDeprecation = true;
   const { default: classic } = await import('http-proxy-classic');
   const agent = new http.Agent({ keepAlive: true, maxSockets: maxConnections, maxFreeSockets: maxConnections });
   const proxy = classic.createProxyServer({ target: origin, agent });

@@ -1,4 +1,5 @@
 export { createKeyRing, type KeyRing } from './key-ring.ts';
+export { networkOf } from './network-of.ts';
 export { type Caller, type Command, callers, commands, isCommand, mayCall } from './permissions.ts';
 export { type CommandGuard, requireCommand } from './require-command.ts';
 export { createRevocations, issueTimeMs, type Revocations, type RevocationsOptions } from './revocations.ts';

@@ -1,7 +1,7 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import ipaddr from 'ipaddr.js';
-import type { Caller } from '../auth/index.ts';
+import { type Caller, networkOf } from '../auth/index.ts';
 import type { ErrorCode } from '../wire/index.ts';
 import type { FailureLimit } from './failure-limit.ts';
 
@@ -50,7 +50,7 @@ export function createIdentify(
       return { ...caller, address: from, refusal: unauthorized('send Authorization: Bearer <token>') };
     }
 
-    const counted = networkOf(address);
+    const counted = networkOf(address.toString());
     const waitSec = failures.waitSec(counted);
     if (waitSec > 0) {
       const headers = { 'Retry-After': String(waitSec) };
@@ -83,9 +83,4 @@ function sha256(text: string): Buffer {
 function isLocal(address: ipaddr.IPv4 | ipaddr.IPv6, { headers }: IncomingMessage): boolean {
   const proxied = ['x-forwarded-for', 'forwarded', 'x-real-ip', 'via'].some((name) => headers[name] !== undefined);
   return address.range() === 'loopback' && !proxied;
-}
-
-/** Whoever has one IPv6 address has 2^64 of them. */
-function networkOf(address: ipaddr.IPv4 | ipaddr.IPv6): string {
-  return address instanceof ipaddr.IPv4 ? address.toString() : address.parts.slice(0, 4).join(':');
 }

@@ -1,4 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { BlockList } from 'node:net';
+import { networkOf } from '../auth/index.ts';
 import type { Logger } from '../observe/index.ts';
 import type { ErrorCode } from '../wire/index.ts';
 import type { Admissions } from './admission.ts';
@@ -15,6 +17,7 @@ import type { RouteEntry } from './router.ts';
 import type {
   BodyFraming,
   ExchangeEvents,
+  ExchangeFailure,
   OriginPool,
   RouteUpstreams,
   UpstreamConnection,
@@ -30,7 +33,7 @@ export interface ExchangeContext {
   requestRate: RateLimiter;
   /** Gives QAL-Req-Seq-No (A4). */
   nextSerial: () => string;
-  trusted: import('node:net').BlockList;
+  trusted: BlockList;
   metrics: ProxyMetrics;
   logger: Logger;
   accessLog: boolean;
@@ -81,6 +84,7 @@ export class Exchange implements Job, Timed, ExchangeEvents, Waiter {
   #listensForDrain = false;
   #trailersPass = false;
   #error: ErrorCode | undefined;
+  #reason: string | undefined;
 
   constructor(context: ExchangeContext, client: ClientConnection, req: IncomingMessage, res: ServerResponse) {
     this.#context = context;
@@ -115,6 +119,8 @@ export class Exchange implements Job, Timed, ExchangeEvents, Waiter {
     this.#requestId = context.nextSerial();
     this.#address = this.#client.peer;
     res.on('close', () => this.#onClientDone());
+    // A client that goes away while a piece is written is told by 'close'; nothing else can fail here.
+    res.on('error', ignore);
     context.deadlines.add(this);
 
     const req = this.#req;
@@ -142,7 +148,7 @@ export class Exchange implements Job, Timed, ExchangeEvents, Waiter {
     if (this.#client.peerTrusted) {
       this.#address = clientAddress(this.#client.peer, head.forwardedFor, context.trusted);
     }
-    if (!context.requestRate.take(this.#address)) {
+    if (!context.requestRate.take(networkOf(this.#address))) {
       this.#fail('RATE_LIMITED');
       return;
     }
@@ -313,6 +319,7 @@ export class Exchange implements Job, Timed, ExchangeEvents, Waiter {
       this.#res.on('drain', () => {
         if (!this.#downloadPaused) return;
         this.#downloadPaused = false;
+        this.#res.setTimeout(0);
         this.#connection?.resume();
         if (this.#phase === 'body') this.#wait('body', this.#timeouts.bodyIdleMs);
       });
@@ -335,8 +342,13 @@ export class Exchange implements Job, Timed, ExchangeEvents, Waiter {
     this.#res.end();
   }
 
-  onFailure(code: 'UPSTREAM_CLOSED' | 'UPSTREAM_BAD_RESPONSE', reason: string): void {
+  onFailure(code: ExchangeFailure, reason: string): void {
     this.#connection = undefined;
+    if (code === 'INTERNAL') {
+      this.#context.logger.error({ reason, requestId: this.#requestId }, 'proxy.exchange.failed');
+      this.#fail(code);
+      return;
+    }
     if (this.#pool !== undefined && !this.#res.headersSent) this.#entry?.target.recordFailure(this.#pool, reason);
     this.#fail(code, reason);
   }
@@ -367,7 +379,7 @@ export class Exchange implements Job, Timed, ExchangeEvents, Waiter {
         this.#fail('UPSTREAM_HEAD_TIMEOUT');
         break;
       case 'body':
-        if (this.#downloadPaused) this.#closeClient();
+        if (this.#downloadPaused) this.#watchClient();
         else this.#fail('UPSTREAM_BODY_TIMEOUT');
         break;
       case 'linger':
@@ -375,8 +387,14 @@ export class Exchange implements Job, Timed, ExchangeEvents, Waiter {
         this.#over();
         break;
       default:
-        this.#closeClient();
+        this.#watchClient();
     }
+  }
+
+  /** The client has not taken everything for a while. Only one that takes nothing at all is cut: the socket can tell. */
+  #watchClient(): void {
+    this.#deadlineMs = Number.POSITIVE_INFINITY;
+    this.#res.setTimeout(this.#context.limits.responseWriteTimeoutMs, () => this.#closeClient());
   }
 
   #wait(phase: Phase, ms: number): void {
@@ -388,6 +406,7 @@ export class Exchange implements Job, Timed, ExchangeEvents, Waiter {
   #fail(code: ErrorCode, reason?: string): void {
     if (this.#phase === 'done' || this.#phase === 'linger') return;
     this.#error = code;
+    this.#reason = reason;
     this.#context.metrics.error(code);
     this.#releaseUpstream();
     this.#totalDeadlineMs = Number.POSITIVE_INFINITY;
@@ -462,6 +481,7 @@ export class Exchange implements Job, Timed, ExchangeEvents, Waiter {
         durationMs: Math.round(durationMs * 10) / 10,
         upstream: this.#pool?.options.origin,
         error: this.#error,
+        reason: this.#reason,
       },
       'access',
     );
@@ -469,3 +489,4 @@ export class Exchange implements Job, Timed, ExchangeEvents, Waiter {
 }
 
 const none: ReadonlySet<OriginPool> = new Set();
+const ignore = (): void => {};

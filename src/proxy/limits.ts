@@ -30,9 +30,9 @@ const maxAddresses = 65_536;
 
 /** Counts things that are held, by address: at most `perKey` for one (0: no limit), `total` for all. */
 export interface HeldCounter {
-  /** False: over a limit, and nothing was counted. */
-  take(key: string): 'ok' | 'total' | 'key';
-  give(key: string): void;
+  /** Not ok: over that limit, and nothing was counted. Without a key only the total counts. */
+  take(key: string | undefined): 'ok' | 'total' | 'key';
+  give(key: string | undefined): void;
   readonly size: number;
 }
 
@@ -42,6 +42,10 @@ export function createHeldCounter(total: number, perKey: number): HeldCounter {
   return {
     take(key) {
       if (size >= total) return 'total';
+      if (key === undefined) {
+        size += 1;
+        return 'ok';
+      }
       const count = held.get(key) ?? 0;
       if (perKey > 0 && count >= perKey) return 'key';
       held.set(key, count + 1);
@@ -49,6 +53,10 @@ export function createHeldCounter(total: number, perKey: number): HeldCounter {
       return 'ok';
     },
     give(key) {
+      if (key === undefined) {
+        size -= 1;
+        return;
+      }
       const count = held.get(key);
       if (count === undefined) return;
       size -= 1;

@@ -2,14 +2,15 @@ import type { IncomingMessage, ServerOptions, ServerResponse } from 'node:http';
 import { BlockList, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import Fastify from 'fastify';
-import type {
-  AppLookup,
-  Clock,
-  Revocations,
-  SessionCheck,
-  SessionClaims,
-  SessionTokens,
-  Terminals,
+import {
+  type AppLookup,
+  type Clock,
+  networkOf,
+  type Revocations,
+  type SessionCheck,
+  type SessionClaims,
+  type SessionTokens,
+  type Terminals,
 } from '../auth/index.ts';
 import type { Logger, Metrics } from '../observe/index.ts';
 import type { AppSettings, Timeouts } from '../store/index.ts';
@@ -112,7 +113,7 @@ export async function createProxy(deps: ProxyDeps, options: ProxyOptions): Promi
     ...deps,
     clientAddress: (req) => facts.get(req)?.address ?? '',
     requestId: (req) => facts.get(req)?.requestId ?? '',
-    allowSessionCreation: (address) => sessionCreations.take(address),
+    allowSessionCreation: (address) => sessionCreations.take(networkOf(address)),
   });
   await own.ready();
 
@@ -205,7 +206,11 @@ export async function createProxy(deps: ProxyDeps, options: ProxyOptions): Promi
       const { head } = parsed;
       const address = client.peerTrusted ? clientAddress(client.peer, head.forwardedFor, trusted) : client.peer;
       const refusal =
-        head.body !== 'none' ? 'BAD_REQUEST' : context.requestRate.take(address) ? undefined : 'RATE_LIMITED';
+        head.body !== 'none'
+          ? 'BAD_REQUEST'
+          : context.requestRate.take(networkOf(address))
+            ? undefined
+            : 'RATE_LIMITED';
       const admission =
         refusal === undefined ? context.admissions.admit(head) : ({ ok: false, code: refusal } as const);
       if (!admission.ok) {
@@ -243,7 +248,9 @@ export async function createProxy(deps: ProxyDeps, options: ProxyOptions): Promi
     },
 
     connection(socket) {
-      const address = connectionOf(socket).peer;
+      const { peer, peerTrusted } = connectionOf(socket);
+      // A trusted proxy brings many users.
+      const address = peerTrusted ? undefined : networkOf(peer);
       const taken = heldConnections.take(address);
       if (taken !== 'ok') {
         counters.refused(taken === 'total' ? 'connections' : 'connections-per-address');

@@ -1,7 +1,7 @@
 import type { ClientRequest, IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import { createProxyServer } from 'http-proxy';
-import type { SessionClaims } from '../auth/index.ts';
+import { networkOf, type SessionClaims } from '../auth/index.ts';
 import type { ErrorCode } from '../wire/index.ts';
 import type { Admission } from './admission.ts';
 import { sendRawError } from './error-response.ts';
@@ -158,7 +158,7 @@ export function createUpgrades(
         refuse('UPSTREAM_UNAVAILABLE');
         return;
       }
-      const taken = held.take(facts.address);
+      const taken = held.take(networkOf(facts.address));
       if (taken !== 'ok') {
         refuse('TOO_MANY_CONNECTIONS');
         return;
@@ -168,7 +168,7 @@ export function createUpgrades(
       byRequest.set(req, upgrade);
       socket.once('close', () => {
         clearTimeout(upgrade.headTimer);
-        held.give(facts.address);
+        held.give(networkOf(facts.address));
         upgrades.delete(upgrade);
         if (upgrade.open) metrics.upgraded('closed');
         report(upgrade);

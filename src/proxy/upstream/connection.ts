@@ -2,6 +2,8 @@ import type { Socket } from 'node:net';
 import type { ConnectionReads } from './read-buffers.ts';
 import { type BodyFraming, ResponseParser } from './response-parser.ts';
 
+export type ExchangeFailure = 'UPSTREAM_CLOSED' | 'UPSTREAM_BAD_RESPONSE' | 'INTERNAL';
+
 /** What happens to one exchange on an upstream connection. Exactly one of onEnd and onFailure comes, last. */
 export interface ExchangeEvents {
   onInformation(status: number, reason: string, rawHeaders: string[]): void;
@@ -11,7 +13,7 @@ export interface ExchangeEvents {
   onEnd(rawTrailers: string[]): void;
   /** What was read is taken apart. More may take a while: what is held back to go out together should go now. */
   onReadDone(): void;
-  onFailure(code: 'UPSTREAM_CLOSED' | 'UPSTREAM_BAD_RESPONSE', reason: string): void;
+  onFailure(code: ExchangeFailure, reason: string): void;
   /** What was written has left; more may be written. */
   onDrain(): void;
 }
@@ -118,8 +120,13 @@ export class UpstreamConnection {
       this.destroy();
       return;
     }
-    this.#parser.execute(data);
-    this.#exchange?.onReadDone();
+    try {
+      this.#parser.execute(data);
+      this.#exchange?.onReadDone();
+    } catch (error) {
+      // A mistake of ours costs this exchange, not the process.
+      this.#fail('INTERNAL', error instanceof Error ? (error.stack ?? error.message) : String(error));
+    }
     // Only now is it sure that nothing stands behind the response in what was read.
     this.#settle();
   }
@@ -167,7 +174,7 @@ export class UpstreamConnection {
     } else this.#fail('UPSTREAM_BAD_RESPONSE', reason);
   }
 
-  #fail(code: 'UPSTREAM_CLOSED' | 'UPSTREAM_BAD_RESPONSE', reason: string): void {
+  #fail(code: ExchangeFailure, reason: string): void {
     const exchange = this.#exchange;
     this.destroy();
     exchange?.onFailure(code, reason);

@@ -23,7 +23,7 @@ import { parseAppNumber } from './arguments.ts';
 import { CliError } from './cli-error.ts';
 import { type CliContext, type ConfigOption, type Loaded, loadOrFail, withConfig } from './context.ts';
 import { exitCodes } from './exit-codes.ts';
-import { unknownApp, withStore } from './open-store.ts';
+import { hasDatabase, unknownApp, withNewStore, withStore } from './open-store.ts';
 
 interface OutputOptions extends ConfigOption {
   json?: true;
@@ -123,10 +123,10 @@ Examples:
       const { patch, file } = await readAppPatch(context, options);
       const given = mergePatch({}, options.id === undefined ? patch : { ...patch, sdkAppId: options.id });
       const made = 'secret' in (given as object) ? undefined : generateSecret();
-      await withStore(context, loaded, options, async ({ apps }) => {
+      await withNewStore(context, loaded, options, async ({ apps }) => {
         const taken = [...(await apps.list()).map(({ settings }) => settings), ...loaded.config.apps];
         const defaults = { sdkAppId: nextFreeId(taken), ...(made === undefined ? {} : { secret: made }) };
-        const app = parseApp({ ...defaults, ...(given as object) }, file, options.file);
+        const app = parseApp({ ...defaults, ...(given as object) }, file);
         checkAgainstConfig(loaded, app);
         orFail(await apps.create(app));
         const stored = await apps.get(app.sdkAppId);
@@ -167,11 +167,12 @@ Examples:
           const rotation =
             made !== undefined ? { secret: [made, newest] } : options.dropOldSecret ? { secret: newest } : {};
           const merged = mergePatch(before.settings, { ...patch, ...rotation });
-          const app = parseApp(merged, file, options.file);
+          const app = parseApp(merged, file);
           if (app.sdkAppId !== id)
             throw new CliError(exitCodes.usage, `the file is of app ${app.sdkAppId}, not of app ${id}`);
           checkAgainstConfig(loaded, app);
-          orFail(await apps.set(app));
+          // The patch was made from what was read: nobody's change in between is lost.
+          orFail(await apps.set(app, { ifUpdatedAt: before.updatedAt }));
           const stored = await apps.get(id);
           if (stored !== undefined)
             printApp(context, stored, made === undefined ? options : { ...options, showSecret: true });
@@ -195,8 +196,8 @@ function deleteCommand(context: CliContext): Command {
           `deleting app ${id} ends its routes and sessions; repeat with --yes to do it`,
         );
       }
+      refuseConfigured(loaded, id);
       await withStore(context, loaded, options, async ({ apps }) => {
-        refuseConfigured(loaded, id);
         if ((await apps.get(id)) === undefined) throw unknownApp(id);
         orFail(await apps.delete(id));
       });
@@ -206,7 +207,8 @@ function deleteCommand(context: CliContext): Command {
 
 /** Apps of the database and of the configuration at hand, which may not have been applied yet. */
 async function allApps(context: CliContext, loaded: Loaded, options: ConfigOption): Promise<ShownApp[]> {
-  const stored: ShownApp[] = await withStore(context, loaded, options, ({ apps }) => apps.list());
+  const made = await hasDatabase(loaded.config);
+  const stored: ShownApp[] = made ? await withStore(context, loaded, options, ({ apps }) => apps.list()) : [];
   const byId = new Map(stored.map((app) => [app.settings.sdkAppId, app]));
   for (const settings of loaded.config.apps) {
     byId.set(settings.sdkAppId, { ...byId.get(settings.sdkAppId), settings, origin: 'config' });

@@ -99,12 +99,12 @@ function isMap(value: unknown): value is Record<string, unknown> {
 }
 
 /** The app that the input describes, defaults filled; or ends the command with all that is wrong. */
-export function parseApp(input: unknown, file?: YamlFile, fileName = ''): AppSettings {
+export function parseApp(input: unknown, file?: YamlFile): AppSettings {
   const { value, findings } = checkValue(AppSchema, input);
   if (findings.length === 0) return value as AppSettings;
   const lines = findings.map(({ path, ...finding }) => {
     const position = file?.has(path) ? file.locate(path) : undefined;
-    const at = position === undefined ? {} : { at: `${fileName}:${position.line}:${position.column}` };
+    const at = position === undefined ? {} : { at: `${file?.name}:${position.line}:${position.column}` };
     return formatProblem({ path: formatPath(path), ...finding, ...at });
   });
   throw new CliError(exitCodes.usage, `the app is not valid:\n  ${lines.join('\n  ')}`);

@@ -1,10 +1,8 @@
-import { stat } from 'node:fs/promises';
 import { type AppSettings, askInstance, type InstanceFacts } from '../../store/index.ts';
-import { clusterFolder } from '../config/index.ts';
 import { explain } from './cli-error.ts';
 import type { CliContext, ConfigOption, Loaded } from './context.ts';
 import type { Check } from './doctor-command.ts';
-import { withStore } from './open-store.ts';
+import { hasDatabase, withStore } from './open-store.ts';
 
 export interface DatabaseFindings {
   check: Check;
@@ -30,8 +28,7 @@ export async function checkDatabase(
   const name = 'database';
   const { data, database } = loaded.config;
   const running = database === 'embedded' ? await askInstance(data).catch(() => undefined) : undefined;
-  const made = database !== 'embedded' || (await exists(clusterFolder(data)));
-  if (running === undefined && !made) {
+  if (running === undefined && !(await hasDatabase(loaded.config))) {
     const check: Check = { name, state: 'ok', detail: 'the embedded one will be made at the first start' };
     return { check, running, apps: [], skewMs: undefined };
   }
@@ -62,11 +59,4 @@ export function checkClock(nowMs: number, skewMs: number | undefined): Check {
   return Math.abs(skewMs) > goodSkewMs
     ? { name, state: 'warn', detail: skewed, remedy }
     : { name, state: 'ok', detail: skewed };
-}
-
-function exists(path: string): Promise<boolean> {
-  return stat(path).then(
-    () => true,
-    () => false,
-  );
 }

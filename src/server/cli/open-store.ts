@@ -1,3 +1,4 @@
+import { stat } from 'node:fs/promises';
 import { createMetrics, type Logger, type Metrics } from '../../observe/index.ts';
 import {
   type AppSettings,
@@ -10,7 +11,7 @@ import {
   openDatabase,
 } from '../../store/index.ts';
 import type { SdkAppId } from '../../wire/index.ts';
-import { readMasterKeys } from '../config/index.ts';
+import { type Config, clusterFolder, readMasterKeys } from '../config/index.ts';
 import { CliError } from './cli-error.ts';
 import { type CliContext, type ConfigOption, commandLogger, type Loaded } from './context.ts';
 import { exitCodes } from './exit-codes.ts';
@@ -24,8 +25,33 @@ export interface CommandStore {
   metrics: Metrics;
 }
 
-/** Opens the database for one command and closes it again, whatever happens. */
+/** Is there a database, or would opening one make it? */
+export async function hasDatabase({ data, database }: Config): Promise<boolean> {
+  if (database !== 'embedded') return true;
+  return stat(clusterFolder(data)).then(
+    () => true,
+    () => false,
+  );
+}
+
+/**
+ * Opens the database for one command and closes it again, whatever happens. Ends a command that would make one: it
+ * looks for something in the wrong place.
+ */
 export async function withStore<T>(
+  context: CliContext,
+  loaded: Loaded,
+  options: ConfigOption,
+  work: (store: CommandStore) => Promise<T>,
+): Promise<T> {
+  const { config } = loaded;
+  if (await hasDatabase(config)) return await withNewStore(context, loaded, options, work);
+  const remedy = 'correct --config or QALGATE_DATA; or make it with `qalgate serve` or `qalgate app create`';
+  throw new CliError(exitCodes.failed, `there is no database in ${config.data} yet: ${remedy}`);
+}
+
+/** The same, but makes the database if there is none. */
+export async function withNewStore<T>(
   context: CliContext,
   { config }: Loaded,
   options: ConfigOption,

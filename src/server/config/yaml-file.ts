@@ -12,6 +12,8 @@ export interface Position {
 }
 
 export interface YamlFile {
+  /** How problems call it. */
+  name: string;
   /** What the file says, as plain data; a map, empty for an empty file. */
   value: object;
   /** Where a field is written, or the nearest one around it that is. */
@@ -59,6 +61,7 @@ export function parseYaml(
   return {
     ok: true,
     value: {
+      name,
       value,
       has: (path) => document.getIn(path) !== undefined,
       locate: (path) => {
