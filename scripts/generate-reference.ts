@@ -94,7 +94,7 @@ function cliPage(): string {
     command.outputHelp();
     const help = `\`\`\`text\n${printed.join('\n')}\n\`\`\``;
     const children = command.commands.flatMap((child) => sections(child, [...names, child.name()]));
-    return [`${'#'.repeat(Math.min(names.length + 1, 4))} ${names.join(' ')}`, help, ...children];
+    return [`${'#'.repeat(names.length)} ${names.join(' ')}`, help, ...children];
   };
   const [, ...rest] = sections(program, ['qalgate']);
   return ['# Command line', notice, cliNotes, ...rest, ''].join('\n\n').trimEnd().concat('\n');

@@ -19,11 +19,15 @@ export class ClientConnection {
   /** The other end, normalized. */
   readonly peer: string;
   readonly peerTrusted: boolean;
+  #socket: Socket;
+  /** Requests started so far. */
+  started = 0;
   #current: Job | undefined;
   #waiting: Job[] = [];
   #closed = false;
 
   constructor(socket: Socket, trusted: BlockList) {
+    this.#socket = socket;
     this.peer = normalizeAddress(socket.remoteAddress ?? '') ?? '0.0.0.0';
     this.peerTrusted = isTrusted(trusted, this.peer);
   }
@@ -33,12 +37,16 @@ export class ClientConnection {
     return this.#current;
   }
 
-  /** Starts the job when those before it are over. False: too many wait, or nothing more is answered here. */
+  /** Nothing more is answered on it. */
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  /** Starts the job when those before it are over, or drops it where nothing more is answered. False: too many wait. */
   run(job: Job): boolean {
-    if (this.#closed) return false;
+    if (this.#closed) return true;
     if (this.#current === undefined) {
-      this.#current = job;
-      job.start();
+      this.#start(job);
       return true;
     }
     if (this.#waiting.length >= maxPipelined) return false;
@@ -46,13 +54,17 @@ export class ClientConnection {
     return true;
   }
 
-  /** The current job is over; the next one starts. */
+  /** The current job is over; the next one starts. Where nothing more is answered, the connection ends. */
   done(): void {
     this.#current = this.#waiting.shift();
-    this.#current?.start();
+    if (this.#current !== undefined) this.#current.start();
+    else if (this.#closed) this.#socket.destroySoon();
   }
 
-  /** Nothing more is answered on this connection: it is gone, or what follows on it cannot be believed. */
+  /**
+   * Nothing more is answered on this connection: it is gone, or what follows on it cannot be believed. The answer under
+   * way is finished.
+   */
   abandon(): void {
     this.#closed = true;
     this.#waiting = [];

@@ -42,7 +42,7 @@ export interface ExchangeContext {
 }
 
 /** Waits that have a deadline, by what is waited for. */
-type Phase = 'connect' | 'send' | 'head' | 'body' | 'flush' | 'linger' | 'done';
+type Phase = 'own' | 'connect' | 'send' | 'head' | 'body' | 'flush' | 'linger' | 'done';
 
 /** Below this copying a piece of a body costs less than keeping its memory. */
 const copyBelowBytes = 4_096;
@@ -98,10 +98,6 @@ export class Exchange implements Job, Timed, ExchangeEvents, Waiter {
     return this.#req.complete;
   }
 
-  get headSent(): boolean {
-    return this.#res.headersSent;
-  }
-
   start(): void {
     try {
       this.#start();
@@ -122,12 +118,15 @@ export class Exchange implements Job, Timed, ExchangeEvents, Waiter {
     // A client that goes away while a piece is written is told by 'close'; nothing else can fail here.
     res.on('error', ignore);
     context.deadlines.add(this);
+    const { requestsPerConnection } = context.limits;
+    if (requestsPerConnection > 0 && this.#client.started >= requestsPerConnection) this.#lastOfConnection();
 
     const req = this.#req;
     const parsed = parseRequestHead(
       {
         method: req.method ?? '',
         url: req.url ?? '',
+        httpVersionMajor: req.httpVersionMajor,
         httpVersionMinor: req.httpVersionMinor,
         rawHeaders: req.rawHeaders,
         peerTrusted: this.#client.peerTrusted,
@@ -138,8 +137,7 @@ export class Exchange implements Job, Timed, ExchangeEvents, Waiter {
     );
     if (!parsed.ok) {
       // What two parsers could read differently ends the connection, so that nothing behind it counts as a request.
-      this.#client.abandon();
-      res.shouldKeepAlive = false;
+      this.#lastOfConnection();
       this.#fail(parsed.code, parsed.reason);
       return;
     }
@@ -154,7 +152,7 @@ export class Exchange implements Job, Timed, ExchangeEvents, Waiter {
     }
     if (head.target.startsWith('/.qal/')) {
       req.url = head.target;
-      context.deadlines.remove(this);
+      this.#wait('own', context.limits.bodyIdleTimeoutMs);
       if (head.expectsContinue) res.writeContinue();
       context.serveOwn(req, res, { address: this.#address, requestId: this.#requestId });
       return;
@@ -209,6 +207,12 @@ export class Exchange implements Job, Timed, ExchangeEvents, Waiter {
     connection.begin(head.method, this.#upstreamHead(head), hasBody, this);
     if (hasBody) this.#pumpRequest();
     else this.#wait('head', this.#timeouts.headMs);
+  }
+
+  /** The answer closes the connection, and nothing behind this request on it is looked at. */
+  #lastOfConnection(): void {
+    this.#client.abandon();
+    this.#res.shouldKeepAlive = false;
   }
 
   get #timeouts() {
@@ -278,7 +282,7 @@ export class Exchange implements Job, Timed, ExchangeEvents, Waiter {
     const { socket } = this.#res;
     if (socket === null || this.#req.httpVersionMinor === 0) return;
     let text = `HTTP/1.1 ${status} ${reason}\r\n`;
-    const raw = filterResponseHead(rawHeaders, this.#context.classes, false);
+    const raw = filterResponseHead(rawHeaders, this.#context.classes, false, status);
     for (let i = 0; i < raw.length; i += 2) text += `${raw[i]}: ${raw[i + 1]}\r\n`;
     socket.write(`${text}\r\n`, 'latin1');
   }
@@ -355,6 +359,12 @@ export class Exchange implements Job, Timed, ExchangeEvents, Waiter {
 
   // ——— ends ———
 
+  /** What follows the head is no body: its client and its upstream can no longer agree where the request ends. */
+  refuseBody(code: ErrorCode): void {
+    this.#res.shouldKeepAlive = false;
+    this.#fail(code, 'the request body is malformed');
+  }
+
   onSweep(nowMs: number): void {
     if (this.#phase === 'linger' && (this.#req.complete || this.#req.socket.destroyed)) this.#over();
     else if (nowMs >= this.#totalDeadlineMs) this.#fail('UPSTREAM_TOTAL_TIMEOUT');
@@ -369,6 +379,11 @@ export class Exchange implements Job, Timed, ExchangeEvents, Waiter {
         this.onRefused(pool.saturated ? 'UPSTREAM_BUSY' : 'UPSTREAM_CONNECT_TIMEOUT', 'no connection in time');
         break;
       }
+      case 'own':
+        // Its body is small: all of it must be here by now. What the answer waits for has deadlines of its own.
+        if (this.#req.complete) this.#deadlineMs = Number.POSITIVE_INFINITY;
+        else this.#fail('REQUEST_TIMEOUT', 'the request body stopped');
+        break;
       case 'send':
         if (this.#uploadPaused || (this.#head?.expectsContinue && !this.#continued && this.#bytesIn === 0)) {
           this.#fail('UPSTREAM_HEAD_TIMEOUT', 'the upstream does not take the request');

@@ -1,6 +1,7 @@
 /**
- * What the proxy does with a request or response field, by its name. Names come from clients, so `_` counts as `-`:
- * many backends read `QAL_Identifier` and `QAL-Identifier` as the same variable (A11).
+ * What the proxy does with a request or response field, by its name. Names come from clients, so `_` counts as `-`, and
+ * so does everything else that is no letter or digit: many backends read `QAL_Identifier` and `QAL-Identifier` as the
+ * same variable, and some CGI gateways `QAL.Identifier` too (A11).
  */
 export type FieldClass =
   /** Goes through as it came. */
@@ -48,9 +49,9 @@ function classify(name: string): FieldClass {
   const exact = byName[lower];
   if (exact !== undefined) return exact;
   if (lower === 'qal-session') return 'session';
-  const dashed = lower.replaceAll('_', '-');
+  const dashed = lower.replaceAll(/[^a-z0-9]/g, '-');
   if (dashed.startsWith('qal-')) return 'qal';
-  // With underscores these are no standard fields, but a backend may take them for such: never pass them on.
+  // With other marks these are no standard fields, but a backend may take them for such: never pass them on.
   if (dashed !== lower && byName[dashed] !== undefined) return 'forwarded';
   if (dashed.startsWith('x-forwarded-')) return 'forwarded';
   return 'end-to-end';

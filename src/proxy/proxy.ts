@@ -152,6 +152,9 @@ export async function createProxy(deps: ProxyDeps, options: ProxyOptions): Promi
     return connection;
   };
 
+  /** An answer under way on the connection and what else would be written to its socket would mix. */
+  const isFree = (client: ClientConnection): boolean => client.current === undefined && !client.closed;
+
   return {
     serverOptions: {
       insecureHTTPParser: false,
@@ -180,8 +183,7 @@ export async function createProxy(deps: ProxyDeps, options: ProxyOptions): Promi
       const socket = duplex as Socket;
       const client = connectionOf(socket);
       socket.on('error', () => socket.destroy());
-      // An answer that is still under way on this connection and the upgrade would mix.
-      if (client.current !== undefined) {
+      if (!isFree(client)) {
         socket.destroy();
         return;
       }
@@ -190,6 +192,7 @@ export async function createProxy(deps: ProxyDeps, options: ProxyOptions): Promi
         {
           method: 'GET',
           url: req.url ?? '',
+          httpVersionMajor: req.httpVersionMajor,
           httpVersionMinor: req.httpVersionMinor,
           rawHeaders: req.rawHeaders,
           peerTrusted: client.peerTrusted,
@@ -221,9 +224,15 @@ export async function createProxy(deps: ProxyDeps, options: ProxyOptions): Promi
       upgrades.forward(req, socket, early, { head, admission, requestId, address });
     },
 
-    connect(_req, socket) {
+    connect(_req, duplex) {
+      const socket = duplex as Socket;
+      socket.on('error', () => socket.destroy());
+      if (!isFree(connectionOf(socket))) {
+        socket.destroy();
+        return;
+      }
       counters.error('METHOD_NOT_ALLOWED');
-      sendRawError(socket as Socket, 'METHOD_NOT_ALLOWED', { requestId: deps.nextSerial(), reason: 'no CONNECT here' });
+      sendRawError(socket, 'METHOD_NOT_ALLOWED', { requestId: deps.nextSerial(), reason: 'no CONNECT here' });
     },
 
     clientError(error, duplex) {
@@ -231,9 +240,7 @@ export async function createProxy(deps: ProxyDeps, options: ProxyOptions): Promi
       counters.refused('malformed');
       const current = connections.get(socket)?.current;
       connections.get(socket)?.abandon();
-      // With an answer under way for an earlier, complete request, an error would be taken for that answer.
-      const answered = current instanceof Exchange && (current.requestComplete || current.headSent);
-      if (answered || error.code === 'ECONNRESET' || !socket.writable) {
+      if (error.code === 'ECONNRESET' || !socket.writable) {
         socket.destroy();
         return;
       }
@@ -243,6 +250,11 @@ export async function createProxy(deps: ProxyDeps, options: ProxyOptions): Promi
           : error.code === 'ERR_HTTP_REQUEST_TIMEOUT'
             ? 'REQUEST_TIMEOUT'
             : 'BAD_REQUEST';
+      if (current instanceof Exchange) {
+        // Behind a complete request: an error would be taken for its answer. That comes, then the connection ends.
+        if (!current.requestComplete) current.refuseBody(code);
+        return;
+      }
       counters.error(code);
       sendRawError(socket, code, { requestId: deps.nextSerial() });
     },

@@ -27,6 +27,7 @@ export type HeadResult = { ok: true; head: RequestHead } | HeadRefusal;
 export interface HeadInput {
   method: string;
   url: string;
+  httpVersionMajor: number;
   httpVersionMinor: number;
   /** Name, value, name, value … as Node's parser gives them (latin1). */
   rawHeaders: readonly string[];
@@ -42,11 +43,12 @@ const refuse = (code: ErrorCode, reason: string): HeadRefusal => ({ ok: false, c
 const hostPattern = /^(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(?::[0-9]{0,5})?$/;
 const digits = /^[0-9]{1,15}$/;
 
-/** `http://host/path` → its parts. */
-function splitAbsolute(url: string): { authority: string; target: string } | undefined {
+/** `http://host/path` → its parts. OPTIONS without a path asks of the server as a whole (RFC 9112 §3.2.4). */
+function splitAbsolute(method: string, url: string): { authority: string; target: string } | undefined {
   const match = /^https?:\/\/([^/?#]*)(.*)$/i.exec(url);
   if (match === null) return undefined;
   const [, authority = '', rest = ''] = match;
+  if (rest === '' && method === 'OPTIONS') return { authority, target: '*' };
   return { authority, target: rest.startsWith('/') ? rest : `/${rest}` };
 }
 
@@ -69,6 +71,8 @@ function connectionOptions(value: string, into: Set<string> | undefined): Set<st
 export function parseRequestHead(input: HeadInput, classes: FieldClasses): HeadResult {
   const { method, rawHeaders: raw } = input;
   if (raw.length / 2 > input.maxHeaders) return refuse('HEADERS_TOO_LARGE', `more than ${input.maxHeaders} fields`);
+  // Node's parser also takes HTTP/0.9 and HTTP/2.0 for versions of this protocol.
+  if (input.httpVersionMajor !== 1 || input.httpVersionMinor > 1) return refuse('BAD_REQUEST', 'neither HTTP/1.1 nor HTTP/1.0');
   if (input.url.length > input.maxUrlBytes) return refuse('URL_TOO_LONG', `over ${input.maxUrlBytes} bytes`);
 
   let host: string | undefined;
@@ -128,13 +132,12 @@ export function parseRequestHead(input: HeadInput, classes: FieldClasses): HeadR
   if (chunked && contentLength >= 0) return refuse('BAD_REQUEST', 'Content-Length and Transfer-Encoding together');
   if (chunked && input.httpVersionMinor === 0) return refuse('BAD_REQUEST', 'Transfer-Encoding in HTTP/1.0');
   if (host === undefined && input.httpVersionMinor >= 1) return refuse('BAD_REQUEST', 'Host is missing');
-  if (host !== undefined && !hostPattern.test(host)) return refuse('BAD_REQUEST', 'Host is malformed');
   if (sessions > 1) return refuse('BAD_REQUEST', 'QAL-Session is there twice');
 
   let target = input.url;
   if (target[0] !== '/') {
     if (target !== '*' || method !== 'OPTIONS') {
-      const absolute = splitAbsolute(target);
+      const absolute = splitAbsolute(method, target);
       if (absolute === undefined) return refuse('BAD_TARGET', 'neither a path nor an http URL');
       if (host === undefined) host = absolute.authority;
       if (absolute.authority.toLowerCase() !== host.toLowerCase()) {
@@ -143,6 +146,7 @@ export function parseRequestHead(input: HeadInput, classes: FieldClasses): HeadR
       target = absolute.target;
     }
   }
+  if (host !== undefined && !hostPattern.test(host)) return refuse('BAD_REQUEST', 'the host is malformed');
   if (target.includes('#')) return refuse('BAD_TARGET', 'a fragment is not sent to servers');
 
   let lines = '';

@@ -2,18 +2,11 @@ import { Command } from 'commander';
 import { formatProblem, loadConfig } from '../config/index.ts';
 import { CliError } from './cli-error.ts';
 import { type CliContext, type ConfigOption, type Loaded, withConfig } from './context.ts';
+import type { Check } from './doctor-check.ts';
 import { checkClock, checkDatabase } from './doctor-database.ts';
 import { checkData, checkDisk, checkMasterKey, checkNode, checkOpenFiles } from './doctor-machine.ts';
 import { checkListeners, checkTls, checkUpstreams } from './doctor-network.ts';
 import { exitCodes } from './exit-codes.ts';
-
-/** One thing looked at. The remedy is left out where the detail says what to do. */
-export interface Check {
-  name: string;
-  state: 'ok' | 'warn' | 'fail';
-  detail: string;
-  remedy?: string;
-}
 
 export function doctorCommand(context: CliContext): Command {
   return withConfig(new Command('doctor'))

@@ -1,7 +1,7 @@
 import { type AppSettings, askInstance, type InstanceFacts } from '../../store/index.ts';
 import { explain } from './cli-error.ts';
 import type { CliContext, ConfigOption, Loaded } from './context.ts';
-import type { Check } from './doctor-command.ts';
+import type { Check } from './doctor-check.ts';
 import { hasDatabase, withStore } from './open-store.ts';
 
 export interface DatabaseFindings {

@@ -2,7 +2,7 @@ import { access, constants, readFile, stat, statfs } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { type Config, clusterFolder, masterKeyFile, readMasterKeys } from '../config/index.ts';
 import { explain } from './cli-error.ts';
-import type { Check } from './doctor-command.ts';
+import type { Check } from './doctor-check.ts';
 
 const gibibyte = 1_073_741_824;
 const leastDiskBytes = gibibyte / 4;

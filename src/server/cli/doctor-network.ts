@@ -2,7 +2,7 @@ import { connect, createServer } from 'node:net';
 import type { AppSettings, InstanceFacts } from '../../store/index.ts';
 import { readCertificate } from '../certificate.ts';
 import { type Config, formatAddress, type Listen, upstreamAddress } from '../config/index.ts';
-import type { Check } from './doctor-command.ts';
+import type { Check } from './doctor-check.ts';
 
 const connectMs = 2_000;
 const probesAtOnce = 16;
