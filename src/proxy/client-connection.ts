@@ -56,9 +56,16 @@ export class ClientConnection {
 
   /** The current job is over; the next one starts. Where nothing more is answered, the connection ends. */
   done(): void {
-    this.#current = this.#waiting.shift();
-    if (this.#current !== undefined) this.#current.start();
+    this.#current = undefined;
+    const next = this.#waiting.shift();
+    if (next !== undefined) this.#start(next);
     else if (this.#closed) this.#socket.destroySoon();
+  }
+
+  #start(job: Job): void {
+    this.#current = job;
+    this.started += 1;
+    job.start();
   }
 
   /**
