@@ -361,6 +361,7 @@ export class Exchange implements Job, Timed, ExchangeEvents, Waiter {
 
   /** What follows the head is no body: its client and its upstream can no longer agree where the request ends. */
   refuseBody(code: ErrorCode): void {
+    if (this.#phase === 'flush') return;
     this.#res.shouldKeepAlive = false;
     this.#fail(code, 'the request body is malformed');
   }

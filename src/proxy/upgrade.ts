@@ -24,6 +24,7 @@ interface Upgrade {
   address: string;
   startedMs: number;
   client: Socket;
+  request?: ClientRequest;
   headTimer?: NodeJS.Timeout;
   open: boolean;
   error?: ErrorCode;
@@ -42,16 +43,16 @@ export interface Upgrades {
   close(): void;
 }
 
-/** `Name: value` lines → values by name, in order. */
-function fieldsOf(lines: string): Map<string, string[]> {
-  const fields = new Map<string, string[]>();
+/** `Name: value` lines → their values in order, by name in lower case; `name` is spelled as it came first. */
+function fieldsOf(lines: string): Map<string, { name: string; values: string[] }> {
+  const fields = new Map<string, { name: string; values: string[] }>();
   for (const line of lines.split('\r\n')) {
     const colon = line.indexOf(': ');
     if (colon < 0) continue;
     const name = line.slice(0, colon);
-    const values = fields.get(name);
-    if (values === undefined) fields.set(name, [line.slice(colon + 2)]);
-    else values.push(line.slice(colon + 2));
+    const field = fields.get(name.toLowerCase());
+    if (field === undefined) fields.set(name.toLowerCase(), { name, values: [line.slice(colon + 2)] });
+    else field.values.push(line.slice(colon + 2));
   }
   return fields;
 }
@@ -91,11 +92,12 @@ export function createUpgrades(
   function prepare(proxyReq: ClientRequest, upgrade: Upgrade): void {
     const { head, admission, pool, client } = upgrade;
     const { timeouts } = admission.entry.target;
+    upgrade.request = proxyReq;
     for (const name of proxyReq.getHeaderNames()) proxyReq.removeHeader(name);
     proxyReq.path = head.target;
     proxyReq.setHeader('Host', head.host === '' ? pool.authority : head.host);
     const lines = `${head.lines}Via: 1.1 qalgate\r\n${admission.qalLines}X-Forwarded-For: ${upgrade.address}\r\nQAL-Req-Seq-No: ${upgrade.requestId}\r\n`;
-    for (const [name, values] of fieldsOf(lines)) proxyReq.setHeader(name, values);
+    for (const { name, values } of fieldsOf(lines).values()) proxyReq.setHeader(name, values);
     proxyReq.setHeader('Connection', 'Upgrade');
     proxyReq.setHeader('Upgrade', 'websocket');
     upgrade.headTimer = setTimeout(() => {
@@ -103,11 +105,6 @@ export function createUpgrades(
       proxyReq.destroy(new Error('no answer to the upgrade in time'));
     }, timeouts.connectMs + timeouts.headMs);
     client.once('close', () => proxyReq.destroy());
-    proxyReq.once('response', () => {
-      clearTimeout(upgrade.headTimer);
-      pool.recordSuccess();
-      metrics.upgraded('refused');
-    });
     proxyReq.once('upgrade', (_response, upstream: Socket) => {
       clearTimeout(upgrade.headTimer);
       pool.recordSuccess();
@@ -121,6 +118,37 @@ export function createUpgrades(
       }
       // Data of either side counts for both: writing resets the other side's timer.
       client.once('close', () => upstream.destroySoon());
+    });
+  }
+
+  /** The upstream does not upgrade: its answer goes to the client, and then the connection ends. */
+  function relay(answer: IncomingMessage, upgrade: Upgrade): void {
+    const { client, pool } = upgrade;
+    clearTimeout(upgrade.headTimer);
+    pool.recordSuccess();
+    metrics.upgraded('refused');
+    const { statusCode: status = 502, statusMessage = '' } = answer;
+    const chunked = responseHasBody('GET', status) && answer.headers['content-length'] === undefined;
+    const raw = filterResponseHead(answer.rawHeaders, context.classes, chunked, status);
+    let text = `HTTP/1.1 ${status} ${statusMessage}\r\n`;
+    for (let i = 0; i < raw.length; i += 2) text += `${raw[i]}: ${raw[i + 1]}\r\n`;
+    client.write(`${text}${chunked ? 'Transfer-Encoding: chunked\r\n' : ''}Connection: close\r\n\r\n`, 'latin1');
+    client.resume();
+    client.setTimeout(upgrade.admission.entry.target.timeouts.bodyIdleMs, () => resetClient(client));
+    client.on('drain', () => answer.resume());
+    answer.on('data', (chunk: Buffer) => {
+      if (chunked) client.write(`${chunk.length.toString(16)}\r\n`, 'latin1');
+      const more = client.write(chunk);
+      if (chunked) client.write('\r\n', 'latin1');
+      if (!more) answer.pause();
+    });
+    answer.on('end', () => {
+      client.end(chunked ? '0\r\n\r\n' : '');
+      closeLater(client);
+    });
+    answer.on('error', () => {});
+    answer.on('close', () => {
+      if (!answer.complete) resetClient(client);
     });
   }
 

@@ -201,14 +201,20 @@ function readChunked(text: string, from: number) {
 }
 
 /** Waits for the next complete responses on a connection, interim ones included; `skip` bytes were looked at before. */
-export async function readResponses(wire: Wire, count: number, options: ReadOptions & { skip?: number } = {}): Promise<Message[]> {
+export async function readResponses(
+  wire: Wire,
+  count: number,
+  options: ReadOptions & { skip?: number } = {},
+): Promise<Message[]> {
   let messages: Message[] = [];
   await wire.until(`${count} responses`, () => {
     messages = splitMessages(wire.received.slice(options.skip ?? 0), { ended: wire.ended === 'end', ...options });
     return messages.length >= count || wire.ended !== 'no';
   });
   if (messages.length < count) {
-    throw new Error(`the connection ended (${wire.ended}) before response ${messages.length + 1}: ${JSON.stringify(wire.received)}`);
+    throw new Error(
+      `the connection ended (${wire.ended}) before response ${messages.length + 1}: ${JSON.stringify(wire.received)}`,
+    );
   }
   return messages;
 }
@@ -310,7 +316,9 @@ export async function openOrigin(script: OriginScript = {}): Promise<Origin> {
     wake();
   };
   const server: Server =
-    script.tls === undefined ? createServer({ noDelay: true }, accept) : createTlsServer({ ...script.tls, ALPNProtocols: ['http/1.1'] }, accept);
+    script.tls === undefined
+      ? createServer({ noDelay: true }, accept)
+      : createTlsServer({ ...script.tls, ALPNProtocols: ['http/1.1'] }, accept);
   server.on('tlsClientError', wake);
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
@@ -321,7 +329,11 @@ export async function openOrigin(script: OriginScript = {}): Promise<Origin> {
     connections,
     requests,
     until: (what, done) =>
-      waitFor(waiters, done, () => `${what}; the origin got ${JSON.stringify(connections.map((wire) => wire.received.slice(-1_000)))}`),
+      waitFor(
+        waiters,
+        done,
+        () => `${what}; the origin got ${JSON.stringify(connections.map((wire) => wire.received.slice(-1_000)))}`,
+      ),
     async close() {
       const closed = once(server, 'close');
       server.close();

@@ -70,10 +70,7 @@ t.test('the service as a process', async (t) => {
     t.match(headers, { 'qal-sdk-app-id': String(appId), 'x-forwarded-for': '127.0.0.1', 'qal-req-seq-no': /^[0-9]+$/ });
     t.notOk('qal-identifier' in headers, 'the forged value is gone');
 
-    const other = await runCommand(
-      ['app', 'create', '--id', '7', '--route', `other.example/=${backend.url}`],
-      options,
-    );
+    const other = await runCommand(['app', 'create', '--id', '7', '--route', `other.example/=${backend.url}`], options);
     t.equal(other.code, 0, other.stderr);
     await until(async () => {
       const { body } = await fetchVia(service.access, '/', { headers: { host: 'other.example' } });
