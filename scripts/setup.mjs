@@ -76,7 +76,10 @@ function whyNotInstalled(lock) {
     if (path === '' || !isNeeded(wanted)) continue;
     const found = installed.packages[path];
     const name = path.slice(path.lastIndexOf('node_modules/') + 'node_modules/'.length);
-    if (found === undefined) return `${name} ${wanted.version} is missing from node_modules`;
+    // The record may tell of more than is there: npm itself can empty node_modules and leave it (npx, linked installs).
+    if (found === undefined || !existsSync(join(root, path, 'package.json'))) {
+      return `${name} ${wanted.version} is missing from node_modules`;
+    }
     if (found.version !== wanted.version || found.integrity !== wanted.integrity) {
       return `node_modules has ${name} ${found.version}, the lock file ${wanted.version}`;
     }

@@ -171,6 +171,9 @@ t.test(
     const run = await setUp(project);
     t.match(run.output, 'qalgate: installing packages: develop 1.0.0 is missing from node_modules\n');
     t.equal(versionOf(project, 'develop'), '1.0.0');
+
+    rmSync(join(project.folder, 'node_modules/run'), { recursive: true });
+    t.match((await setUp(project)).output, 'qalgate: installing packages: run 1.0.0 is missing from node_modules\n');
   },
 );
 

@@ -65,6 +65,12 @@ export function sendRawError(socket: Socket, code: ErrorCode, detail: ErrorDetai
   closeLater(socket);
 }
 
+/** Ends a connection in a way that its reader cannot take for the end of a message. */
+export function cut(socket: Socket): void {
+  if ('encrypted' in socket) socket.destroy();
+  else socket.resetAndDestroy();
+}
+
 /** Time for a client to read the answer before its unread bytes make the kernel reset the connection. */
 const lingerMs = 1_000;
 

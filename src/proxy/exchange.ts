@@ -7,7 +7,7 @@ import type { Admissions } from './admission.ts';
 import { clientAddress } from './client-address.ts';
 import type { ClientConnection, Job } from './client-connection.ts';
 import type { Deadlines, Timed } from './deadlines.ts';
-import { sendError } from './error-response.ts';
+import { cut, sendError } from './error-response.ts';
 import type { FieldClasses } from './header-fields.ts';
 import type { Limits, RateLimiter } from './limits.ts';
 import type { ProxyMetrics } from './proxy-metrics.ts';
@@ -399,7 +399,7 @@ export class Exchange implements Job, Timed, ExchangeEvents, Waiter {
         else this.#fail('UPSTREAM_BODY_TIMEOUT');
         break;
       case 'linger':
-        this.#closeClient();
+        cut(this.#req.socket);
         this.#over();
         break;
       default:
@@ -410,7 +410,7 @@ export class Exchange implements Job, Timed, ExchangeEvents, Waiter {
   /** The client has not taken everything for a while. Only one that takes nothing at all is cut: the socket can tell. */
   #watchClient(): void {
     this.#deadlineMs = Number.POSITIVE_INFINITY;
-    this.#res.setTimeout(this.#context.limits.responseWriteTimeoutMs, () => this.#closeClient());
+    this.#res.setTimeout(this.#context.limits.responseWriteTimeoutMs, () => cut(this.#req.socket));
   }
 
   #wait(phase: Phase, ms: number): void {
@@ -429,7 +429,7 @@ export class Exchange implements Job, Timed, ExchangeEvents, Waiter {
     this.#wait('flush', this.#context.limits.responseWriteTimeoutMs);
     const res = this.#res;
     if (res.headersSent) {
-      this.#closeClient();
+      cut(this.#req.socket);
       return;
     }
     sendError(res, code, { requestId: this.#requestId, ...(reason === undefined ? {} : { reason }) });
@@ -440,13 +440,6 @@ export class Exchange implements Job, Timed, ExchangeEvents, Waiter {
     this.#connection = undefined;
     if (connection !== undefined) connection.destroy();
     else this.#pool?.cancel(this);
-  }
-
-  /** Cuts the client off in a way that it cannot take for the end of a message. */
-  #closeClient(): void {
-    const socket = this.#req.socket;
-    if ('encrypted' in socket) socket.destroy();
-    else socket.resetAndDestroy();
   }
 
   /** The answer is out, or the client has gone. */

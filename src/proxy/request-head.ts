@@ -72,7 +72,8 @@ export function parseRequestHead(input: HeadInput, classes: FieldClasses): HeadR
   const { method, rawHeaders: raw } = input;
   if (raw.length / 2 > input.maxHeaders) return refuse('HEADERS_TOO_LARGE', `more than ${input.maxHeaders} fields`);
   // Node's parser also takes HTTP/0.9 and HTTP/2.0 for versions of this protocol.
-  if (input.httpVersionMajor !== 1 || input.httpVersionMinor > 1) return refuse('BAD_REQUEST', 'neither HTTP/1.1 nor HTTP/1.0');
+  if (input.httpVersionMajor !== 1 || input.httpVersionMinor > 1)
+    return refuse('BAD_REQUEST', 'neither HTTP/1.1 nor HTTP/1.0');
   if (input.url.length > input.maxUrlBytes) return refuse('URL_TOO_LONG', `over ${input.maxUrlBytes} bytes`);
 
   let host: string | undefined;

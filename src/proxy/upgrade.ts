@@ -4,10 +4,11 @@ import { createProxyServer } from 'http-proxy';
 import { networkOf, type SessionClaims } from '../auth/index.ts';
 import type { ErrorCode } from '../wire/index.ts';
 import type { Admission } from './admission.ts';
-import { sendRawError } from './error-response.ts';
+import { closeLater, cut, sendRawError } from './error-response.ts';
 import type { ExchangeContext } from './exchange.ts';
 import { createHeldCounter } from './limits.ts';
 import type { RequestHead } from './request-head.ts';
+import { filterResponseHead, responseHasBody } from './response-head.ts';
 import type { OriginPool } from './upstream/index.ts';
 
 /** How often open connections are held against the sessions that opened them. */
@@ -26,7 +27,10 @@ interface Upgrade {
   client: Socket;
   request?: ClientRequest;
   headTimer?: NodeJS.Timeout;
+  /** The upstream has upgraded. */
   open: boolean;
+  /** The upstream has answered something else. */
+  relaying: boolean;
   error?: ErrorCode;
 }
 
@@ -36,7 +40,7 @@ export interface Upgrades {
     req: IncomingMessage,
     socket: Socket,
     early: Buffer,
-    facts: Omit<Upgrade, 'open' | 'pool' | 'client' | 'startedMs'>,
+    facts: Pick<Upgrade, 'head' | 'admission' | 'requestId' | 'address'>,
   ): void;
   readonly size: number;
   /** Ends all. */
@@ -125,6 +129,7 @@ export function createUpgrades(
   function relay(answer: IncomingMessage, upgrade: Upgrade): void {
     const { client, pool } = upgrade;
     clearTimeout(upgrade.headTimer);
+    upgrade.relaying = true;
     pool.recordSuccess();
     metrics.upgraded('refused');
     const { statusCode: status = 502, statusMessage = '' } = answer;
@@ -134,7 +139,7 @@ export function createUpgrades(
     for (let i = 0; i < raw.length; i += 2) text += `${raw[i]}: ${raw[i + 1]}\r\n`;
     client.write(`${text}${chunked ? 'Transfer-Encoding: chunked\r\n' : ''}Connection: close\r\n\r\n`, 'latin1');
     client.resume();
-    client.setTimeout(upgrade.admission.entry.target.timeouts.bodyIdleMs, () => resetClient(client));
+    client.setTimeout(upgrade.admission.entry.target.timeouts.bodyIdleMs, () => cut(client));
     client.on('drain', () => answer.resume());
     answer.on('data', (chunk: Buffer) => {
       if (chunked) client.write(`${chunk.length.toString(16)}\r\n`, 'latin1');
@@ -148,7 +153,7 @@ export function createUpgrades(
     });
     answer.on('error', () => {});
     answer.on('close', () => {
-      if (!answer.complete) resetClient(client);
+      if (!answer.complete) cut(client);
     });
   }
 
@@ -191,7 +196,14 @@ export function createUpgrades(
         refuse('TOO_MANY_CONNECTIONS');
         return;
       }
-      const upgrade: Upgrade = { ...facts, pool, client: socket, open: false, startedMs: performance.now() };
+      const upgrade: Upgrade = {
+        ...facts,
+        pool,
+        client: socket,
+        open: false,
+        relaying: false,
+        startedMs: performance.now(),
+      };
       upgrades.add(upgrade);
       byRequest.set(req, upgrade);
       socket.once('close', () => {
@@ -218,13 +230,16 @@ export function createUpgrades(
         },
         (error: Error) => {
           clearTimeout(upgrade.headTimer);
+          if (upgrade.relaying) cut(socket);
           if (upgrade.open || socket.destroyed) return;
-          const code = upgrade.error ?? 'UPSTREAM_CONNECT_FAILED';
+          const code = upgrade.error ?? failureOf(error);
           upgrade.error = code;
           facts.admission.entry.target.recordFailure(pool, error.message);
           refuse(code);
         },
       );
+      // The library's way with an answer that is no upgrade knows no back-pressure, and no answer that breaks off.
+      upgrade.request?.removeAllListeners('response').once('response', (answer) => relay(answer, upgrade));
     },
     get size() {
       return upgrades.size;
@@ -235,6 +250,12 @@ export function createUpgrades(
       proxy.close();
     },
   };
+}
+
+function failureOf(error: Error & { code?: string }): ErrorCode {
+  if (error.code === 'ECONNECT_TIMEOUT') return 'UPSTREAM_CONNECT_TIMEOUT';
+  if (error.code === 'ECONNRESET') return 'UPSTREAM_CLOSED';
+  return error.code?.startsWith('HPE_') ? 'UPSTREAM_BAD_RESPONSE' : 'UPSTREAM_CONNECT_FAILED';
 }
 
 /** Is this an upgrade that is forwarded? Others are ordinary requests whose Upgrade field ends here (RFC 9110 §7.8). */

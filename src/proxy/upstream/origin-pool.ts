@@ -90,10 +90,9 @@ export class OriginPool {
     };
   }
 
-  /** Ejected and not yet due for a trial, or the trial is under way. */
+  /** Ejected and not yet due for a trial. */
   get unavailable(): boolean {
-    if (this.#ejectedUntilMs === 0) return false;
-    return this.#now() < this.#ejectedUntilMs || this.outstanding > 0;
+    return this.#now() < this.#ejectedUntilMs;
   }
 
   get saturated(): boolean {
@@ -106,6 +105,9 @@ export class OriginPool {
       waiter.onRefused('UPSTREAM_UNAVAILABLE', 'the route is being replaced');
       return;
     }
+    // One trial at a time; its outcome decides. Where it has none (its client left), the next one may come soon.
+    if (this.#ejectedUntilMs !== 0)
+      this.#ejectedUntilMs = Math.max(this.#ejectedUntilMs, this.#now() + firstEjectionMs);
     const idle = this.#takeIdle();
     if (idle !== undefined) {
       waiter.onConnection(idle);

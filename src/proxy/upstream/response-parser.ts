@@ -56,8 +56,10 @@ function parseFields(text: string, maxCount: number): Fields {
   if (text === '') return { ok: true, raw };
   for (const line of text.split('\r\n')) {
     const colon = line.indexOf(':');
-    // A proxy removes white space between name and colon of a response (RFC 9112 §5.1).
-    const name = colon < 0 ? '' : line.slice(0, colon).trimEnd();
+    // A proxy removes white space between name and colon of a response (RFC 9112 §5.1): spaces and tabs, nothing else.
+    let nameEnd = Math.max(0, colon);
+    while (nameEnd > 0 && (line.charCodeAt(nameEnd - 1) === 32 || line.charCodeAt(nameEnd - 1) === 9)) nameEnd -= 1;
+    const name = line.slice(0, nameEnd);
     if (!token.test(name)) return { ok: false, reason: 'malformed field line' };
     const value = line.slice(colon + 1);
     if (invalidValue.test(value)) return { ok: false, reason: 'control character in a field value' };
