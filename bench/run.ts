@@ -6,16 +6,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import os from 'node:os';
 import { parseArgs } from 'node:util';
 import { benchProxy } from './proxy.ts';
-
-export interface BenchOptions {
-  /** Fewer requests and rounds: shows that everything works, not how fast it is. */
-  quick: boolean;
-  /** Tells the user how far it is. */
-  progress: (line: string) => void;
-}
-
-/** Measures and gives back Markdown: what is compared, samples, spread and ratio. */
-export type Question = (options: BenchOptions) => Promise<string>;
+import type { Question } from './support/question.ts';
 
 const questions: Record<string, Question> = { proxy: benchProxy };
 
@@ -63,6 +54,9 @@ if (unknown !== undefined) {
   console.error(`no benchmark "${unknown}"; there are: ${Object.keys(questions).join(', ')}`);
   process.exit(2);
 }
+
+// Leave as after an end in order, so that what was started ends too.
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(130));
 
 for (const name of names) {
   const facts = machine();

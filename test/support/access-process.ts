@@ -24,7 +24,15 @@ const { upstream, sessions, idleTimeoutMs } = parentOptions<AccessProcessOptions
 const app = testApp(upstream);
 const access = await openAccess([app], {
   timeouts: { connectMs: idleTimeoutMs, headMs: idleTimeoutMs, bodyIdleMs: idleTimeoutMs, totalMs: 0 },
-  limits: { ...testOptions.limits, bodyIdleTimeoutMs: idleTimeoutMs, responseWriteTimeoutMs: idleTimeoutMs },
+  limits: {
+    ...testOptions.limits,
+    bodyIdleTimeoutMs: idleTimeoutMs,
+    responseWriteTimeoutMs: idleTimeoutMs,
+    // Never reached, but counted: what they cost belongs to what a request costs.
+    connectionsPerAddress: 10_000,
+    requestsPerAddressPerSec: 1_000_000,
+    requestBurstPerAddress: 1_000_000,
+  },
 });
 
 const letters = (n: number): string => String.fromCharCode(97 + (n % 26), 97 + (Math.floor(n / 26) % 26));

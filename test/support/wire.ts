@@ -148,7 +148,7 @@ export function readMessage(text: string, options: ReadOptions = {}): Message | 
   const bodyAt = headEnd + 4;
   const isResponse = start.startsWith('HTTP/');
   const status = Number(start.slice(9, 12));
-  const valueOf = (name: string) => fields.find(([other]) => other.toLowerCase() === name)?.[1];
+  const of = (name: string) => fields.find(([other]) => other.toLowerCase() === name)?.[1];
   const message = (body: string, end: number, trailers: Message['trailers'] = []): Message => ({
     start,
     fields,
@@ -159,11 +159,11 @@ export function readMessage(text: string, options: ReadOptions = {}): Message | 
   if (options.noBody === true || (isResponse && (status < 200 || status === 204 || status === 304))) {
     return message('', bodyAt);
   }
-  if (valueOf('transfer-encoding') !== undefined) {
+  if (of('transfer-encoding') !== undefined) {
     const chunked = readChunked(text, bodyAt);
     return chunked === undefined ? undefined : message(chunked.body, chunked.end, chunked.trailers);
   }
-  const length = valueOf('content-length');
+  const length = of('content-length');
   if (length !== undefined) {
     const end = bodyAt + Number(length);
     return text.length < end ? undefined : message(text.slice(bodyAt, end), end);

@@ -110,9 +110,11 @@ function frame(head: boolean, minor: string, status: number, raw: string[]): Fra
   if (chunked && length >= 0) return { ok: false, reason: 'Content-Length and Transfer-Encoding together' };
   if (chunked && minor === '0') return { ok: false, reason: 'Transfer-Encoding in HTTP/1.0' };
   const persistent = !close && (minor === '1' || keepAlive);
-  if (head || status === 304) return { ok: true, body: 'none', keepAlive: persistent };
-  // 204 has no body (RFC 9112 §6.3); an upstream that announces one may send it: do not read on after it.
-  if (status === 204) return { ok: true, body: 'none', keepAlive: persistent && !chunked && length <= 0 };
+  // These have no body (RFC 9112 §6.3). An upstream that announces one may send it all the same, and so late that it
+  // would be taken for the answer to the next request: that one gets another connection.
+  if (head || status === 204 || status === 304) {
+    return { ok: true, body: 'none', keepAlive: persistent && !chunked && length <= 0 };
+  }
   if (chunked) return { ok: true, body: 'chunked', keepAlive: persistent };
   if (length >= 0) return { ok: true, body: length === 0 ? 'none' : length, keepAlive: persistent };
   return { ok: true, body: 'close', keepAlive: false };
