@@ -45,6 +45,11 @@ function render(code: ErrorCode, detail: ErrorDetail): Rendered {
   return { status, reason: reasonPhrases[status] ?? '', body, headers };
 }
 
+/** Is the fault on the upstream's side? */
+export function isUpstreamError(code: ErrorCode): boolean {
+  return code.startsWith('UPSTREAM_');
+}
+
 /** Answers an error of ours as JSON. The head must not have been sent. */
 export function sendError(res: ServerResponse, code: ErrorCode, detail: ErrorDetail): void {
   const { status, reason, body, headers } = render(code, detail);

@@ -3,16 +3,18 @@ import type { BlockList } from 'node:net';
 import { networkOf } from '../auth/index.ts';
 import type { Logger } from '../observe/index.ts';
 import type { ErrorCode } from '../wire/index.ts';
+import { logAccess } from './access-log.ts';
 import type { Admissions } from './admission.ts';
 import { clientAddress } from './client-address.ts';
 import type { ClientConnection, Job } from './client-connection.ts';
 import type { Deadlines, Timed } from './deadlines.ts';
-import { cut, sendError } from './error-response.ts';
+import { cut, isUpstreamError, sendError } from './error-response.ts';
 import type { FieldClasses } from './header-fields.ts';
 import type { Limits, RateLimiter } from './limits.ts';
 import type { ProxyMetrics } from './proxy-metrics.ts';
 import { parseRequestHead, type RequestHead } from './request-head.ts';
-import { filterResponseHead, filterTrailers, responseHasBody } from './response-head.ts';
+import { filterTrailers } from './response-head.ts';
+import { ResponseRelay } from './response-relay.ts';
 import type { RouteEntry } from './router.ts';
 import type {
   BodyFraming,
@@ -23,6 +25,7 @@ import type {
   UpstreamConnection,
   Waiter,
 } from './upstream/index.ts';
+import { upstreamHead } from './upstream-head.ts';
 
 /** What all exchanges share. */
 export interface ExchangeContext {
@@ -44,9 +47,6 @@ export interface ExchangeContext {
 /** Waits that have a deadline, by what is waited for. */
 type Phase = 'own' | 'connect' | 'send' | 'head' | 'body' | 'flush' | 'linger' | 'done';
 
-/** Below this copying a piece of a body costs less than keeping its memory. */
-const copyBelowBytes = 4_096;
-
 /** An upload that nobody reads any more is tolerated for this long after its answer, then cut. */
 const lingerMs = 2_000;
 
@@ -62,6 +62,7 @@ export class Exchange implements Job, Timed, ExchangeEvents, Waiter {
   #client: ClientConnection;
   #req: IncomingMessage;
   #res: ServerResponse;
+  #relay: ResponseRelay;
   #head: RequestHead | undefined;
   #requestId = '';
   #address = '';
@@ -76,13 +77,8 @@ export class Exchange implements Job, Timed, ExchangeEvents, Waiter {
   #totalDeadlineMs = Number.POSITIVE_INFINITY;
   #startedMs = 0;
   #bytesIn = 0;
-  #bytesOut = 0;
-  #headPending = false;
   #continued = false;
   #uploadPaused = false;
-  #downloadPaused = false;
-  #listensForDrain = false;
-  #trailersPass = false;
   #error: ErrorCode | undefined;
   #reason: string | undefined;
 
@@ -91,6 +87,7 @@ export class Exchange implements Job, Timed, ExchangeEvents, Waiter {
     this.#client = client;
     this.#req = req;
     this.#res = res;
+    this.#relay = new ResponseRelay(context.classes, req, res, () => this.#onClientResumed());
   }
 
   /** Has the whole request arrived? Then malformed bytes that follow belong to the next one. */
@@ -181,7 +178,7 @@ export class Exchange implements Job, Timed, ExchangeEvents, Waiter {
     const upstreams = (this.#entry as RouteEntry<RouteUpstreams>).target;
     const pool = upstreams.pick(this.#tried ?? none);
     if (pool === undefined) {
-      this.#fail(this.#error ?? 'UPSTREAM_UNAVAILABLE');
+      this.#fail(this.#error ?? 'UPSTREAM_UNAVAILABLE', this.#reason);
       return;
     }
     this.#pool = pool;
@@ -196,15 +193,23 @@ export class Exchange implements Job, Timed, ExchangeEvents, Waiter {
     this.#tried ??= new Set();
     this.#tried.add(pool);
     this.#error = code;
+    this.#reason = reason;
     this.#connect();
   }
 
   onConnection(connection: UpstreamConnection): void {
     const head = this.#head as RequestHead;
     this.#error = undefined;
+    this.#reason = undefined;
     this.#connection = connection;
     const hasBody = head.body !== 'none';
-    connection.begin(head.method, this.#upstreamHead(head), hasBody, this);
+    const text = upstreamHead(head, (this.#pool as OriginPool).authority, {
+      versionMinor: this.#req.httpVersionMinor,
+      qalLines: this.#qalLines,
+      address: this.#address,
+      requestId: this.#requestId,
+    });
+    connection.begin(head.method, text, hasBody, this);
     if (hasBody) this.#pumpRequest();
     else this.#wait('head', this.#timeouts.headMs);
   }
@@ -217,16 +222,6 @@ export class Exchange implements Job, Timed, ExchangeEvents, Waiter {
 
   get #timeouts() {
     return (this.#entry as RouteEntry<RouteUpstreams>).target.timeouts;
-  }
-
-  #upstreamHead(head: RequestHead): string {
-    const host = head.host === '' ? (this.#pool as OriginPool).authority : head.host;
-    let text = `${head.method} ${head.target} HTTP/1.1\r\nHost: ${host}\r\n${head.lines}`;
-    if (head.body === 'chunked') text += 'Transfer-Encoding: chunked\r\n';
-    else if (head.contentLength >= 0) text += `Content-Length: ${head.contentLength}\r\n`;
-    if (head.expectsContinue && head.body !== 'none') text += 'Expect: 100-continue\r\n';
-    text += head.acceptsTrailers ? 'Connection: keep-alive, TE\r\nTE: trailers\r\n' : 'Connection: keep-alive\r\n';
-    return `${text}Via: 1.${this.#req.httpVersionMinor} qalgate\r\n${this.#qalLines}X-Forwarded-For: ${this.#address}\r\nQAL-Req-Seq-No: ${this.#requestId}\r\n\r\n`;
   }
 
   // ——— request body: client → upstream ———
@@ -278,72 +273,39 @@ export class Exchange implements Job, Timed, ExchangeEvents, Waiter {
       }
       return;
     }
-    // HTTP/1.0 knows no 1xx; a socket that is not ours yet must not be written to.
-    const { socket } = this.#res;
-    if (socket === null || this.#req.httpVersionMinor === 0) return;
-    let text = `HTTP/1.1 ${status} ${reason}\r\n`;
-    const raw = filterResponseHead(rawHeaders, this.#context.classes, false, status);
-    for (let i = 0; i < raw.length; i += 2) text += `${raw[i]}: ${raw[i + 1]}\r\n`;
-    socket.write(`${text}\r\n`, 'latin1');
+    this.#relay.information(status, reason, rawHeaders);
   }
 
   onHead(status: number, reason: string, rawHeaders: string[], framing: BodyFraming): void {
     this.#pool?.recordSuccess();
-    const req = this.#req;
-    const hasBody = responseHasBody(req.method ?? '', status);
-    const chunkedOut = hasBody && req.httpVersionMinor >= 1 && (framing === 'chunked' || framing === 'close');
-    this.#trailersPass = chunkedOut;
-    this.#res.writeHead(status, reason, filterResponseHead(rawHeaders, this.#context.classes, chunkedOut, status));
+    this.#relay.head(status, reason, rawHeaders, framing);
     if (framing !== 'none') this.#wait('body', this.#timeouts.bodyIdleMs);
-    this.#headPending = true;
   }
 
   onReadDone(): void {
-    // Node holds a head back for the first piece of its body; none came with it, and it may be long in coming.
-    if (this.#headPending) this.#res.flushHeaders();
-    this.#headPending = false;
+    this.#relay.flushHead();
   }
 
   onBody(view: Buffer): void {
-    this.#bytesOut += view.length;
-    this.#headPending = false;
-    // The client's socket may keep the bytes for a while: small pieces are copied, of large ones the memory is held.
-    const release = view.length < copyBelowBytes ? undefined : this.#connection?.hold();
-    const more = release === undefined ? this.#res.write(Buffer.from(view)) : this.#res.write(view, release);
-    if (more) {
-      this.#wait('body', this.#timeouts.bodyIdleMs);
-      return;
+    const wasPaused = this.#relay.paused;
+    this.#relay.body(view, this.#connection);
+    if (!this.#relay.paused) this.#wait('body', this.#timeouts.bodyIdleMs);
+    else if (!wasPaused) {
+      this.#connection?.pause();
+      this.#wait('body', this.#context.limits.responseWriteTimeoutMs);
     }
-    if (this.#downloadPaused) return;
-    this.#downloadPaused = true;
-    this.#connection?.pause();
-    this.#wait('body', this.#context.limits.responseWriteTimeoutMs);
-    if (!this.#listensForDrain) {
-      this.#listensForDrain = true;
-      this.#res.on('drain', () => {
-        if (!this.#downloadPaused) return;
-        this.#downloadPaused = false;
-        this.#res.setTimeout(0);
-        this.#connection?.resume();
-        if (this.#phase === 'body') this.#wait('body', this.#timeouts.bodyIdleMs);
-      });
-    }
+  }
+
+  #onClientResumed(): void {
+    this.#res.setTimeout(0);
+    this.#connection?.resume();
+    if (this.#phase === 'body') this.#wait('body', this.#timeouts.bodyIdleMs);
   }
 
   onEnd(rawTrailers: string[]): void {
     this.#connection = undefined;
-    this.#headPending = false;
-    if (rawTrailers.length > 0 && this.#trailersPass) {
-      const pairs: [string, string][] = [];
-      for (let i = 0; i < rawTrailers.length; i += 2) {
-        if (this.#context.classes.of(rawTrailers[i] as string) === 'end-to-end') {
-          pairs.push([rawTrailers[i] as string, rawTrailers[i + 1] as string]);
-        }
-      }
-      this.#res.addTrailers(pairs);
-    }
     this.#wait('flush', this.#context.limits.responseWriteTimeoutMs);
-    this.#res.end();
+    this.#relay.end(rawTrailers);
   }
 
   onFailure(code: ExchangeFailure, reason: string): void {
@@ -395,7 +357,7 @@ export class Exchange implements Job, Timed, ExchangeEvents, Waiter {
         this.#fail('UPSTREAM_HEAD_TIMEOUT');
         break;
       case 'body':
-        if (this.#downloadPaused) this.#watchClient();
+        if (this.#relay.paused) this.#watchClient();
         else this.#fail('UPSTREAM_BODY_TIMEOUT');
         break;
       case 'linger':
@@ -432,7 +394,9 @@ export class Exchange implements Job, Timed, ExchangeEvents, Waiter {
       cut(this.#req.socket);
       return;
     }
-    sendError(res, code, { requestId: this.#requestId, ...(reason === undefined ? {} : { reason }) });
+    // What is wrong with an upstream may name internal addresses: that is for the log.
+    const shown = isUpstreamError(code) ? undefined : reason;
+    sendError(res, code, { requestId: this.#requestId, ...(shown === undefined ? {} : { reason: shown }) });
   }
 
   #releaseUpstream(): void {
@@ -471,29 +435,23 @@ export class Exchange implements Job, Timed, ExchangeEvents, Waiter {
     const status = complete || this.#res.headersSent ? this.#res.statusCode : 499;
     metrics.request(status, durationMs / 1_000);
     if (!accessLog) return;
-    const head = this.#head;
-    const query = head?.target.indexOf('?') ?? -1;
-    logger.info(
-      {
-        requestId: this.#requestId,
-        sdkAppId: this.#entry?.app.sdkAppId,
-        address: this.#address,
-        account: this.#account,
-        method: this.#req.method,
-        host: head?.host,
-        // The query may carry secrets.
-        path: query < 0 ? head?.target : head?.target.slice(0, query),
-        status,
-        complete,
-        bytesIn: this.#bytesIn,
-        bytesOut: this.#bytesOut,
-        durationMs: Math.round(durationMs * 10) / 10,
-        upstream: this.#pool?.options.origin,
-        error: this.#error,
-        reason: this.#reason,
-      },
-      'access',
-    );
+    logAccess(logger, {
+      requestId: this.#requestId,
+      sdkAppId: this.#entry?.app.sdkAppId,
+      address: this.#address,
+      account: this.#account,
+      method: this.#req.method,
+      host: this.#head?.host,
+      target: this.#head?.target,
+      status,
+      complete,
+      bytesIn: this.#bytesIn,
+      bytesOut: this.#relay.bytesOut,
+      startedMs: this.#startedMs,
+      upstream: this.#pool?.options.origin,
+      error: this.#error,
+      reason: this.#reason,
+    });
   }
 }
 

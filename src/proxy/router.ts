@@ -15,22 +15,26 @@ export interface Router<T> {
   match(host: string, target: string): RouteEntry<T> | undefined;
 }
 
-/** Host without port, in lower case. */
+/** Host without port, in lower case; `a.example.` is `a.example`. */
 export function hostName(host: string): string {
   if (host.startsWith('[')) return host.slice(0, host.indexOf(']') + 1).toLowerCase();
   const colon = host.indexOf(':');
-  return (colon < 0 ? host : host.slice(0, colon)).toLowerCase();
+  const name = (colon < 0 ? host : host.slice(0, colon)).toLowerCase();
+  return name.endsWith('.') ? name.slice(0, -1) : name;
 }
 
 /** Resolves `.` and `..` segments, also percent-encoded ones, as a backend would before it looks for the resource. */
 function resolveDots(path: string): string {
   const out: string[] = [];
+  let plain = '';
   for (const segment of path.split('/')) {
-    const plain = segment.replaceAll(/%2e/gi, '.');
+    plain = segment.replaceAll(/%2e/gi, '.');
     if (plain === '..') {
       if (out.length > 1) out.pop();
     } else if (plain !== '.') out.push(segment);
   }
+  // A dot segment at the end leaves the slash before it (RFC 3986 §5.2.4).
+  if (plain === '.' || plain === '..') out.push('');
   return out.join('/') || '/';
 }
 

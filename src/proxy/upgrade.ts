@@ -3,6 +3,7 @@ import type { Socket } from 'node:net';
 import { createProxyServer } from 'http-proxy';
 import { networkOf, type SessionClaims } from '../auth/index.ts';
 import type { ErrorCode } from '../wire/index.ts';
+import { logAccess } from './access-log.ts';
 import type { Admission } from './admission.ts';
 import { closeLater, cut, sendRawError } from './error-response.ts';
 import type { ExchangeContext } from './exchange.ts';
@@ -10,6 +11,7 @@ import { createHeldCounter } from './limits.ts';
 import type { RequestHead } from './request-head.ts';
 import { filterResponseHead, responseHasBody } from './response-head.ts';
 import type { OriginPool } from './upstream/index.ts';
+import { injectedLines } from './upstream-head.ts';
 
 /** How often open connections are held against the sessions that opened them. */
 const sessionCheckMs = 2_000;
@@ -100,7 +102,14 @@ export function createUpgrades(
     for (const name of proxyReq.getHeaderNames()) proxyReq.removeHeader(name);
     proxyReq.path = head.target;
     proxyReq.setHeader('Host', head.host === '' ? pool.authority : head.host);
-    const lines = `${head.lines}Via: 1.1 qalgate\r\n${admission.qalLines}X-Forwarded-For: ${upgrade.address}\r\nQAL-Req-Seq-No: ${upgrade.requestId}\r\n`;
+    const lines =
+      head.lines +
+      injectedLines({
+        versionMinor: 1,
+        qalLines: admission.qalLines,
+        address: upgrade.address,
+        requestId: upgrade.requestId,
+      });
     for (const { name, values } of fieldsOf(lines).values()) proxyReq.setHeader(name, values);
     proxyReq.setHeader('Connection', 'Upgrade');
     proxyReq.setHeader('Upgrade', 'websocket');
@@ -159,25 +168,21 @@ export function createUpgrades(
 
   function report(upgrade: Upgrade): void {
     if (!context.accessLog) return;
-    const query = upgrade.head.target.indexOf('?');
-    logger.info(
-      {
-        requestId: upgrade.requestId,
-        sdkAppId: upgrade.admission.entry.app.sdkAppId,
-        address: upgrade.address,
-        account: upgrade.admission.claims?.account,
-        method: 'GET',
-        host: upgrade.head.host,
-        path: query < 0 ? upgrade.head.target : upgrade.head.target.slice(0, query),
-        upgrade: upgrade.open,
-        bytesIn: upgrade.client.bytesRead,
-        bytesOut: upgrade.client.bytesWritten,
-        durationMs: Math.round(performance.now() - upgrade.startedMs),
-        upstream: upgrade.pool.options.origin,
-        error: upgrade.error,
-      },
-      'access',
-    );
+    logAccess(logger, {
+      requestId: upgrade.requestId,
+      sdkAppId: upgrade.admission.entry.app.sdkAppId,
+      address: upgrade.address,
+      account: upgrade.admission.claims?.account,
+      method: 'GET',
+      host: upgrade.head.host,
+      target: upgrade.head.target,
+      upgrade: upgrade.open,
+      bytesIn: upgrade.client.bytesRead,
+      bytesOut: upgrade.client.bytesWritten,
+      startedMs: upgrade.startedMs,
+      upstream: upgrade.pool.options.origin,
+      error: upgrade.error,
+    });
   }
 
   return {
