@@ -11,6 +11,8 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
@@ -244,29 +246,29 @@ t.test('what goes wrong is said, nothing is taken for installed, and the next ru
 
 t.test('a signal ends set-up and the npm that it runs', async (t) => {
   const project = makeProject(t);
-  // An install script that leaves a mark and stays until that is gone: set-up is surely in the middle.
-  const mark = join(project.folder, 'mark');
-  const script = `
-    const fs = require('node:fs');
-    fs.writeFileSync(process.env.MARK, '');
-    setInterval(() => fs.existsSync(process.env.MARK) || process.exit(), 10);`;
-  t.teardown(() => rmSync(mark, { force: true }));
-  lockPackages(project, {
-    dependencies: {
-      stay: pack(project.folder, 'stay', '1.0.0', { 'stay.js': script }, { scripts: { install: 'node stay.js' } }),
-    },
-    allowScripts: { stay: true },
+  // A registry that takes a request and never answers: set-up is surely in the middle then.
+  const registry = createServer();
+  registry.listen(0, '127.0.0.1');
+  await once(registry, 'listening');
+  t.teardown(() => {
+    registry.close();
+    registry.closeAllConnections();
   });
-  const child = begin(project, [], { env: { MARK: mark } });
+  const url = `http://127.0.0.1:${(registry.address() as AddressInfo).port}`;
+  const manifest = { name: 'fixture', version: '1.0.0', dependencies: { stay: '1.0.0' } };
+  const stay = { version: '1.0.0', resolved: `${url}/stay.tgz`, integrity: `sha512-${'A'.repeat(86)}==` };
+  const lock = { ...manifest, lockfileVersion: 3, packages: { '': manifest, 'node_modules/stay': stay } };
+  writeFileSync(join(project.folder, 'package.json'), JSON.stringify(manifest));
+  writeFileSync(join(project.folder, 'package-lock.json'), JSON.stringify(lock));
+
+  const asked = once(registry, 'request');
+  const child = begin(project, [], { env: { npm_config_offline: 'false', npm_config_registry: url } });
   const end = ended(child);
-  const heard = new Promise((resolve) => {
-    child.stderr?.on('data', (part) => String(part).includes('SIGTERM: stopping npm') && resolve(undefined));
-  });
-  await until(() => existsSync(mark));
+  await asked;
   child.kill('SIGTERM');
-  await heard;
-  rmSync(mark);
-  t.match(await end, { code: 143, output: 'qalgate: npm ci was ended by SIGTERM. Nothing was started' });
+  const { code, output } = await end;
+  t.equal(code, 143);
+  t.match(output, /SIGTERM: stopping npm\n.*npm ci was ended by SIGTERM\. Nothing was started/s);
   t.match(await setUp(project, [], withoutNpm), { code: 1, output: 'qalgate: installing packages: node_modules is ' });
 });
 

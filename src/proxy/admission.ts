@@ -6,9 +6,16 @@ import type { RequestHead } from './request-head.ts';
 import type { RouteEntry, Router } from './router.ts';
 import type { RouteUpstreams } from './upstream/index.ts';
 
-export type Admission =
-  | { ok: true; entry: RouteEntry<RouteUpstreams>; claims: SessionClaims | undefined; qalLines: string }
-  | { ok: false; code: ErrorCode };
+export interface Admitted {
+  ok: true;
+  entry: RouteEntry<RouteUpstreams>;
+  /** Of the request's session, if it has one. */
+  claims: SessionClaims | undefined;
+  /** The `QAL-*` lines that the session stands for. */
+  qalLines: string;
+}
+
+export type Admission = Admitted | { ok: false; code: ErrorCode };
 
 /** Decides where a request goes and as whom. */
 export interface Admissions {

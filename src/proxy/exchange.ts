@@ -1,21 +1,19 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { BlockList } from 'node:net';
-import { networkOf } from '../auth/index.ts';
 import type { Logger } from '../observe/index.ts';
+import type { Timeouts } from '../store/index.ts';
 import type { ErrorCode } from '../wire/index.ts';
 import { logAccess } from './access-log.ts';
-import type { Admissions } from './admission.ts';
-import { clientAddress } from './client-address.ts';
+import type { Admitted } from './admission.ts';
 import type { ClientConnection, Job } from './client-connection.ts';
 import type { Deadlines, Timed } from './deadlines.ts';
+import type { Entrance } from './entrance.ts';
 import { cut, isUpstreamError, sendError } from './error-response.ts';
 import type { FieldClasses } from './header-fields.ts';
-import type { Limits, RateLimiter } from './limits.ts';
+import type { Limits } from './limits.ts';
 import type { ProxyMetrics } from './proxy-metrics.ts';
-import { parseRequestHead, type RequestHead } from './request-head.ts';
-import { filterTrailers } from './response-head.ts';
+import type { RequestHead } from './request-head.ts';
+import { RequestRelay } from './request-relay.ts';
 import { ResponseRelay } from './response-relay.ts';
-import type { RouteEntry } from './router.ts';
 import type {
   BodyFraming,
   ExchangeEvents,
@@ -30,13 +28,11 @@ import { upstreamHead } from './upstream-head.ts';
 /** What all exchanges share. */
 export interface ExchangeContext {
   classes: FieldClasses;
-  admissions: Admissions;
+  entrance: Entrance;
   deadlines: Deadlines;
   limits: Limits;
-  requestRate: RateLimiter;
   /** Gives QAL-Req-Seq-No (A4). */
   nextSerial: () => string;
-  trusted: BlockList;
   metrics: ProxyMetrics;
   logger: Logger;
   accessLog: boolean;
@@ -62,13 +58,12 @@ export class Exchange implements Job, Timed, ExchangeEvents, Waiter {
   #client: ClientConnection;
   #req: IncomingMessage;
   #res: ServerResponse;
-  #relay: ResponseRelay;
+  #upload: RequestRelay;
+  #download: ResponseRelay;
   #head: RequestHead | undefined;
   #requestId = '';
   #address = '';
-  #account: string | undefined;
-  #entry: RouteEntry<RouteUpstreams> | undefined;
-  #qalLines = '';
+  #admission: Admitted | undefined;
   #pool: OriginPool | undefined;
   #tried: Set<OriginPool> | undefined;
   #connection: UpstreamConnection | undefined;
@@ -76,9 +71,7 @@ export class Exchange implements Job, Timed, ExchangeEvents, Waiter {
   #deadlineMs = Number.POSITIVE_INFINITY;
   #totalDeadlineMs = Number.POSITIVE_INFINITY;
   #startedMs = 0;
-  #bytesIn = 0;
   #continued = false;
-  #uploadPaused = false;
   #error: ErrorCode | undefined;
   #reason: string | undefined;
 
@@ -87,7 +80,8 @@ export class Exchange implements Job, Timed, ExchangeEvents, Waiter {
     this.#client = client;
     this.#req = req;
     this.#res = res;
-    this.#relay = new ResponseRelay(context.classes, req, res, () => this.#onClientResumed());
+    this.#upload = new RequestRelay(context.classes, req);
+    this.#download = new ResponseRelay(context.classes, req, res, () => this.#onClientResumed());
   }
 
   /** Has the whole request arrived? Then malformed bytes that follow belong to the next one. */
@@ -118,77 +112,45 @@ export class Exchange implements Job, Timed, ExchangeEvents, Waiter {
     const { requestsPerConnection } = context.limits;
     if (requestsPerConnection > 0 && this.#client.started >= requestsPerConnection) this.#lastOfConnection();
 
-    const req = this.#req;
-    const parsed = parseRequestHead(
-      {
-        method: req.method ?? '',
-        url: req.url ?? '',
-        httpVersionMajor: req.httpVersionMajor,
-        httpVersionMinor: req.httpVersionMinor,
-        rawHeaders: req.rawHeaders,
-        peerTrusted: this.#client.peerTrusted,
-        maxHeaders: context.limits.headerCount,
-        maxUrlBytes: context.limits.urlBytes,
-      },
-      context.classes,
-    );
-    if (!parsed.ok) {
-      // What two parsers could read differently ends the connection, so that nothing behind it counts as a request.
-      this.#lastOfConnection();
-      this.#fail(parsed.code, parsed.reason);
-      return;
+    const entry = context.entrance.enter(this.#client, this.#req);
+    this.#address = entry.address;
+    this.#head = entry.head;
+    switch (entry.kind) {
+      case 'refused':
+        if (entry.head === undefined) this.#lastOfConnection();
+        this.#fail(entry.code, entry.reason);
+        break;
+      case 'own':
+        this.#req.url = entry.head.target;
+        this.#wait('own', context.limits.bodyIdleTimeoutMs);
+        if (entry.head.expectsContinue) res.writeContinue();
+        context.serveOwn(this.#req, res, { address: entry.address, requestId: this.#requestId });
+        break;
+      case 'admitted': {
+        this.#admission = entry.admission;
+        const { totalMs } = this.#timeouts;
+        if (totalMs > 0) this.#totalDeadlineMs = context.deadlines.now() + totalMs;
+        this.#connect();
+      }
     }
-    const { head } = parsed;
-    this.#head = head;
-    if (this.#client.peerTrusted) {
-      this.#address = clientAddress(this.#client.peer, head.forwardedFor, context.trusted);
-    }
-    if (!context.requestRate.take(networkOf(this.#address))) {
-      this.#fail('RATE_LIMITED');
-      return;
-    }
-    if (head.target.startsWith('/.qal/')) {
-      req.url = head.target;
-      this.#wait('own', context.limits.bodyIdleTimeoutMs);
-      if (head.expectsContinue) res.writeContinue();
-      context.serveOwn(req, res, { address: this.#address, requestId: this.#requestId });
-      return;
-    }
-    const admission = context.admissions.admit(head);
-    if (!admission.ok) {
-      this.#fail(admission.code);
-      return;
-    }
-    const { bodyBytes } = context.limits;
-    if (bodyBytes > 0 && head.contentLength > bodyBytes) {
-      this.#fail('BODY_TOO_LARGE', `over ${bodyBytes} bytes`);
-      return;
-    }
-    this.#entry = admission.entry;
-    this.#account = admission.claims?.account;
-    this.#qalLines = admission.qalLines;
-    const { totalMs } = admission.entry.target.timeouts;
-    if (totalMs > 0) this.#totalDeadlineMs = context.deadlines.now() + totalMs;
-    this.#connect();
   }
 
   // ——— upstream: finding a connection ———
 
   #connect(): void {
-    const upstreams = (this.#entry as RouteEntry<RouteUpstreams>).target;
-    const pool = upstreams.pick(this.#tried ?? none);
+    const pool = this.#upstreams.pick(this.#tried ?? none);
     if (pool === undefined) {
       this.#fail(this.#error ?? 'UPSTREAM_UNAVAILABLE', this.#reason);
       return;
     }
     this.#pool = pool;
-    this.#wait('connect', upstreams.timeouts.connectMs);
+    this.#wait('connect', this.#timeouts.connectMs);
     pool.acquire(this);
   }
 
   onRefused(code: ErrorCode, reason: string): void {
     const pool = this.#pool as OriginPool;
-    if (code !== 'UPSTREAM_BUSY' && code !== 'UPSTREAM_UNAVAILABLE') this.#entry?.target.recordFailure(pool, reason);
+    if (code !== 'UPSTREAM_BUSY' && code !== 'UPSTREAM_UNAVAILABLE') this.#upstreams.recordFailure(pool, reason);
     // Nothing has been sent yet: another origin may serve it.
     this.#tried ??= new Set();
     this.#tried.add(pool);
@@ -205,12 +167,12 @@ export class Exchange implements Job, Timed, ExchangeEvents, Waiter {
     const hasBody = head.body !== 'none';
     const text = upstreamHead(head, (this.#pool as OriginPool).authority, {
       versionMinor: this.#req.httpVersionMinor,
-      qalLines: this.#qalLines,
+      qalLines: (this.#admission as Admitted).qalLines,
       address: this.#address,
       requestId: this.#requestId,
     });
     connection.begin(head.method, text, hasBody, this);
-    if (hasBody) this.#pumpRequest();
+    if (hasBody) this.#sendBody(head);
     else this.#wait('head', this.#timeouts.headMs);
   }
 
@@ -220,46 +182,34 @@ export class Exchange implements Job, Timed, ExchangeEvents, Waiter {
     this.#res.shouldKeepAlive = false;
   }
 
-  get #timeouts() {
-    return (this.#entry as RouteEntry<RouteUpstreams>).target.timeouts;
+  get #upstreams(): RouteUpstreams {
+    return (this.#admission as Admitted).entry.target;
+  }
+
+  get #timeouts(): Timeouts {
+    return this.#upstreams.timeouts;
   }
 
   // ——— request body: client → upstream ———
 
-  #pumpRequest(): void {
-    const req = this.#req;
-    const chunked = (this.#head as RequestHead).body === 'chunked';
+  #sendBody(head: RequestHead): void {
     const { bodyBytes, bodyIdleTimeoutMs } = this.#context.limits;
-    this.#wait('send', this.#head?.expectsContinue ? this.#timeouts.headMs : bodyIdleTimeoutMs);
-    req.on('data', (chunk: Buffer) => {
-      this.#bytesIn += chunk.length;
-      const connection = this.#connection;
-      // The upstream exchange is over: the rest has no reader.
-      if (connection === undefined) return;
-      if (bodyBytes > 0 && this.#bytesIn > bodyBytes) {
-        this.#fail('BODY_TOO_LARGE', `over ${bodyBytes} bytes`);
-        return;
-      }
-      const more = chunked ? connection.writeChunk(chunk) : connection.write(chunk);
-      if (!more) {
-        this.#uploadPaused = true;
-        req.pause();
-      }
-      if (this.#phase === 'send') this.#wait('send', more ? bodyIdleTimeoutMs : this.#timeouts.headMs);
-    });
-    req.on('end', () => {
-      const connection = this.#connection;
-      if (connection === undefined) return;
-      if (this.#phase === 'send') this.#wait('head', this.#timeouts.headMs);
-      connection.endRequest(chunked ? `0\r\n${filterTrailers(req.rawTrailers, this.#context.classes)}\r\n` : '');
+    this.#wait('send', head.expectsContinue ? this.#timeouts.headMs : bodyIdleTimeoutMs);
+    this.#upload.start(head, bodyBytes, () => this.#connection, {
+      onPiece: (paused) => {
+        if (this.#phase === 'send') this.#wait('send', paused ? this.#timeouts.headMs : bodyIdleTimeoutMs);
+      },
+      onTooLarge: () => this.#fail('BODY_TOO_LARGE', `over ${bodyBytes} bytes`),
+      onEnd: () => {
+        if (this.#phase === 'send') this.#wait('head', this.#timeouts.headMs);
+      },
     });
   }
 
   onDrain(): void {
-    if (!this.#uploadPaused) return;
-    this.#uploadPaused = false;
+    if (!this.#upload.paused) return;
     if (this.#phase === 'send') this.#wait('send', this.#context.limits.bodyIdleTimeoutMs);
-    this.#req.resume();
+    this.#upload.resume();
   }
 
   // ——— response: upstream → client ———
@@ -273,23 +223,23 @@ export class Exchange implements Job, Timed, ExchangeEvents, Waiter {
       }
       return;
     }
-    this.#relay.information(status, reason, rawHeaders);
+    this.#download.information(status, reason, rawHeaders);
   }
 
   onHead(status: number, reason: string, rawHeaders: string[], framing: BodyFraming): void {
     this.#pool?.recordSuccess();
-    this.#relay.head(status, reason, rawHeaders, framing);
+    this.#download.head(status, reason, rawHeaders, framing);
     if (framing !== 'none') this.#wait('body', this.#timeouts.bodyIdleMs);
   }
 
   onReadDone(): void {
-    this.#relay.flushHead();
+    this.#download.flushHead();
   }
 
   onBody(view: Buffer): void {
-    const wasPaused = this.#relay.paused;
-    this.#relay.body(view, this.#connection);
-    if (!this.#relay.paused) this.#wait('body', this.#timeouts.bodyIdleMs);
+    const wasPaused = this.#download.paused;
+    this.#download.body(view, this.#connection);
+    if (!this.#download.paused) this.#wait('body', this.#timeouts.bodyIdleMs);
     else if (!wasPaused) {
       this.#connection?.pause();
       this.#wait('body', this.#context.limits.responseWriteTimeoutMs);
@@ -305,7 +255,7 @@ export class Exchange implements Job, Timed, ExchangeEvents, Waiter {
   onEnd(rawTrailers: string[]): void {
     this.#connection = undefined;
     this.#wait('flush', this.#context.limits.responseWriteTimeoutMs);
-    this.#relay.end(rawTrailers);
+    this.#download.end(rawTrailers);
   }
 
   onFailure(code: ExchangeFailure, reason: string): void {
@@ -315,7 +265,7 @@ export class Exchange implements Job, Timed, ExchangeEvents, Waiter {
       this.#fail(code);
       return;
     }
-    if (this.#pool !== undefined && !this.#res.headersSent) this.#entry?.target.recordFailure(this.#pool, reason);
+    if (this.#pool !== undefined && !this.#res.headersSent) this.#upstreams.recordFailure(this.#pool, reason);
     this.#fail(code, reason);
   }
 
@@ -348,16 +298,16 @@ export class Exchange implements Job, Timed, ExchangeEvents, Waiter {
         else this.#fail('REQUEST_TIMEOUT', 'the request body stopped');
         break;
       case 'send':
-        if (this.#uploadPaused || (this.#head?.expectsContinue && !this.#continued && this.#bytesIn === 0)) {
+        if (this.#upload.paused || (this.#head?.expectsContinue && !this.#continued && this.#upload.bytesIn === 0)) {
           this.#fail('UPSTREAM_HEAD_TIMEOUT', 'the upstream does not take the request');
         } else this.#fail('REQUEST_TIMEOUT', 'the request body stopped');
         break;
       case 'head':
-        if (this.#pool !== undefined) this.#entry?.target.recordFailure(this.#pool, 'no response head in time');
+        if (this.#pool !== undefined) this.#upstreams.recordFailure(this.#pool, 'no response head in time');
         this.#fail('UPSTREAM_HEAD_TIMEOUT');
         break;
       case 'body':
-        if (this.#relay.paused) this.#watchClient();
+        if (this.#download.paused) this.#watchClient();
         else this.#fail('UPSTREAM_BODY_TIMEOUT');
         break;
       case 'linger':
@@ -437,16 +387,16 @@ export class Exchange implements Job, Timed, ExchangeEvents, Waiter {
     if (!accessLog) return;
     logAccess(logger, {
       requestId: this.#requestId,
-      sdkAppId: this.#entry?.app.sdkAppId,
+      sdkAppId: this.#admission?.entry.app.sdkAppId,
       address: this.#address,
-      account: this.#account,
+      account: this.#admission?.claims?.account,
       method: this.#req.method,
       host: this.#head?.host,
       target: this.#head?.target,
       status,
       complete,
-      bytesIn: this.#bytesIn,
-      bytesOut: this.#relay.bytesOut,
+      bytesIn: this.#upload.bytesIn,
+      bytesOut: this.#download.bytesOut,
       startedMs: this.#startedMs,
       upstream: this.#pool?.options.origin,
       error: this.#error,

@@ -1,2 +1,2 @@
 export type { Limits } from './limits.ts';
-export { createProxy, type Proxy, type ProxyDeps, type ProxyOptions } from './proxy.ts';
+export { type AccessProxy, createProxy, type ProxyDeps, type ProxyOptions } from './proxy.ts';

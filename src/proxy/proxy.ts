@@ -1,4 +1,4 @@
-import type { IncomingMessage, ServerOptions, ServerResponse } from 'node:http';
+import type { IncomingMessage, RequestListener, ServerOptions, ServerResponse } from 'node:http';
 import { BlockList, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import Fastify from 'fastify';
@@ -14,16 +14,17 @@ import {
 } from '../auth/index.ts';
 import type { Logger, Metrics } from '../observe/index.ts';
 import type { AppSettings, Timeouts } from '../store/index.ts';
+import type { ErrorCode } from '../wire/index.ts';
 import { createAdmissions } from './admission.ts';
-import { addTrusted, clientAddress } from './client-address.ts';
+import { addTrusted } from './client-address.ts';
 import { ClientConnection } from './client-connection.ts';
 import { createDeadlines } from './deadlines.ts';
+import { createEntrance } from './entrance.ts';
 import { sendError, sendRawError } from './error-response.ts';
 import { Exchange, type ExchangeContext } from './exchange.ts';
 import { createFieldClasses } from './header-fields.ts';
 import { createHeldCounter, createRateLimiter, type Limits } from './limits.ts';
 import { createProxyMetrics } from './proxy-metrics.ts';
-import { parseRequestHead } from './request-head.ts';
 import { createRouter, type Router } from './router.ts';
 import { registerSessionEndpoints } from './session-endpoints.ts';
 import { createUpgrades, isWebSocketUpgrade } from './upgrade.ts';
@@ -52,22 +53,26 @@ export interface ProxyOptions {
 }
 
 /** The access service as handlers of an http or https server; {@link ProxyDeps} and {@link ProxyOptions} say what it needs. */
-export interface Proxy {
+export interface AccessProxy {
   /** Options that the server must be made with: limits and strictness of Node's parser. */
   readonly serverOptions: ServerOptions;
-  /** For the server's `request`, `checkContinue` and `checkExpectation` events. */
-  request(req: IncomingMessage, res: ServerResponse): void;
-  upgrade(req: IncomingMessage, socket: Duplex, head: Buffer): void;
-  connect(req: IncomingMessage, socket: Duplex): void;
-  clientError(error: Error & { code?: string }, socket: Duplex): void;
-  /** For each accepted TCP connection, before its first byte is read. */
-  connection(socket: Socket): void;
+  /** Listeners for the server's events of these names. */
+  readonly handlers: {
+    request: RequestListener;
+    checkContinue: RequestListener;
+    checkExpectation: RequestListener;
+    upgrade(req: IncomingMessage, socket: Duplex, early: Buffer): void;
+    connect(req: IncomingMessage, socket: Duplex): void;
+    clientError(error: Error & { code?: string }, socket: Duplex): void;
+    /** For each accepted TCP connection, before its first byte is read. */
+    connection(socket: Socket): void;
+  };
   /** Ends upstream connections and upgrades. Close the listener first: requests in flight need them. */
   close(): Promise<void>;
 }
 
 /** Makes the access service (DESIGN §4). */
-export async function createProxy(deps: ProxyDeps, options: ProxyOptions): Promise<Proxy> {
+export async function createProxy(deps: ProxyDeps, options: ProxyOptions): Promise<AccessProxy> {
   const { logger, metrics, apps } = deps;
   const { limits } = options;
   const classes = createFieldClasses();
@@ -117,14 +122,19 @@ export async function createProxy(deps: ProxyDeps, options: ProxyOptions): Promi
   });
   await own.ready();
 
-  const context: ExchangeContext = {
+  const entrance = createEntrance({
     classes,
     admissions: createAdmissions({ router: () => router, sessions: deps.sessionCheck }),
-    deadlines,
     limits,
     requestRate: createRateLimiter(limits.requestsPerAddressPerSec, limits.requestBurstPerAddress, deadlines.now),
-    nextSerial: deps.nextSerial,
     trusted,
+  });
+  const context: ExchangeContext = {
+    classes,
+    entrance,
+    deadlines,
+    limits,
+    nextSerial: deps.nextSerial,
     metrics: counters,
     logger,
     accessLog: options.accessLog,
@@ -155,29 +165,18 @@ export async function createProxy(deps: ProxyDeps, options: ProxyOptions): Promi
   /** An answer under way on the connection and what else would be written to its socket would mix. */
   const isFree = (client: ClientConnection): boolean => client.current === undefined && !client.closed;
 
-  return {
-    serverOptions: {
-      insecureHTTPParser: false,
-      // Missing Host is answered by us, as JSON.
-      requireHostHeader: false,
-      maxHeaderSize: limits.headerBytes,
-      headersTimeout: limits.headersTimeoutMs,
-      // Bodies may take as long as they move: each pause has its own limit.
-      requestTimeout: 0,
-      keepAliveTimeout: limits.keepAliveTimeoutMs,
-      connectionsCheckingInterval: Math.min(1_000, limits.headersTimeoutMs),
-      noDelay: true,
-      optimizeEmptyRequests: true,
-      shouldUpgradeCallback: isWebSocketUpgrade,
-    },
+  const request = (req: IncomingMessage, res: ServerResponse): void => {
+    const client = connectionOf(req.socket);
+    if (!client.run(new Exchange(context, client, req, res))) {
+      counters.refused('pipelined');
+      req.socket.destroy();
+    }
+  };
 
-    request(req, res) {
-      const client = connectionOf(req.socket);
-      if (!client.run(new Exchange(context, client, req, res))) {
-        counters.refused('pipelined');
-        req.socket.destroy();
-      }
-    },
+  const handlers: AccessProxy['handlers'] = {
+    request,
+    checkContinue: request,
+    checkExpectation: request,
 
     upgrade(req, duplex, early) {
       const socket = duplex as Socket;
@@ -188,40 +187,15 @@ export async function createProxy(deps: ProxyDeps, options: ProxyOptions): Promi
         return;
       }
       const requestId = deps.nextSerial();
-      const parsed = parseRequestHead(
-        {
-          method: 'GET',
-          url: req.url ?? '',
-          httpVersionMajor: req.httpVersionMajor,
-          httpVersionMinor: req.httpVersionMinor,
-          rawHeaders: req.rawHeaders,
-          peerTrusted: client.peerTrusted,
-          maxHeaders: limits.headerCount,
-          maxUrlBytes: limits.urlBytes,
-        },
-        classes,
-      );
-      if (!parsed.ok) {
-        counters.error(parsed.code);
-        sendRawError(socket, parsed.code, { requestId, reason: parsed.reason });
-        return;
-      }
-      const { head } = parsed;
-      const address = client.peerTrusted ? clientAddress(client.peer, head.forwardedFor, trusted) : client.peer;
-      const refusal =
-        head.body !== 'none'
-          ? 'BAD_REQUEST'
-          : context.requestRate.take(networkOf(address))
-            ? undefined
-            : 'RATE_LIMITED';
-      const admission =
-        refusal === undefined ? context.admissions.admit(head) : ({ ok: false, code: refusal } as const);
-      if (!admission.ok) {
-        counters.error(admission.code);
-        sendRawError(socket, admission.code, { requestId });
-        return;
-      }
-      upgrades.forward(req, socket, early, { head, admission, requestId, address });
+      const entry = entrance.enter(client, req);
+      const refuse = (code: ErrorCode, reason?: string): void => {
+        counters.error(code);
+        sendRawError(socket, code, { requestId, ...(reason === undefined ? {} : { reason }) });
+      };
+      if (entry.kind === 'refused') refuse(entry.code, entry.reason);
+      else if (entry.kind === 'own') refuse('NOT_FOUND');
+      else if (entry.head.body !== 'none') refuse('BAD_REQUEST', 'a request to upgrade has no body');
+      else upgrades.forward(req, socket, early, { ...entry, requestId });
     },
 
     connect(_req, duplex) {
@@ -271,6 +245,25 @@ export async function createProxy(deps: ProxyDeps, options: ProxyOptions): Promi
       }
       socket.once('close', () => heldConnections.give(address));
     },
+  };
+
+  return {
+    serverOptions: {
+      insecureHTTPParser: false,
+      // Missing Host is answered by us, as JSON.
+      requireHostHeader: false,
+      maxHeaderSize: limits.headerBytes,
+      headersTimeout: limits.headersTimeoutMs,
+      // Bodies may take as long as they move: each pause has its own limit.
+      requestTimeout: 0,
+      keepAliveTimeout: limits.keepAliveTimeoutMs,
+      connectionsCheckingInterval: Math.min(1_000, limits.headersTimeoutMs),
+      noDelay: true,
+      optimizeEmptyRequests: true,
+      shouldUpgradeCallback: isWebSocketUpgrade,
+    },
+
+    handlers,
 
     async close() {
       stopWatching();

@@ -4,7 +4,7 @@ import { createProxyServer } from 'http-proxy';
 import { networkOf, type SessionClaims } from '../auth/index.ts';
 import type { ErrorCode } from '../wire/index.ts';
 import { logAccess } from './access-log.ts';
-import type { Admission } from './admission.ts';
+import type { Admitted } from './admission.ts';
 import { closeLater, cut, sendRawError } from './error-response.ts';
 import type { ExchangeContext } from './exchange.ts';
 import { createHeldCounter } from './limits.ts';
@@ -15,8 +15,6 @@ import { injectedLines } from './upstream-head.ts';
 
 /** How often open connections are held against the sessions that opened them. */
 const sessionCheckMs = 2_000;
-
-type Admitted = Extract<Admission, { ok: true }>;
 
 /** One upgraded (or upgrading) connection. */
 interface Upgrade {

@@ -193,15 +193,7 @@ async function openAccess(foundation: Foundation, listen: Listen): Promise<strin
   const listener = await open(foundation, listen, {
     name: 'access',
     server: proxy.serverOptions,
-    handlers: {
-      request: proxy.request,
-      checkContinue: proxy.request,
-      checkExpectation: proxy.request,
-      upgrade: proxy.upgrade,
-      connect: proxy.connect,
-      clientError: proxy.clientError,
-      connection: proxy.connection,
-    },
+    handlers: proxy.handlers,
   });
   return listener.url;
 }

@@ -3,12 +3,13 @@ import { on, once } from 'node:events';
 import { request as httpRequest, type IncomingMessage, type RequestOptions, type Server } from 'node:http';
 import { type AddressInfo, connect, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
 import t, { type Test } from 'tap';
 import { WebSocket } from 'undici';
 import { decodeQalValue, headersPage } from '../../examples/backend/page.ts';
 import { createBackend } from '../../examples/backend/server.ts';
 
-const program = new URL('../../examples/backend/server.ts', import.meta.url).pathname;
+const program = fileURLToPath(new URL('../../examples/backend/server.ts', import.meta.url));
 
 async function start(t: Test): Promise<number> {
   const server: Server = createBackend();

@@ -370,7 +370,10 @@ t.test('If-Match: a change is made only to the app that was read', async (t) => 
     ['PUT', `W/${second}`],
     ['DELETE', '"*"'],
   ] as const) {
-    t.match(await change(method, ifMatch), { status: 412, json: { error: { code: 'PRECONDITION_FAILED', allowed: second } } });
+    t.match(await change(method, ifMatch), {
+      status: 412,
+      json: { error: { code: 'PRECONDITION_FAILED', allowed: second } },
+    });
   }
   t.match(audit().at(-1), { command: 'ops.app.delete', outcome: 'PRECONDITION_FAILED' });
   t.equal((await change('PUT', '*')).status, 200);

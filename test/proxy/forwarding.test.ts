@@ -538,42 +538,6 @@ t.test('[A1] uploads are streamed: each piece before the next', async (t) => {
   t.equal((await readResponse(wire)).body, 'ok');
 });
 
-/** Writes `total` bytes as fast as they are taken; gives how many were. */
-function pour(wire: Wire, total: number): { taken(): number; done: Promise<void> } {
-  const piece = Buffer.alloc(65_536, 'x');
-  let left = total;
-  const done = new Promise<void>((resolve) => {
-    const more = (): void => {
-      while (left > 0) {
-        const now = Math.min(left, piece.length);
-        left -= now;
-        if (!wire.socket.write(piece.subarray(0, now))) break;
-      }
-      if (left === 0) resolve();
-      else wire.socket.once('drain', more);
-    };
-    more();
-  });
-  return { taken: () => total - left - wire.socket.writableLength, done };
-}
-
-/** Waits until a count has stood still for a while; gives it. */
-async function standstill(count: () => number): Promise<number> {
-  let last = -1;
-  let since = performance.now();
-  for (;;) {
-    const now = count();
-    if (now !== last) since = performance.now();
-    else if (performance.now() - since > 400) return now;
-    last = now;
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
-}
-
-/** Twice what the kernel's buffers of both hops can hold: as a rule up to 32 MB to read and 4 MB to write a socket. */
-const floodBytes = 160_000_000;
-const kernelBytes = 80_000_000;
-
 t.test('[A1] a client that does not read stops the origin, and gets everything when it reads', async (t) => {
   for (const framing of ['length', 'chunked'] as const) {
     await t.test(framing, async (t) => {
@@ -624,25 +588,6 @@ t.test('[A1] an origin that does not read stops the client, and gets everything 
     });
   }
 });
-
-/** Reads on without keeping anything. */
-function countBytes(wire: Wire): { until(bytes: number): Promise<void> } {
-  let count = 0;
-  let wanted: { bytes: number; resolve: () => void } | undefined;
-  wire.socket.removeAllListeners('data');
-  wire.socket.on('data', (chunk: Buffer) => {
-    count += chunk.length;
-    if (wanted !== undefined && count >= wanted.bytes) wanted.resolve();
-  });
-  wire.socket.resume();
-  return {
-    until: (bytes) =>
-      new Promise((resolve) => {
-        wanted = { bytes, resolve };
-        if (count >= bytes) resolve();
-      }),
-  };
-}
 
 t.test('[A1] a client that leaves ends the exchange with the origin', async (t) => {
   const leave = (wire: Wire, way: string): void => {

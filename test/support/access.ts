@@ -10,7 +10,7 @@ import {
   type SessionTokens,
 } from '../../src/auth/index.ts';
 import { createLogger, createMetrics, type Metrics } from '../../src/observe/index.ts';
-import { createProxy, type Proxy, type ProxyOptions } from '../../src/proxy/index.ts';
+import { type AccessProxy, createProxy, type ProxyOptions } from '../../src/proxy/index.ts';
 import { createListenerMetrics, type Listener, openListener } from '../../src/server/listeners.ts';
 import type { AppSettings } from '../../src/store/index.ts';
 import type { TerminalId } from '../../src/wire/index.ts';
@@ -43,7 +43,7 @@ export const testOptions: ProxyOptions = {
 export interface Access {
   /** Where it listens. */
   port: number;
-  proxy: Proxy;
+  proxy: AccessProxy;
   listener: Listener;
   metrics: Metrics;
   tokens: SessionTokens;
@@ -133,15 +133,7 @@ export async function openAccess(apps: AppSettings[], options: Partial<ProxyOpti
       name: 'access',
       address: { host: '127.0.0.1', port: 0 },
       server: proxy.serverOptions,
-      handlers: {
-        request: proxy.request,
-        checkContinue: proxy.request,
-        checkExpectation: proxy.request,
-        upgrade: proxy.upgrade,
-        connect: proxy.connect,
-        clientError: proxy.clientError,
-        connection: proxy.connection,
-      },
+      handlers: proxy.handlers,
     },
   );
   return {
