@@ -42,6 +42,8 @@ const platform = `${process.platform}-${process.arch}`;
 const nodeMajor = 24;
 /** An install that takes longer than this hangs. */
 const installTimeoutMs = 15 * 60_000;
+/** An npm that was told to end and goes on is killed after this long. */
+const npmStopMs = 2_000;
 
 const needDev = !process.argv.includes('--no-dev');
 
@@ -158,6 +160,8 @@ function npm(args) {
       received = signal;
       say(`${signal}: stopping npm`);
       child.kill(signal);
+      // npm may pass over a signal while it fetches.
+      setTimeout(() => child.kill('SIGKILL'), npmStopMs).unref();
     };
     for (const signal of signals) process.on(signal, forward);
     let timedOut = false;

@@ -140,6 +140,15 @@ const versionOf = (project: Project, name: string): string | undefined => {
   return existsSync(path) ? (JSON.parse(readFileSync(path, 'utf8')) as { version: string }).version : undefined;
 };
 
+/** Kills a detached child and all that it has started. */
+function endGroup(child: ChildProcess): void {
+  try {
+    if (child.pid !== undefined) process.kill(-child.pid, 'SIGKILL');
+  } catch {
+    // All of them have ended.
+  }
+}
+
 async function until(condition: () => boolean): Promise<void> {
   while (!condition()) await new Promise((resolve) => setTimeout(resolve, 10));
 }
@@ -200,7 +209,7 @@ t.test('an interrupted install is done again', async (t) => {
   const child = begin(project, [], { detached: true });
   await until(() => !existsSync(join(project.folder, 'node_modules/.package-lock.json')));
   const exit = once(child, 'exit');
-  process.kill(-(child.pid ?? 0), 'SIGKILL');
+  endGroup(child);
   await exit;
   const run = await setUp(project);
   t.match(run, {
@@ -262,7 +271,9 @@ t.test('a signal ends set-up and the npm that it runs', async (t) => {
   writeFileSync(join(project.folder, 'package-lock.json'), JSON.stringify(lock));
 
   const asked = once(registry, 'request');
-  const child = begin(project, [], { env: { npm_config_offline: 'false', npm_config_registry: url } });
+  const env = { npm_config_offline: 'false', npm_config_registry: url };
+  const child = begin(project, [], { detached: true, env });
+  t.teardown(() => endGroup(child));
   const end = ended(child);
   await asked;
   child.kill('SIGTERM');

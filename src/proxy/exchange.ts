@@ -322,7 +322,8 @@ export class Exchange implements Job, Timed, ExchangeEvents, Waiter {
   /** The client has not taken everything for a while. Only one that takes nothing at all is cut: the socket can tell. */
   #watchClient(): void {
     this.#deadlineMs = Number.POSITIVE_INFINITY;
-    this.#res.setTimeout(this.#context.limits.responseWriteTimeoutMs, () => cut(this.#req.socket));
+    if (this.#res.listenerCount('timeout') === 0) this.#res.on('timeout', () => cut(this.#req.socket));
+    this.#res.setTimeout(this.#context.limits.responseWriteTimeoutMs);
   }
 
   #wait(phase: Phase, ms: number): void {

@@ -1,8 +1,10 @@
 import { createHash, randomBytes } from 'node:crypto';
 import t, { type Test } from 'tap';
+import { countBytes, floodBytes, kernelBytes, pour, standstill } from '../support/flood.ts';
 import { openProxied, originHead } from '../support/proxied.ts';
 import {
   fieldOf,
+  hasEnded,
   type Message,
   openClient,
   readResponse,
@@ -601,7 +603,7 @@ t.test('[A1] a client that leaves ends the exchange with the origin', async (t) 
       wire.send(get('/') + get('/behind'));
       await origin.until('the request', () => origin.requests.length === 1);
       leave(wire, way);
-      await origin.until('the end', () => origin.connections[0]?.ended !== 'no');
+      await origin.until('the end', () => hasEnded(origin.connections[0]));
       t.strictSame(origin.requests.map(pathOf), ['/'], 'and what waited behind it is not sent');
     });
     await t.test(`within the answer, ${way}`, async (t) => {
@@ -612,7 +614,7 @@ t.test('[A1] a client that leaves ends the exchange with the origin', async (t) 
       wire.send(get('/'));
       await wire.until('the beginning', () => wire.received.endsWith('hello'));
       leave(wire, way);
-      await origin.until('the end', () => origin.connections[0]?.ended !== 'no');
+      await origin.until('the end', () => hasEnded(origin.connections[0]));
       t.pass('the origin saw it');
     });
     await t.test(`within its upload, ${way}`, async (t) => {
@@ -621,7 +623,7 @@ t.test('[A1] a client that leaves ends the exchange with the origin', async (t) 
       wire.send(post('Content-Length: 1000\r\n', 'hello'));
       await origin.until('the beginning', () => origin.connections[0]?.received.endsWith('hello') ?? false);
       leave(wire, way);
-      await origin.until('the end', () => origin.connections[0]?.ended !== 'no');
+      await origin.until('the end', () => hasEnded(origin.connections[0]));
       t.strictSame(origin.requests, []);
     });
     await t.test(`while it waits for a connection, ${way}`, async (t) => {

@@ -9,6 +9,7 @@ import { openProxied, type Proxied } from '../support/proxied.ts';
 import {
   fieldOf,
   findClosedPort,
+  hasEnded,
   type Message,
   openClient,
   openOrigin,
@@ -127,10 +128,7 @@ t.test('an origin that is silent or leaves before its answer: one error, one req
       const proxied = await openProxied(t, { onRequest: script }, { timeouts: { headMs: 300 } });
       assertError(t, await ask(proxied, 'POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello'), status, code);
       t.equal(proxied.origin.requests.length, 1, 'nothing was repeated');
-      await proxied.origin.until(
-        'the connection given up',
-        () => proxied.origin.connections[0]?.closed || proxied.origin.connections[0]?.ended !== 'no',
-      );
+      await proxied.origin.until('the connection given up', () => hasEnded(proxied.origin.connections[0]));
     });
   }
 });
@@ -231,7 +229,7 @@ t.test('an answer that breaks off cuts the client', async (t) => {
         onRequest: (wire) => wire.send(`${head}Transfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n${rest}`),
       });
       await assertBrokenOff(t, proxied);
-      await proxied.origin.until('the connection given up', () => proxied.origin.connections[0]?.ended !== 'no');
+      await proxied.origin.until('the connection given up', () => hasEnded(proxied.origin.connections[0]));
     }
   });
 });
@@ -648,5 +646,5 @@ t.test('when routes change, exchanges under way end in peace and new ones go to 
     splitMessages(wire.received).map(({ body }) => body),
     ['old', 'new'],
   );
-  await proxied.origin.until('the old connection let go', () => proxied.origin.connections[0]?.ended !== 'no');
+  await proxied.origin.until('the old connection let go', () => hasEnded(proxied.origin.connections[0]));
 });

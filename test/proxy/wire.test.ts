@@ -1,3 +1,4 @@
+import fc from 'fast-check';
 import t, { type Test } from 'tap';
 import type { AccountId, ErrorBody } from '../../src/wire/index.ts';
 import { openAccess, testApp, testAppId } from '../support/access.ts';
@@ -889,4 +890,95 @@ t.test('[A4] [A11] over all cases: nothing forged or smuggled, no serial number 
       t.equal(fields.filter(([other]) => other.toLowerCase() === name.toLowerCase()).length, 1, name);
     }
   }
+});
+
+t.test('[A11] requests with bytes changed at random: what reaches the origin is whole, plain and ours', async (t) => {
+  const forged = 'QAL-Identifier: forged\r\nX-Forwarded-For: forged\r\n';
+  const bases = [
+    get(forged),
+    post(`${forged}Content-Length: 40\r\n`, 'GET /SMUGGLED HTTP/1.1\r\nHost: forged\r\n\r\n.'),
+    post(`${forged}Transfer-Encoding: chunked\r\n`, '5;x=y\r\nhello\r\n0\r\nQAL-Identifier: forged\r\n\r\n'),
+    get('Content-Length: 0\r\n') + post('Content-Length: 5\r\n', 'hello') + get(forged),
+    `GET http://a/x HTTP/1.0\r\nHost: a\r\nConnection: keep-alive\r\n\r\n${get(forged)}`,
+  ];
+  const marks = [
+    '\r\n',
+    '\n',
+    '\r',
+    '\0',
+    ' ',
+    '\t',
+    ':',
+    ',',
+    ';',
+    '\x0b',
+    '\xa0',
+    '0',
+    '5',
+    'f',
+    '-',
+    '_',
+    '\r\n\r\n',
+    '\r\n ',
+    'chunked',
+    'Content-Length: 5\r\n',
+    'Transfer-Encoding: chunked\r\n',
+    'Transfer-Encoding:\x0bchunked\r\n',
+    'Connection: close\r\n',
+    'Host: b\r\n',
+    smuggled,
+  ];
+  const change = fc.record({
+    at: fc.nat(),
+    kind: fc.constantFrom('insert', 'set', 'remove'),
+    mark: fc.constantFrom(...marks),
+  });
+  const changed = fc
+    .tuple(fc.constantFrom(...bases), fc.array(change, { minLength: 1, maxLength: 3 }))
+    .map(([base, changes]) => {
+      let bytes = base;
+      for (const { at, kind, mark } of changes) {
+        const place = at % (bytes.length + 1);
+        const behind = kind === 'insert' ? place : place + (kind === 'set' ? mark.length : 1 + (at % 5));
+        bytes = bytes.slice(0, place) + (kind === 'remove' ? '' : mark) + bytes.slice(behind);
+      }
+      return bytes;
+    });
+  const mark = markOrigin();
+  // A request cut short by its client's end must not hang: so each is its connection's last word.
+  for (const bytes of fc.sample(changed, 500)) {
+    const client = await openClient(access.port);
+    client.socket.end(Buffer.from(bytes, 'latin1'));
+    await client.end();
+    client.socket.destroy();
+  }
+  t.equal((await sendAlone(access.port, get('Connection: close\r\n', '/behind'))).received.slice(-2), 'ok');
+  const injected = /^(?:qal-sdk-app-id|qal-req-seq-no|x-forwarded-for)$/i;
+  let count = 0;
+  for (const received of seenSince(mark)) {
+    const messages = splitMessages(received);
+    const rest = received.slice(messages.reduce((sum, { raw }) => sum + raw.length, 0));
+    // What is left is the beginning of one request whose client gave up.
+    const head = rest.includes('\r\n\r\n') ? readMessage(rest, { noBody: true }) : undefined;
+    for (const { raw, start, fields } of head === undefined ? messages : [...messages, head]) {
+      count += 1;
+      const text = raw.slice(0, raw.indexOf('\r\n\r\n'));
+      const names = fields.map(([name]) => name.toLowerCase());
+      const problems = [
+        /^[A-Z-]+ \S+ HTTP\/1\.1$/.test(start) ? '' : 'request line',
+        /[\0\x0b\x0c]|\r(?!\n)|(?<!\r)\n|\n[ \t]/.test(text) ? 'control characters or folding' : '',
+        names.filter((name) => name === 'host').length === 1 ? '' : 'host',
+        names.filter((name) => name === 'content-length' || name === 'transfer-encoding').length <= 1 ? '' : 'framing',
+        names.filter((name) => injected.test(name)).length === 3 ? '' : 'injected fields',
+        names.some((name) => /^(?:qal[^a-z0-9]|x[^a-z0-9]forwarded[^a-z0-9])/.test(name) && !injected.test(name))
+          ? 'forged fields'
+          : '',
+        fields.every(([name, value]) => name.toLowerCase() !== 'x-forwarded-for' || value === '127.0.0.1')
+          ? ''
+          : 'address',
+      ].filter((problem) => problem !== '');
+      if (problems.length > 0) t.fail(problems.join(), { raw });
+    }
+  }
+  t.ok(count > 50, `${count} requests reached the origin`);
 });
