@@ -13,6 +13,8 @@ export interface AppRegistry extends AppLookup {
 
 /** The safety net under the bus. */
 const rereadMs = 30_000;
+/** Apps that one line of the log names at most. */
+const maxLogged = 100;
 
 /**
  * Reads the apps, then again whenever the control bus says so, has reconnected, or half a minute has passed.
@@ -33,16 +35,23 @@ export async function createAppRegistry(deps: {
 
   async function read(): Promise<void> {
     const next = new Map<SdkAppId, StoredApp>();
-    let changed = false;
+    const changed: SdkAppId[] = [];
     for (const app of await store.list()) {
-      const known = stored.get(app.settings.sdkAppId);
+      const { sdkAppId } = app.settings;
+      const known = stored.get(sdkAppId);
       const same = known !== undefined && known.updatedAt.getTime() === app.updatedAt.getTime();
-      changed ||= !same;
-      next.set(app.settings.sdkAppId, same ? known : app);
+      if (!same) changed.push(sdkAppId);
+      next.set(sdkAppId, same ? known : app);
     }
-    changed ||= next.size !== stored.size;
+    const removed = [...stored.keys()].filter((sdkAppId) => !next.has(sdkAppId));
     stored = next;
-    if (changed) for (const watcher of watchers) watcher();
+    if (changed.length + removed.length === 0) return;
+    // Whoever made the change, a command or another process: from here on it holds in this one.
+    logger.info(
+      { apps: next.size, changed: changed.slice(0, maxLogged), removed: removed.slice(0, maxLogged) },
+      'apps.changed',
+    );
+    for (const watcher of watchers) watcher();
   }
 
   let reading: Promise<void> | undefined;

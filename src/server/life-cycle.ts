@@ -5,9 +5,11 @@ import type { Logger } from '../observe/index.ts';
  * Signals so close together are one.
  */
 const sameSignalMs = 500;
+/** SIGHUP too: its default would leave the embedded database running behind a terminal that is gone. */
+const stopSignals = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const;
 
 /**
- * Runs until SIGTERM or SIGINT, then closes; a second signal ends the process at once, with code 1. An error that
+ * Runs until SIGTERM, SIGINT or SIGHUP (a terminal that was closed), then closes; a second signal ends the process at once, with code 1. An error that
  * nothing caught leaves the process in a state that nobody knows: it is logged, requests in flight get their grace,
  * and the process ends with code 1, to be started again.
  *
@@ -39,8 +41,7 @@ export async function runUntilSignal(
     firstMs ??= performance.now();
     stop();
   };
-  target.on('SIGTERM', onSignal);
-  target.on('SIGINT', onSignal);
+  for (const signal of stopSignals) target.on(signal, onSignal);
   target.on('uncaughtException', onFailure);
   target.on('unhandledRejection', onFailure);
   try {
@@ -49,8 +50,7 @@ export async function runUntilSignal(
     logger.info({}, 'server.stopped');
     return exitCode;
   } finally {
-    target.off('SIGTERM', onSignal);
-    target.off('SIGINT', onSignal);
+    for (const signal of stopSignals) target.off(signal, onSignal);
     target.off('uncaughtException', onFailure);
     target.off('unhandledRejection', onFailure);
   }

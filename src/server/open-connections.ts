@@ -89,7 +89,12 @@ export function createOpenConnections(server: Server): OpenConnections {
 
   function destroyAll() {
     destroyed += accepted.size + others.size;
-    for (const socket of [...accepted, ...others]) socket.destroy();
+    // A reset, so that an answer to the end of the connection does not look complete. TLS says its own goodbye, or not.
+    for (const socket of accepted) {
+      if (server instanceof HttpsServer) socket.destroy();
+      else socket.resetAndDestroy();
+    }
+    for (const socket of others) socket.destroy();
   }
 
   function setDeadline(graceMs: number) {

@@ -23,6 +23,8 @@ export interface PostgresServer {
 /** Replaying a long log after a crash counts as starting. */
 const startMs = 120_000;
 const pollMs = 10;
+/** What a server answers that starts, restarts or is full. Any other answer stays as it is: files are damaged. */
+const passing = /^(57P0[123]|53)/;
 const stopSteps = [
   ['SIGINT', 10_000],
   ['SIGQUIT', 3_000],
@@ -136,12 +138,19 @@ async function tryLogin(
     return undefined;
   } catch (error) {
     const code = codeOf(error);
-    if (code === '3D000') return (await tryLogin(cluster, socketDir, 'postgres')) ?? tryLogin(cluster, socketDir);
+    if (code === '3D000' && database === cluster.database) {
+      return (await tryLogin(cluster, socketDir, 'postgres')) ?? tryLogin(cluster, socketDir);
+    }
     if (code === '28P01') return { reason: 'it does not take the password in pg.password', isFinal: true };
-    return { reason: reasonOf(error), isFinal: false };
+    return { reason: reasonOf(error), isFinal: isSqlState(code) && !passing.test(code) };
   } finally {
     await withDeadline(client.end(), 1_000).catch(() => {});
   }
+}
+
+/** Told apart from the codes of system calls, such as ENOENT: the server itself has answered. */
+function isSqlState(code: string | undefined): code is string {
+  return code !== undefined && /^[0-9A-Z]{5}$/.test(code) && !code.startsWith('E');
 }
 
 function endOf(child: ChildProcess): Promise<string> {

@@ -192,8 +192,12 @@ apps: [{ sdkAppId: 1400000000, name: fixed, secret: config-secret-0123, access: 
   const refused: [string[], number, RegExp][] = [
     [['create', '--id', '7'], 1, /app 7 exists already/],
     [['create', '--id', '8', '--route', '*/=http://127.0.0.1:9'], 1, /app 1400000001 \(shop\) has it/],
-    [['create', '--id', '1400000000'], 1, /is the same as apps\[0\]\.sdkAppId/],
-    [['create', '--id', '8', '--route', 'A.example/=http://127.0.0.1:9'], 1, /same host and prefix as apps\[0\]/],
+    [['create', '--id', '1400000000'], 1, /app 1400000000 is one of the configuration: change it in .*apps\.yaml/],
+    [
+      ['create', '--id', '8', '--route', 'A.example/=http://127.0.0.1:9'],
+      1,
+      /apps\.yaml\): access\.routes\[0\]: serves the same host and prefix as apps\[0\]\.access\.routes\[0\]$/m,
+    ],
     [['create', '--id', '8', '--route', '/x=http://127.0.0.1:18080'], 1, /our own listener listen\.access/],
     [['create', '--id', '8', '--secret', 'short'], 2, /secret: the value is too short; allowed: a text of 16 to 256/],
     [['create', '--id', '8', '--secret-file', '/does/not/exist'], 2, /\/does\/not\/exist does not exist/],

@@ -1,11 +1,24 @@
 import { spawn } from 'node:child_process';
-import { chmod, copyFile, link, mkdir, readdir, readFile, stat, unlink, writeFile } from 'node:fs/promises';
+import {
+  chmod,
+  copyFile,
+  link,
+  mkdir,
+  readdir,
+  readFile,
+  rm,
+  stat,
+  truncate,
+  unlink,
+  writeFile,
+} from 'node:fs/promises';
 import net from 'node:net';
 import path from 'node:path';
 import t from 'tap';
 import { createMetrics } from '../../src/observe/index.ts';
 import { askInstance, migrateDatabase, openDatabase, StoreError, schemaVersion } from '../../src/store/index.ts';
 import { acquireInstanceLock } from '../../src/store/instance-lock.ts';
+import { findServerProcesses } from '../../src/store/orphaned-server.ts';
 import { clusterLogin } from '../../src/store/postgres-cluster.ts';
 import { makeDataDir, makeTestLogger, openTestDatabase } from '../support/database.ts';
 import { spawnStore } from '../support/spawn-store.ts';
@@ -187,6 +200,21 @@ t.test('[O5] a directory that is no cluster, and a cluster without its password,
   // As a killed initdb leaves it.
   await mkdir(path.join(fresh, 'pg.new/cluster/base'), { recursive: true });
   await (await reopen()).close();
+});
+
+t.test('[O5] damaged files end the start with the words of the server', async (t) => {
+  const dir = await makeDataDir(t);
+  const open = () =>
+    openDatabase({ logger, metrics: createMetrics() }, { dataDir: dir, database: 'embedded', use: 'serve' });
+  await (await open()).close();
+  const cluster = path.join(dir, 'pg');
+  const base = path.join(cluster, 'base');
+  for (const name of await readdir(base)) await truncate(path.join(base, name, '1259')); // pg_class
+  await t.rejects(open(), { code: 'POSTGRES_UNUSABLE', message: /does not start: .*\n.*critical system index/s });
+  await rm(base, { recursive: true });
+  await t.rejects(open(), { code: 'POSTGRES_UNUSABLE', message: /does not start: database "postgres" does not exist/ });
+  t.same(await findServerProcesses(cluster), [], 'no server is left');
+  t.equal(await askInstance(dir), undefined, 'and no lock');
 });
 
 t.test('[O5] a stranger that has the pid of the dead server is not touched', async (t) => {

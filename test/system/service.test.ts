@@ -81,6 +81,13 @@ t.test('the service as a process', async (t) => {
       const { body } = await fetchVia(service.access, '/', { headers: { host: 'other.example' } });
       return JSON.parse(body)['qal-sdk-app-id'] === String(appId);
     }, 'the deleted app is served no more');
+    const changes = () => service.log.filter(({ event }) => event === 'apps.changed');
+    await until(() => changes().length === 3, 'each change is in the log');
+    t.match(changes(), [
+      { apps: 1, changed: [appId], removed: [] },
+      { apps: 2, changed: [7], removed: [] },
+      { apps: 1, changed: [], removed: [7] },
+    ]);
 
     const second = await runCommand(['serve'], options);
     t.equal(second.code, 4, 'the data folder has one owner');
@@ -114,29 +121,32 @@ t.test('the service as a process', async (t) => {
     await service.exited;
   });
 
-  await t.test('[O5] SIGTERM stops accepting and finishes what is in flight', async (t) => {
-    const service = await spawnService(options);
-    t.teardown(() => service.process.kill('SIGKILL'));
-    const inFlight = fetchVia(service.access, '/hold');
-    await until(() => backend.held === 1, 'the request is at the backend');
-    service.process.kill('SIGTERM');
-    await service.logged('server.stopping');
-    const { port } = new URL(service.access);
-    await until(
-      () =>
-        new Promise((resolve) => {
-          const socket = connect(Number(port), '127.0.0.1');
-          socket.once('connect', () => resolve(false));
-          socket.once('error', () => resolve(true));
-        }),
-      'no connection is accepted any more',
-    );
-    t.equal((await fetch(`${service.ops}/readyz`)).status, 503, 'not ready while stopping');
-    t.equal((await fetch(`${service.ops}/healthz`)).status, 200);
-    backend.release();
-    t.equal((await inFlight).status, 200);
-    t.same(await service.exited, { code: 0, signal: null });
-  });
+  // SIGHUP: the terminal was closed.
+  for (const signal of ['SIGTERM', 'SIGHUP'] as const) {
+    await t.test(`[O5] ${signal} stops accepting and finishes what is in flight`, async (t) => {
+      const service = await spawnService(options);
+      t.teardown(() => service.process.kill('SIGKILL'));
+      const inFlight = fetchVia(service.access, '/hold');
+      await until(() => backend.held === 1, 'the request is at the backend');
+      service.process.kill(signal);
+      await service.logged('server.stopping');
+      const { port } = new URL(service.access);
+      await until(
+        () =>
+          new Promise((resolve) => {
+            const socket = connect(Number(port), '127.0.0.1');
+            socket.once('connect', () => resolve(false));
+            socket.once('error', () => resolve(true));
+          }),
+        'no connection is accepted any more',
+      );
+      t.equal((await fetch(`${service.ops}/readyz`)).status, 503, 'not ready while stopping');
+      t.equal((await fetch(`${service.ops}/healthz`)).status, 200);
+      backend.release();
+      t.equal((await inFlight).status, 200);
+      t.same(await service.exited, { code: 0, signal: null });
+    });
+  }
 
   await t.test('[O5] a second signal ends at once', async (t) => {
     const service = await spawnService(options);

@@ -9,7 +9,7 @@ import {
   type StoredApp,
 } from '../../store/index.ts';
 import type { SdkAppId } from '../../wire/index.ts';
-import { checkRelations, checkValue, localHosts, redact } from '../config/index.ts';
+import { checkRelations, checkValue, formatPath, localHosts, redact } from '../config/index.ts';
 import {
   type AppOptions,
   generateSecret,
@@ -127,6 +127,7 @@ Examples:
         const taken = [...(await apps.list()).map(({ settings }) => settings), ...loaded.config.apps];
         const defaults = { sdkAppId: nextFreeId(taken), ...(made === undefined ? {} : { secret: made }) };
         const app = parseApp({ ...defaults, ...(given as object) }, file);
+        refuseConfigured(loaded, app.sdkAppId);
         checkAgainstConfig(loaded, app);
         orFail(await apps.create(app));
         const stored = await apps.get(app.sdkAppId);
@@ -269,10 +270,12 @@ function refuseConfigured({ config, file }: Loaded, id: SdkAppId): void {
 }
 
 /** What the database cannot see: apps of a configuration that is not applied yet, and our own listeners. */
-function checkAgainstConfig({ config, settings }: Loaded, app: AppSettings): void {
+function checkAgainstConfig({ config, settings, file }: Loaded, app: AppSettings): void {
   const findings = checkRelations({ listen: settings.listen, apps: [...config.apps, app] }, localHosts());
   const own = findings.filter(({ path }) => path[0] === 'apps' && path[1] === config.apps.length);
-  if (own.length > 0) orFail({ ok: false, code: 'CONFLICT', reason: own.map(({ reason }) => reason).join('; ') });
+  if (own.length === 0) return;
+  const reasons = own.map(({ path, reason }) => `${formatPath(path.slice(2))}: ${reason}`);
+  throw new CliError(exitCodes.failed, `with the configuration (${file ?? 'QALGATE_APPS'}): ${reasons.join('; ')}`);
 }
 
 function orFail(result: Result): void {

@@ -13,7 +13,7 @@ interface ServeOptions extends ConfigOption {
 
 export function serveCommand(context: CliContext): Command {
   return withConfig(new Command('serve'))
-    .description('Run the service until SIGTERM or SIGINT; a second signal ends it at once.')
+    .description('Run the service until SIGTERM, SIGINT or SIGHUP; a second signal ends it at once.')
     .option('-r, --roles <list>', `what this process does, of ${roles.join(', ')} (default: all)`, parseRoles)
     .option('--demo', 'add a demo app with an example backend and print what to try')
     .addHelpText(
