@@ -89,6 +89,11 @@ export class Exchange implements Job, Timed, ExchangeEvents, Waiter {
     return this.#req.complete;
   }
 
+  /** The client will send no more, and Node answers that by ending the connection: an answer under way is cut visibly. */
+  onClientEnd(): void {
+    if (this.#res.headersSent && !this.#res.writableEnded) cut(this.#req.socket);
+  }
+
   start(): void {
     try {
       this.#start();
@@ -115,6 +120,8 @@ export class Exchange implements Job, Timed, ExchangeEvents, Waiter {
     const entry = context.entrance.enter(this.#client, this.#req);
     this.#address = entry.address;
     this.#head = entry.head;
+    // Node's parser stops behind a request to upgrade and drops what it has read of the next one.
+    if (entry.head?.asksToUpgrade) this.#lastOfConnection();
     switch (entry.kind) {
       case 'refused':
         if (entry.head === undefined) this.#lastOfConnection();
@@ -219,7 +226,8 @@ export class Exchange implements Job, Timed, ExchangeEvents, Waiter {
       if (this.#head?.expectsContinue && !this.#continued) {
         this.#continued = true;
         this.#res.writeContinue();
-        this.#wait('send', this.#context.limits.bodyIdleTimeoutMs);
+        // A body that did not wait for it may be complete: then the answer's time runs on.
+        if (this.#phase === 'send') this.#wait('send', this.#context.limits.bodyIdleTimeoutMs);
       }
       return;
     }
@@ -293,9 +301,11 @@ export class Exchange implements Job, Timed, ExchangeEvents, Waiter {
         break;
       }
       case 'own':
-        // Its body is small: all of it must be here by now. What the answer waits for has deadlines of its own.
-        if (this.#req.complete) this.#deadlineMs = Number.POSITIVE_INFINITY;
-        else this.#fail('REQUEST_TIMEOUT', 'the request body stopped');
+        // Its body is small: all of it must be here by now. What the answer waits for has deadlines of its own; once it
+        // is made, its client has to take it.
+        if (!this.#req.complete) this.#fail('REQUEST_TIMEOUT', 'the request body stopped');
+        else if (this.#res.writableEnded) this.#watchClient();
+        else this.#wait('own', this.#context.limits.bodyIdleTimeoutMs);
         break;
       case 'send':
         if (this.#upload.paused || (this.#head?.expectsContinue && !this.#continued && this.#upload.bytesIn === 0)) {

@@ -20,7 +20,7 @@ import { addTrusted } from './client-address.ts';
 import { ClientConnection } from './client-connection.ts';
 import { createDeadlines } from './deadlines.ts';
 import { createEntrance } from './entrance.ts';
-import { sendError, sendRawError } from './error-response.ts';
+import { cut, sendError, sendRawError } from './error-response.ts';
 import { Exchange, type ExchangeContext } from './exchange.ts';
 import { createFieldClasses } from './header-fields.ts';
 import { createHeldCounter, createRateLimiter, type Limits } from './limits.ts';
@@ -158,6 +158,10 @@ export async function createProxy(deps: ProxyDeps, options: ProxyOptions): Promi
       connections.set(socket, connection);
       const made = connection;
       socket.once('close', () => made.abandon());
+      // Before Node's own listener, which ends the connection in order.
+      socket.prependOnceListener('end', () => {
+        if (made.current instanceof Exchange) made.current.onClientEnd();
+      });
     }
     return connection;
   };
@@ -169,7 +173,7 @@ export async function createProxy(deps: ProxyDeps, options: ProxyOptions): Promi
     const client = connectionOf(req.socket);
     if (!client.run(new Exchange(context, client, req, res))) {
       counters.refused('pipelined');
-      req.socket.destroy();
+      cut(req.socket);
     }
   };
 
@@ -183,7 +187,7 @@ export async function createProxy(deps: ProxyDeps, options: ProxyOptions): Promi
       const client = connectionOf(socket);
       socket.on('error', () => socket.destroy());
       if (!isFree(client)) {
-        socket.destroy();
+        cut(socket);
         return;
       }
       const requestId = deps.nextSerial();
@@ -202,7 +206,7 @@ export async function createProxy(deps: ProxyDeps, options: ProxyOptions): Promi
       const socket = duplex as Socket;
       socket.on('error', () => socket.destroy());
       if (!isFree(connectionOf(socket))) {
-        socket.destroy();
+        cut(socket);
         return;
       }
       counters.error('METHOD_NOT_ALLOWED');

@@ -19,6 +19,8 @@ export interface RequestHead {
   readonly contentLength: number;
   readonly expectsContinue: boolean;
   readonly acceptsTrailers: boolean;
+  /** There is an Upgrade field. */
+  readonly asksToUpgrade: boolean;
 }
 
 export type HeadRefusal = { ok: false; code: ErrorCode; reason: string };
@@ -83,6 +85,7 @@ export function parseRequestHead(input: HeadInput, classes: FieldClasses): HeadR
   let chunked = false;
   let expectsContinue = false;
   let acceptsTrailers = false;
+  let asksToUpgrade = false;
   let named: Set<string> | undefined;
   let forwardedFor: string[] | undefined;
 
@@ -118,6 +121,9 @@ export function parseRequestHead(input: HeadInput, classes: FieldClasses): HeadR
         break;
       case 'connection':
         named = connectionOptions(value, named);
+        break;
+      case 'hop-by-hop':
+        asksToUpgrade ||= name.length === 7 && name.toLowerCase() === 'upgrade';
         break;
       case 'te':
         acceptsTrailers ||= /(?:^|,)\s*trailers\s*(?:,|$)/i.test(value);
@@ -172,6 +178,7 @@ export function parseRequestHead(input: HeadInput, classes: FieldClasses): HeadR
       contentLength,
       expectsContinue,
       acceptsTrailers,
+      asksToUpgrade,
     },
   };
 }

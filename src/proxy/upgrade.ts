@@ -120,6 +120,8 @@ export function createUpgrades(
       clearTimeout(upgrade.headTimer);
       pool.recordSuccess();
       upgrade.open = true;
+      // The library writes the answer's head as text: its bytes, not their UTF-8.
+      client.setDefaultEncoding('latin1');
       metrics.upgraded('open');
       for (const side of [client, upstream]) {
         side.setTimeout(timeouts.bodyIdleMs, () => {
@@ -137,9 +139,17 @@ export function createUpgrades(
     const { client, pool } = upgrade;
     clearTimeout(upgrade.headTimer);
     upgrade.relaying = true;
+    const { statusCode: status = 502, statusMessage = '' } = answer;
+    if (status === 101) {
+      // Without an Upgrade field it switches to nothing.
+      upgrade.error = 'UPSTREAM_BAD_RESPONSE';
+      upgrade.admission.entry.target.recordFailure(pool, '101 without an Upgrade field');
+      metrics.error(upgrade.error);
+      sendRawError(client, upgrade.error, { requestId: upgrade.requestId });
+      return;
+    }
     pool.recordSuccess();
     metrics.upgraded('refused');
-    const { statusCode: status = 502, statusMessage = '' } = answer;
     const chunked = responseHasBody('GET', status) && answer.headers['content-length'] === undefined;
     const raw = filterResponseHead(answer.rawHeaders, context.classes, chunked, status);
     let text = `HTTP/1.1 ${status} ${statusMessage}\r\n`;
@@ -227,7 +237,8 @@ export function createUpgrades(
         early,
         {
           target,
-          ssl: { servername: target.hostname },
+          // A name, never an address (RFC 6066 §3).
+          ssl: { servername: /^[0-9.]+$|:/.test(target.hostname) ? '' : target.hostname },
           ...(ca === undefined ? {} : { ca }),
           connectTimeout: facts.admission.entry.target.timeouts.connectMs,
         },

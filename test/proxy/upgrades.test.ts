@@ -229,9 +229,11 @@ t.test('[A1] an answer that is no upgrade comes back as it was sent, streamed, a
   };
   for (const [name, sent] of Object.entries(broken)) {
     await t.test(`broken off, ${name}: cut`, async (t) => {
-      const { access } = await openProxied(t, {
-        onRequest: (wire) => wire.socket.write(sent, () => wire.socket.end()),
-      });
+      const { access } = await openProxied(
+        t,
+        { onRequest: (wire) => wire.socket.write(sent, () => wire.socket.end()) },
+        { timeouts: { bodyIdleMs: 60_000 } },
+      );
       const { received, ended } = await sendAlone(access.port, upgrade());
       t.equal(ended, 'reset');
       t.equal(readMessage(received), undefined);
@@ -509,7 +511,11 @@ t.test('upgrades are limited, in all and by address', async (t) => {
 });
 
 t.test('[A14] an upgraded connection ends with its session, by logout and kick, not by its expiry', async (t) => {
-  const { origin, access, client } = await openProxied(t, { onRequest: (wire) => wire.send(switching) });
+  const { origin, access, client } = await openProxied(
+    t,
+    { onRequest: (wire) => wire.send(switching) },
+    { timeouts: { bodyIdleMs: 60_000 } },
+  );
   const open = async (session?: string) => {
     const wire = await client();
     wire.send(upgrade(session === undefined ? '' : `QAL-Session: ${session}\r\n`));

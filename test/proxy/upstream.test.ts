@@ -434,6 +434,28 @@ t.test('no client ever gets bytes of another one’s answer', async (t) => {
   });
 });
 
+t.test('bytes that answer nothing end the connection at once and are counted', async (t) => {
+  const unasked = async (proxied: Proxied) =>
+    /^qalgate_proxy_upstream_unasked_total (\d+)$/m.exec(await proxied.access.metrics.registry.metrics())?.[1];
+  const cases: Record<string, (wire: Wire) => void> = {
+    'with the answer': (wire) => wire.send(`${respond('ok')}x`),
+    'behind the answer': (wire) => {
+      wire.send(respond('ok'));
+      setTimeout(() => wire.send('x'), 20).unref();
+    },
+  };
+  for (const [name, onRequest] of Object.entries(cases)) {
+    await t.test(name, async (t) => {
+      const proxied = await openProxied(t, { onRequest });
+      const startedMs = performance.now();
+      t.equal((await ask(proxied)).body, 'ok');
+      await proxied.origin.until('the connection given up', () => hasEnded(proxied.origin.connections[0]));
+      t.ok(performance.now() - startedMs < 3_000, 'not only when it had been idle for long');
+      t.equal(await unasked(proxied), '1');
+    });
+  }
+});
+
 t.test('[A4] a failed connect goes on to the next origin under the same serial number', async (t) => {
   const dead = `http://127.0.0.1:${await findClosedPort()}`;
   const alive = await openOrigin();

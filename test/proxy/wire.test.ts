@@ -23,8 +23,7 @@ import {
 
 const origin = await openOrigin({
   onHead(wire, head) {
-    if (head.start.includes('/early'))
-      wire.send(respond('too large', 'Connection: close\r\n', '413 Content Too Large'));
+    if (head.start.includes('/early')) wire.send(respond('too large', '', '413 Content Too Large'));
   },
   onRequest(wire, request) {
     if (!request.start.includes('/early')) wire.send(respond('ok'));
@@ -831,6 +830,10 @@ t.test('[A1] [A11] an answer before the body is through ends the request, and it
     const uploads = seen.filter((bytes) => bytes.startsWith('POST /early'));
     t.equal(uploads.length, 1);
     t.equal(readMessage(uploads[0] ?? ''), undefined);
+    t.ok(
+      origin.connections.every(({ received, ended }) => !received.includes('POST /early') || ended !== 'no'),
+      'the connection to the origin was given up: its half request would swallow the next one',
+    );
   });
   await t.test('the client stops: the connection is closed', async (t) => {
     const client = await openClient(access.port);
@@ -885,11 +888,12 @@ t.test('[A4] [A11] over all cases: nothing forged or smuggled, no serial number 
   t.notMatch(all, /QAL-Session/i);
   const serials = all.match(/(?<=QAL-Req-Seq-No: )\d+/g) ?? [];
   t.equal(new Set(serials).size, serials.length);
-  for (const { fields } of origin.requests) {
-    for (const name of ['Host', 'Via', 'X-Forwarded-For', 'QAL-SDK-APP-Id', 'QAL-Req-Seq-No']) {
-      t.equal(fields.filter(([other]) => other.toLowerCase() === name.toLowerCase()).length, 1, name);
-    }
-  }
+  const ours = ['Host', 'Via', 'X-Forwarded-For', 'QAL-SDK-APP-Id', 'QAL-Req-Seq-No'].map((name) => name.toLowerCase());
+  const odd = origin.requests.filter(({ fields }) => {
+    const names = fields.map(([name]) => name.toLowerCase());
+    return ours.some((name) => names.indexOf(name) < 0 || names.indexOf(name) !== names.lastIndexOf(name));
+  });
+  t.strictSame(odd, [], 'each of ours is there once');
 });
 
 t.test('[A11] requests with bytes changed at random: what reaches the origin is whole, plain and ours', async (t) => {

@@ -150,14 +150,17 @@ export class OriginPool {
 
   /** Lets go of connections that were idle for long. Call it every second or so. */
   sweep(): void {
-    const now = this.#now();
     this.#idle = this.#idle.filter((connection) => {
-      const hint = connection.keepAliveHintMs;
-      const limit = hint === undefined ? idleMs : Math.min(maxIdleMs, Math.max(0, hint - idleMarginMs));
-      if (now - connection.idleSinceMs < limit) return true;
+      if (!this.#isStale(connection)) return true;
       connection.destroy();
       return false;
     });
+  }
+
+  /** Was it idle for so long that the upstream may be about to close it? */
+  #isStale({ keepAliveHintMs: hint, idleSinceMs }: UpstreamConnection): boolean {
+    const limit = hint === undefined ? idleMs : Math.min(maxIdleMs, hint - Math.min(idleMarginMs, hint / 2));
+    return this.#now() - idleSinceMs >= limit;
   }
 
   /** Takes no more; running exchanges end as they will, idle connections go now. */
@@ -178,7 +181,7 @@ export class OriginPool {
     for (;;) {
       const connection = this.#idle.pop();
       if (connection === undefined) return undefined;
-      if (connection.socket.writable && !connection.socket.destroyed) {
+      if (connection.socket.writable && !connection.socket.destroyed && !this.#isStale(connection)) {
         this.#busy.add(connection);
         return connection;
       }

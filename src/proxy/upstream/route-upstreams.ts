@@ -8,8 +8,9 @@ import { createReadBuffers } from './read-buffers.ts';
 export interface RouteUpstreams {
   readonly timeouts: Timeouts;
   /**
-   * The origin for the next attempt: available, not yet tried for this request, with the fewest exchanges under way.
-   * A lone origin is always available: leaving it alone would help nobody.
+   * The origin for the next attempt: not yet tried for this request, available, with the fewest exchanges under way.
+   * Where none is available one is tried all the same: to leave all alone would help nobody, and a few requests that
+   * an app cannot answer must not keep everybody else's from it.
    */
   pick(tried: ReadonlySet<OriginPool>): OriginPool | undefined;
   /** Records a failure of the origin; logs when that ejects it. */
@@ -25,6 +26,10 @@ export interface Upstreams {
 }
 
 const sweepMs = 1_000;
+
+function isBetter(one: OriginPool, other: OriginPool): boolean {
+  return one.unavailable === other.unavailable ? one.outstanding < other.outstanding : other.unavailable;
+}
 
 /** Keeps the connections to all upstreams of the process, by origin and settings. */
 export function createUpstreams(
@@ -93,13 +98,11 @@ export function createUpstreams(
       return {
         timeouts,
         pick(tried) {
-          if (list.length === 1) return tried.size === 0 ? list[0] : undefined;
           let best: OriginPool | undefined;
           turn = (turn + 1) % list.length;
           for (let i = 0; i < list.length; i += 1) {
             const pool = list[(turn + i) % list.length] as OriginPool;
-            if (pool.unavailable || tried.has(pool)) continue;
-            if (best === undefined || pool.outstanding < best.outstanding) best = pool;
+            if (!tried.has(pool) && (best === undefined || isBetter(pool, best))) best = pool;
           }
           return best;
         },
