@@ -12,6 +12,9 @@ export interface LoggerOptions {
   destination?: DestinationStream;
 }
 
+/** Of lines that could not be written yet. */
+const maxHeldBytes = 1_048_576;
+
 /** Names under which a secret might reach a log line by mistake. Bodies are never logged in the first place. */
 const secretFields = ['secret', 'secrets', 'token', 'password', 'userSig', 'session', 'masterKey', 'authorization'];
 
@@ -27,5 +30,16 @@ export function createLogger(options: LoggerOptions): Logger {
     formatters: { level: (label: string) => ({ level: label }) },
     redact: { paths: secretFields.flatMap((name) => [name, `*.${name}`]), censor: '[redacted]' },
   };
-  return options.destination === undefined ? pino(settings) : pino(settings, options.destination);
+  return pino(settings, options.destination ?? standardOutput());
+}
+
+/**
+ * Lines are written at once. Where they cannot be (a full disk, a terminal that is gone) the service goes on without:
+ * some are held until there is room again, the rest is dropped. A closed pipe ends the log.
+ */
+function standardOutput(): DestinationStream {
+  const stream = pino.destination({ dest: 1, sync: true, maxLength: maxHeldBytes });
+  stream.on('error', () => {});
+  // Its `flushSync`, which pino calls after a fatal line, would block the process until the line can be written.
+  return { write: (line) => void stream.write(line) };
 }

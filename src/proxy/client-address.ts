@@ -1,14 +1,12 @@
 import type { BlockList } from 'node:net';
 import { isIP } from 'node:net';
+import ipaddr from 'ipaddr.js';
 
-/** `1.2.3.4` for `::ffff:1.2.3.4`, and IPv6 in lower case; undefined when the text is no address. */
+/** `1.2.3.4` for `::ffff:1.2.3.4` however it is written, and IPv6 in lower case; undefined when the text is no address. */
 export function normalizeAddress(text: string): string | undefined {
   const lower = text.toLowerCase();
-  if (lower.startsWith('::ffff:')) {
-    const v4 = lower.slice(7);
-    if (isIP(v4) === 4) return v4;
-  }
-  return isIP(lower) === 0 ? undefined : lower;
+  if (isIP(lower) === 0) return undefined;
+  return lower.startsWith('::ffff:') ? ipaddr.process(lower).toString() : lower;
 }
 
 export function isTrusted(trusted: BlockList, address: string): boolean {

@@ -59,6 +59,8 @@ function classify(name: string): FieldClass {
 
 /** Spellings seen so far. Bounded, as clients choose them: a full table is emptied rather than grown. */
 const maxKnownNames = 4_096;
+/** Longer names are not worth their memory. */
+const maxKnownChars = 64;
 
 export interface FieldClasses {
   of(name: string): FieldClass;
@@ -72,6 +74,7 @@ export function createFieldClasses(): FieldClasses {
       let found = known.get(name);
       if (found === undefined) {
         found = classify(name);
+        if (name.length > maxKnownChars) return found;
         if (known.size >= maxKnownNames) known.clear();
         known.set(name, found);
       }

@@ -23,26 +23,30 @@ export function hostName(host: string): string {
   return name.endsWith('.') ? name.slice(0, -1) : name;
 }
 
-/** Resolves `.` and `..` segments, also percent-encoded ones, as a backend would before it looks for the resource. */
-function resolveDots(path: string): string {
-  const out: string[] = [];
-  let plain = '';
-  for (const segment of path.split('/')) {
-    plain = segment.replaceAll(/%2e/gi, '.');
+/**
+ * A path as the backends resolve it that resolve the most: `.` and `..` segments, repeated slashes, backslashes, and the
+ * percent-encoded forms of all of these.
+ */
+function resolvePath(path: string): string {
+  const out = [''];
+  for (const segment of path.replaceAll(/%2f|%5c|\\/gi, '/').split('/')) {
+    const plain = segment.replaceAll(/%2e/gi, '.');
     if (plain === '..') {
       if (out.length > 1) out.pop();
-    } else if (plain !== '.') out.push(segment);
+    } else if (plain !== '.' && plain !== '') out.push(segment);
   }
-  // A dot segment at the end leaves the slash before it (RFC 3986 §5.2.4).
-  if (plain === '.' || plain === '..') out.push('');
-  return out.join('/') || '/';
+  const resolved = out.join('/');
+  return resolved === '' || path.endsWith('/') ? `${resolved}/` : resolved;
 }
 
-/** The path by which a target is routed. The target itself is forwarded as it came (A1). */
+/**
+ * The path by which a target is routed: nobody reaches the backend of one route past its rules by spelling its path
+ * differently under another. The target itself is forwarded as it came (A1).
+ */
 function routingPath(target: string): string {
   const query = target.indexOf('?');
   const path = query < 0 ? target : target.slice(0, query);
-  return path.includes('/.') || path.includes('%') ? resolveDots(path) : path;
+  return /\/[./]|[%\\]/.test(path) ? resolvePath(path) : path;
 }
 
 function servesPath(prefix: string, path: string): boolean {

@@ -33,7 +33,6 @@ export const errorCatalogue = {
   HEADERS_TOO_LARGE: { status: 431, message: 'the request headers are over the limit', retryable: false },
   RATE_LIMITED: { status: 429, message: 'too many requests from this address', retryable: true },
   TOO_MANY_CONNECTIONS: { status: 429, message: 'too many connections from this address', retryable: true },
-  UPGRADE_NOT_SUPPORTED: { status: 400, message: 'only an upgrade to websocket by GET is forwarded', retryable: false },
   // Who the client is.
   SESSION_REQUIRED: { status: 401, message: 'this app needs a session: POST /.qal/v1/session', retryable: false },
   SESSION_INVALID: { status: 401, message: 'the session is not valid', retryable: false },
@@ -93,7 +92,6 @@ export const errorCatalogue = {
     retryable: false,
   },
   // Us.
-  SHUTTING_DOWN: { status: 503, message: 'this process is stopping', retryable: true },
   DATABASE_UNAVAILABLE: { status: 503, message: 'the database does not answer', retryable: true },
   INTERNAL: { status: 500, message: 'an error on our side', retryable: true },
 } as const satisfies Record<string, ErrorEntry>;

@@ -80,7 +80,7 @@ const upgrade = (fields = '', target = '/chat', extra = '') =>
   `GET ${target} HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n` +
   `Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n${fields}\r\n${extra}`;
 const switching =
-  'HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nX-From: origin\r\n\r\n';
+  'HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nX-From: \xf6rigin\r\n\r\n';
 
 function assertError(t: Test, received: string, status: number, code: ErrorCode): void {
   const answer = readMessage(received);
@@ -280,6 +280,12 @@ t.test('an origin that fails an upgrade: an error of ours', async (t) => {
     ['closes', (wire) => wire.socket.end(), 502, 'UPSTREAM_CLOSED'],
     ['resets', (wire) => wire.socket.resetAndDestroy(), 502, 'UPSTREAM_CLOSED'],
     ['closes within the head', (wire) => wire.socket.end('HTTP/1.1 101 Swi'), 502, 'UPSTREAM_CLOSED'],
+    [
+      'an upgrade to nothing',
+      (wire) => wire.send('HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n\r\n'),
+      502,
+      'UPSTREAM_BAD_RESPONSE',
+    ],
     ['garbage', (wire) => wire.send('220 mail.example ESMTP\r\n'), 502, 'UPSTREAM_BAD_RESPONSE'],
     [
       'a folded field',
@@ -350,6 +356,7 @@ t.test('[A13] [A11] an upgrade that is refused: an error, closed, and the origin
     'a body by length': [upgrade(`${session}Content-Length: 5\r\n`, '/', 'hello'), 400, 'BAD_REQUEST'],
     'a body in chunks': [upgrade(`${session}Transfer-Encoding: chunked\r\n`, '/', '0\r\n\r\n'), 400, 'BAD_REQUEST'],
     'length and coding': [upgrade(`${session}Transfer-Encoding: chunked\r\nContent-Length: 5\r\n`), 400, 'BAD_REQUEST'],
+    'an endpoint of ours': [upgrade(session, '/.qal/v1/session'), 404, 'NOT_FOUND'],
     'too many fields': [upgrade(session + 'X: y\r\n'.repeat(100)), 431, 'HEADERS_TOO_LARGE'],
     'too long a target': [upgrade(session, `/${'x'.repeat(9_000)}`), 414, 'URL_TOO_LONG'],
     'a space before a colon': [upgrade(`${session}QAL-Identifier : x\r\n`), 400, 'BAD_REQUEST'],

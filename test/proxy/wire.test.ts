@@ -808,6 +808,47 @@ t.test('[A11] pipelined behind what is refused: no request', async (t) => {
   });
 });
 
+t.test('[A11] our own endpoints keep to the same rules, and to the order of their connection', async (t) => {
+  const create = (target: string, framing: string, body: string) =>
+    `POST ${target} HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n${framing}\r\n${body}`;
+  const body = `{"sdkAppId":${testAppId}}`;
+  await t.test('pipelined with others', async (t) => {
+    const mark = markOrigin();
+    const client = await openClient(access.port);
+    client.send(
+      get('', '/1') +
+        create('/.qal/v1/session', `Content-Length: ${body.length}\r\n`, body) +
+        create(
+          'http://A/.qal/v1/session',
+          'Transfer-Encoding: chunked\r\n',
+          `${body.length.toString(16)}\r\n${body}\r\n0\r\n\r\n`,
+        ) +
+        get('Connection: close\r\n', '/2'),
+    );
+    await client.end();
+    const answers = splitMessages(client.received);
+    t.strictSame(answers.map(statusOf), [200, 200, 200, 200]);
+    t.strictSame([answers[0]?.body, answers[3]?.body], ['ok', 'ok']);
+    t.strictSame(Object.keys(JSON.parse(answers[1]?.body ?? '{}')).includes('session'), true);
+    t.notMatch(seenSince(mark).join(), /\.qal/);
+  });
+  const cases: Record<string, string> = {
+    'a malformed chunk': create(
+      '/.qal/v1/session',
+      'Transfer-Encoding: chunked\r\n',
+      `5\r\n{"sdk\r\nzz\r\n${smuggled}`,
+    ),
+    'length and coding': create(
+      '/.qal/v1/session',
+      'Content-Length: 5\r\nTransfer-Encoding: chunked\r\n',
+      `0\r\n\r\n${smuggled}`,
+    ),
+    'Host twice': create('/.qal/v1/session', 'Host: a\r\nContent-Length: 5\r\n', `hello${smuggled}`),
+    'another host': create('http://b/.qal/v1/session', 'Content-Length: 5\r\n', `hello${smuggled}`),
+  };
+  for (const [name, bytes] of Object.entries(cases)) await t.test(name, (t) => assertRefused(t, bytes));
+});
+
 t.test('[A1] [A11] an answer before the body is through ends the request, and its rest is no request', async (t) => {
   const upload = `POST /early HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n`;
   await t.test('the client goes on: its rest is swallowed, then the connection serves again', async (t) => {

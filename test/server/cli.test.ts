@@ -138,7 +138,7 @@ t.test('the life of an app, with the service stopped', async (t) => {
     'apps.yaml',
     `data: ${join(folder, 'data')}
 listen: { access: 127.0.0.1:18080 }
-apps: [{ sdkAppId: 1400000000, name: fixed, secret: config-secret-0123, access: { routes: [{ host: a.example, upstream: ["http://127.0.0.1:9"] }] } }]
+apps: [{ sdkAppId: 1400000001, name: fixed, secret: config-secret-0123, access: { routes: [{ host: a.example, upstream: ["http://127.0.0.1:9"] }] } }]
 `,
   );
   const app = (args: string[], input = '') => call(['app', ...args, '--config', configFile], {}, input);
@@ -148,12 +148,16 @@ apps: [{ sdkAppId: 1400000000, name: fixed, secret: config-secret-0123, access: 
     return JSON.parse(stdout);
   };
 
-  t.match(await app(['show', '1400000000']), { code: 0 }, 'an app of the configuration needs no database');
+  t.match(await app(['show', '1400000001']), { code: 0 }, 'an app of the configuration needs no database');
   t.match(await app(['delete', '7', '--yes']), { code: 1, stderr: /there is no database in .*data yet/ });
   t.notOk(existsSync(join(folder, 'data')), 'looking makes nothing');
 
   const made = await shown(['create', '--name', 'shop', '--route', '/=http://127.0.0.1:9000']);
-  t.match(made.settings, { sdkAppId: 1_400_000_001, name: 'shop', secret: /^[0-9a-f]{64}$/ }, 'the next free number');
+  t.match(
+    made.settings,
+    { sdkAppId: 1_400_000_002, name: 'shop', secret: /^[0-9a-f]{64}$/ },
+    'the next free number behind the demo app',
+  );
   t.same(Object.keys(made.settings), ['sdkAppId', 'name', 'secret', 'access']);
   const fromInput = await shown(
     ['create', '--file', '-', '--sessions', 'required'],
@@ -168,12 +172,12 @@ apps: [{ sdkAppId: 1400000000, name: fixed, secret: config-secret-0123, access: 
   const list = await app(['list']);
   t.match(
     list.stdout,
-    /^APP +NAME +FROM +SESSIONS +ROUTES\n7 .*database +required\n1400000000 +fixed +configuration +optional +a\.example\/\n1400000001 +shop +database +optional +\*\/\n$/,
+    /^APP +NAME +FROM +SESSIONS +ROUTES\n7 .*database +required\n1400000001 +fixed +configuration +optional +a\.example\/\n1400000002 +shop +database +optional +\*\/\n$/,
   );
   t.notMatch(list.stdout, 'given-secret');
   t.match((await app(['show', '7'])).stdout, /secret: "\[redacted\]"/);
   t.match((await app(['show', '7', '--show-secret'])).stdout, /secret: given-secret-01234\n/);
-  t.match((await app(['show', '1400000000'])).stdout, /^# of the configuration\nsdkAppId: 1400000000\nname: fixed\n/);
+  t.match((await app(['show', '1400000001'])).stdout, /^# of the configuration\nsdkAppId: 1400000001\nname: fixed\n/);
 
   const rotated = await shown(['set', '7', '--rotate-secret', '--name', 'seven']);
   t.match(rotated.settings, {
@@ -191,8 +195,8 @@ apps: [{ sdkAppId: 1400000000, name: fixed, secret: config-secret-0123, access: 
 
   const refused: [string[], number, RegExp][] = [
     [['create', '--id', '7'], 1, /app 7 exists already/],
-    [['create', '--id', '8', '--route', '*/=http://127.0.0.1:9'], 1, /app 1400000001 \(shop\) has it/],
-    [['create', '--id', '1400000000'], 1, /app 1400000000 is one of the configuration: change it in .*apps\.yaml/],
+    [['create', '--id', '8', '--route', '*/=http://127.0.0.1:9'], 1, /app 1400000002 \(shop\) has it/],
+    [['create', '--id', '1400000001'], 1, /app 1400000001 is one of the configuration: change it in .*apps\.yaml/],
     [
       ['create', '--id', '8', '--route', 'A.example/=http://127.0.0.1:9'],
       1,
@@ -201,9 +205,9 @@ apps: [{ sdkAppId: 1400000000, name: fixed, secret: config-secret-0123, access: 
     [['create', '--id', '8', '--route', '/x=http://127.0.0.1:18080'], 1, /our own listener listen\.access/],
     [['create', '--id', '8', '--secret', 'short'], 2, /secret: the value is too short; allowed: a text of 16 to 256/],
     [['create', '--id', '8', '--secret-file', '/does/not/exist'], 2, /\/does\/not\/exist does not exist/],
-    [['set', '1400000000', '--name', 'x'], 1, /app 1400000000 is one of the configuration: change it in .*apps\.yaml/],
+    [['set', '1400000001', '--name', 'x'], 1, /app 1400000001 is one of the configuration: change it in .*apps\.yaml/],
     [['set', '99', '--name', 'x'], 1, /there is no app 99/],
-    [['delete', '1400000000', '--yes'], 1, /one of the configuration/],
+    [['delete', '1400000001', '--yes'], 1, /one of the configuration/],
     [['delete', '99', '--yes'], 1, /there is no app 99/],
     [['show', '99'], 1, /there is no app 99/],
   ];
@@ -219,7 +223,7 @@ apps: [{ sdkAppId: 1400000000, name: fixed, secret: config-secret-0123, access: 
   t.match(await app(['delete', '7', '--yes']), { code: 0, stdout: 'app 7 is deleted\n' });
   t.match(await app(['show', '7']), { code: 1 });
   t.match(await call(['kick', 'alice', '--app', '7', '-c', configFile]), { code: 1, stderr: /there is no app 7/ });
-  t.match(await call(['kick', 'alice', '--app', '1400000001', '-c', configFile]), { code: 0 });
+  t.match(await call(['kick', 'alice', '--app', '1400000002', '-c', configFile]), { code: 0 });
   t.match(await call(['migrate', '-c', configFile]), { code: 0, stdout: /migrates itself at start/ });
   t.equal(statSync(join(folder, 'data', 'master.key')).mode & 0o777, 0o600);
 

@@ -32,8 +32,8 @@ interface OutputOptions extends ConfigOption {
 
 const secretNote = 'The secret was made just now; from here on it is shown only with --show-secret.';
 
-/** Generated numbers start where the vendor's do. */
-const firstGeneratedId = 1_400_000_000;
+/** Generated numbers start where the vendor's do, behind that of the demo app, which `--demo` would put in its place. */
+const firstGeneratedId = 1_400_000_001;
 
 export function appCommand(context: CliContext): Command {
   const command = new Command('app').description(
