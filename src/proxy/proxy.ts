@@ -215,13 +215,14 @@ export async function createProxy(deps: ProxyDeps, options: ProxyOptions): Promi
 
     clientError(error, duplex) {
       const socket = duplex as Socket;
-      counters.refused('malformed');
       const current = connections.get(socket)?.current;
       connections.get(socket)?.abandon();
-      if (error.code === 'ECONNRESET' || !socket.writable) {
+      // A client that left in the middle made no mistake; its exchange, if it had come so far, counts it.
+      if (error.code === 'ECONNRESET' || error.code === 'HPE_INVALID_EOF_STATE' || !socket.writable) {
         socket.destroy();
         return;
       }
+      counters.refused('malformed');
       const code =
         error.code === 'HPE_HEADER_OVERFLOW'
           ? 'HEADERS_TOO_LARGE'

@@ -24,19 +24,21 @@ export function hostName(host: string): string {
 }
 
 /**
- * A path as the backends resolve it that resolve the most: `.` and `..` segments, repeated slashes, backslashes, and the
- * percent-encoded forms of all of these.
+ * A path as those backends read it that resolve the most (and as nginx matches locations): percent-encoded ASCII decoded
+ * once, backslashes and repeated slashes as one slash, `.` and `..` segments resolved.
  */
 function resolvePath(path: string): string {
+  const decoded = path.replaceAll(/%([0-7][0-9a-f])/gi, (_, hex) => String.fromCharCode(Number.parseInt(hex, 16)));
   const out = [''];
-  for (const segment of path.replaceAll(/%2f|%5c|\\/gi, '/').split('/')) {
-    const plain = segment.replaceAll(/%2e/gi, '.');
-    if (plain === '..') {
+  let segment = '';
+  for (segment of decoded.replaceAll('\\', '/').split('/')) {
+    if (segment === '..') {
       if (out.length > 1) out.pop();
-    } else if (plain !== '.' && plain !== '') out.push(segment);
+    } else if (segment !== '.' && segment !== '') out.push(segment);
   }
-  const resolved = out.join('/');
-  return resolved === '' || path.endsWith('/') ? `${resolved}/` : resolved;
+  // A dot segment at the end leaves the slash before it (RFC 3986 §5.2.4).
+  if (segment === '' || segment === '.' || segment === '..') out.push('');
+  return out.join('/') || '/';
 }
 
 /**
