@@ -42,7 +42,9 @@ function packagedNode() {
 
 /** Stands in for the program: hands signals on, and ends as the program ends. */
 function runOn(node) {
-  const child = spawn(node, [fileURLToPath(program), ...process.argv.slice(2)], { stdio: 'inherit' });
+  // Over the channel the program notices when we are gone, however we went, and stops.
+  const stdio = ['inherit', 'inherit', 'inherit', 'ipc'];
+  const child = spawn(node, [fileURLToPath(program), ...process.argv.slice(2)], { stdio });
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR2', 'SIGCONT']) {
     process.on(signal, () => child.kill(signal));
   }

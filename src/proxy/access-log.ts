@@ -5,26 +5,29 @@ import type { ErrorCode } from '../wire/index.ts';
 export interface AccessFacts {
   /** The value of QAL-Req-Seq-No. */
   requestId: string;
-  sdkAppId: number | undefined;
+  sdkAppId?: number | undefined;
+  /** The part of QAL-Identifier that names it. */
+  terminal?: string | undefined;
+  account?: string | undefined;
   address: string;
-  account: string | undefined;
-  method: string | undefined;
-  host: string | undefined;
+  method?: string | undefined;
+  host?: string | undefined;
   /** Request target as received. */
-  target: string | undefined;
+  target?: string | undefined;
   /** Of an ordinary request; 499 where its client left before an answer. */
   status?: number;
   /** Did the client get the whole answer? */
   complete?: boolean;
   /** Of a request to upgrade: did it come to that? */
   upgrade?: boolean;
-  bytesIn: number;
-  bytesOut: number;
+  /** Of the bodies that were handed on. */
+  bytesIn?: number;
+  bytesOut?: number;
   /** Of `performance.now()`. */
   startedMs: number;
   /** Origin that served it. */
-  upstream: string | undefined;
-  error: ErrorCode | undefined;
+  upstream?: string | undefined;
+  error?: ErrorCode | undefined;
   /** Why, for the operator; may name internal addresses. */
   reason?: string | undefined;
 }

@@ -14,6 +14,7 @@ import type { ProxyMetrics } from './proxy-metrics.ts';
 import type { RequestHead } from './request-head.ts';
 import { RequestRelay } from './request-relay.ts';
 import { ResponseRelay } from './response-relay.ts';
+import type { OwnFacts } from './session-endpoints.ts';
 import type {
   BodyFraming,
   ExchangeEvents,
@@ -37,7 +38,14 @@ export interface ExchangeContext {
   logger: Logger;
   accessLog: boolean;
   /** Answers `/.qal/…`; the request's target is already in origin form. */
-  serveOwn(req: IncomingMessage, res: ServerResponse, facts: { address: string; requestId: string }): void;
+  serveOwn(req: IncomingMessage, res: ServerResponse, facts: OwnRequest): void;
+}
+
+/** A request below `/.qal/`, and what its endpoint adds for the log. */
+export interface OwnRequest {
+  address: string;
+  requestId: string;
+  noted: OwnFacts;
 }
 
 /** Waits that have a deadline, by what is waited for. */
@@ -64,6 +72,7 @@ export class Exchange implements Job, Timed, ExchangeEvents, Waiter {
   #requestId = '';
   #address = '';
   #admission: Admitted | undefined;
+  readonly #noted: OwnFacts = {};
   #pool: OriginPool | undefined;
   #tried: Set<OriginPool> | undefined;
   #connection: UpstreamConnection | undefined;
@@ -131,7 +140,7 @@ export class Exchange implements Job, Timed, ExchangeEvents, Waiter {
         this.#req.url = entry.head.target;
         this.#wait('own', context.limits.bodyIdleTimeoutMs);
         if (entry.head.expectsContinue) res.writeContinue();
-        context.serveOwn(this.#req, res, { address: entry.address, requestId: this.#requestId });
+        context.serveOwn(this.#req, res, { address: entry.address, requestId: this.#requestId, noted: this.#noted });
         break;
       case 'admitted': {
         this.#admission = entry.admission;
@@ -396,14 +405,16 @@ export class Exchange implements Job, Timed, ExchangeEvents, Waiter {
     const status = complete || this.#res.headersSent ? this.#res.statusCode : 499;
     metrics.request(status, durationMs / 1_000);
     if (!accessLog) return;
+    const claims = this.#admission?.claims;
     logAccess(logger, {
       requestId: this.#requestId,
       sdkAppId: this.#admission?.entry.app.sdkAppId,
+      terminal: claims?.terminalId,
+      account: claims?.account,
       address: this.#address,
-      account: this.#admission?.claims?.account,
       method: this.#req.method,
       host: this.#head?.host,
-      target: this.#head?.target,
+      target: this.#head?.target ?? this.#req.url,
       status,
       complete,
       bytesIn: this.#upload.bytesIn,
@@ -412,6 +423,7 @@ export class Exchange implements Job, Timed, ExchangeEvents, Waiter {
       upstream: this.#pool?.options.origin,
       error: this.#error,
       reason: this.#reason,
+      ...this.#noted,
     });
   }
 }

@@ -14,19 +14,19 @@ import {
 } from '../auth/index.ts';
 import type { Logger, Metrics } from '../observe/index.ts';
 import type { AppSettings, Timeouts } from '../store/index.ts';
-import type { ErrorCode } from '../wire/index.ts';
 import { createAdmissions } from './admission.ts';
 import { addTrusted } from './client-address.ts';
 import { ClientConnection } from './client-connection.ts';
 import { createDeadlines } from './deadlines.ts';
 import { createEntrance } from './entrance.ts';
-import { cut, sendError, sendRawError } from './error-response.ts';
-import { Exchange, type ExchangeContext } from './exchange.ts';
+import { cut, sendError } from './error-response.ts';
+import { Exchange, type ExchangeContext, type OwnRequest } from './exchange.ts';
 import { createFieldClasses } from './header-fields.ts';
 import { createHeldCounter, createRateLimiter, type Limits } from './limits.ts';
 import { createProxyMetrics } from './proxy-metrics.ts';
 import { createRouter, type Router } from './router.ts';
 import { registerSessionEndpoints } from './session-endpoints.ts';
+import { createSocketRefusals } from './socket-refusal.ts';
 import { createUpgrades, isWebSocketUpgrade } from './upgrade.ts';
 import { createUpstreams, type RouteUpstreams } from './upstream/index.ts';
 
@@ -99,7 +99,7 @@ export async function createProxy(deps: ProxyDeps, options: ProxyOptions): Promi
     }
   });
 
-  const facts = new WeakMap<IncomingMessage, { address: string; requestId: string }>();
+  const facts = new WeakMap<IncomingMessage, OwnRequest>();
   const sessionCreations = createRateLimiter(
     limits.sessionsPerAddressPerMin / 60,
     Math.max(1, limits.sessionsPerAddressPerMin),
@@ -118,6 +118,7 @@ export async function createProxy(deps: ProxyDeps, options: ProxyOptions): Promi
     ...deps,
     clientAddress: (req) => facts.get(req)?.address ?? '',
     requestId: (req) => facts.get(req)?.requestId ?? '',
+    note: (req, noted) => Object.assign(facts.get(req)?.noted ?? {}, noted),
     allowSessionCreation: (address) => sessionCreations.take(networkOf(address)),
   });
   await own.ready();
@@ -143,7 +144,9 @@ export async function createProxy(deps: ProxyDeps, options: ProxyOptions): Promi
       own.routing(req, res);
     },
   };
+  const refuse = createSocketRefusals(context);
   const upgrades = createUpgrades(context, {
+    refuse,
     sessionEnded: (claims: SessionClaims) => deps.sessionCheck.ended(claims),
     caOf: (pool) => pool.options.ca,
   });
@@ -192,25 +195,30 @@ export async function createProxy(deps: ProxyDeps, options: ProxyOptions): Promi
       }
       const requestId = deps.nextSerial();
       const entry = entrance.enter(client, req);
-      const refuse = (code: ErrorCode, reason?: string): void => {
-        counters.error(code);
-        sendRawError(socket, code, { requestId, ...(reason === undefined ? {} : { reason }) });
-      };
-      if (entry.kind === 'refused') refuse(entry.code, entry.reason);
-      else if (entry.kind === 'own') refuse('NOT_FOUND');
-      else if (entry.head.body !== 'none') refuse('BAD_REQUEST', 'a request to upgrade has no body');
-      else upgrades.forward(req, socket, early, { ...entry, requestId });
+      const { host, target = req.url } = entry.head ?? {};
+      const facts = { requestId, address: entry.address, method: req.method, host, target };
+      if (entry.kind === 'refused') refuse(socket, entry.code, { ...facts, reason: entry.reason });
+      else if (entry.kind === 'own') refuse(socket, 'NOT_FOUND', facts);
+      else if (entry.head.body !== 'none') {
+        refuse(socket, 'BAD_REQUEST', { ...facts, reason: 'a request to upgrade has no body' });
+      } else upgrades.forward(req, socket, early, { ...entry, requestId });
     },
 
-    connect(_req, duplex) {
+    connect(req, duplex) {
       const socket = duplex as Socket;
+      const client = connectionOf(socket);
       socket.on('error', () => socket.destroy());
-      if (!isFree(connectionOf(socket))) {
+      if (!isFree(client)) {
         cut(socket);
         return;
       }
-      counters.error('METHOD_NOT_ALLOWED');
-      sendRawError(socket, 'METHOD_NOT_ALLOWED', { requestId: deps.nextSerial(), reason: 'no CONNECT here' });
+      refuse(socket, 'METHOD_NOT_ALLOWED', {
+        requestId: deps.nextSerial(),
+        address: client.peer,
+        method: req.method,
+        target: req.url,
+        reason: 'no CONNECT here',
+      });
     },
 
     clientError(error, duplex) {
@@ -234,8 +242,7 @@ export async function createProxy(deps: ProxyDeps, options: ProxyOptions): Promi
         if (!current.requestComplete) current.refuseBody(code);
         return;
       }
-      counters.error(code);
-      sendRawError(socket, code, { requestId: deps.nextSerial() });
+      refuse(socket, code, { requestId: deps.nextSerial(), address: connectionOf(socket).peer });
     },
 
     connection(socket) {

@@ -28,6 +28,16 @@ import {
 } from '../wire/index.ts';
 import { parseNetwork, parseSessionRequest, readDevice, readNetwork, type SessionRequest } from './session-reports.ts';
 
+/** What the access log should say of a request that was answered here. */
+export interface OwnFacts {
+  sdkAppId?: number;
+  terminal?: string;
+  /** Only once proven. */
+  account?: string | undefined;
+  error?: ErrorCode;
+  reason?: string | undefined;
+}
+
 export interface SessionEndpointDeps {
   apps: AppLookup;
   tokens: SessionTokens;
@@ -42,6 +52,8 @@ export interface SessionEndpointDeps {
   clientAddress(request: IncomingMessage): string;
   /** What errors and logs call this request. */
   requestId(request: IncomingMessage): string;
+  /** Adds to what is known of the request; called as that becomes known. */
+  note(request: IncomingMessage, facts: OwnFacts): void;
   /** False when this address has made too many sessions lately. */
   allowSessionCreation(address: string): boolean;
 }
@@ -78,6 +90,10 @@ export function registerSessionEndpoints(fastify: FastifyInstance, deps: Session
 
   function sendError(request: FastifyRequest, reply: FastifyReply, code: ErrorCode, detail: ErrorDetail = {}): void {
     results.inc({ result: code });
+    deps.note(request.raw, {
+      error: code,
+      reason: detail.field === undefined ? undefined : `${detail.field} ${detail.reason}`,
+    });
     const { status } = errorCatalogue[code];
     if (status === 401) reply.header('WWW-Authenticate', sessionHeader);
     if (status === 429 || status === 503) reply.header('Retry-After', retryAfterSec);
@@ -87,6 +103,10 @@ export function registerSessionEndpoints(fastify: FastifyInstance, deps: Session
   function checkRequest(request: FastifyRequest): SessionCheckResult | { ok: false; code: 'SESSION_REQUIRED' } {
     const token = request.headers['qal-session'];
     return typeof token === 'string' ? deps.sessionCheck.check(token) : { ok: false, code: 'SESSION_REQUIRED' };
+  }
+
+  function noteSession(request: FastifyRequest, { sdkAppId, terminalId, account }: SessionClaims): void {
+    deps.note(request.raw, { sdkAppId, terminal: terminalId, account });
   }
 
   /** The database's answer, or the refusal that its absence means: a login or logout is never answered from hope. */
@@ -134,6 +154,7 @@ export function registerSessionEndpoints(fastify: FastifyInstance, deps: Session
     const body = parsed.value;
     const app = deps.apps.get(body.sdkAppId);
     if (app === undefined) return refusal('APP_UNKNOWN');
+    deps.note(request.raw, { sdkAppId: app.sdkAppId });
     const login = await readLogin(request, body, app, nowMs);
     if (!login.ok) return login;
 
@@ -150,6 +171,7 @@ export function registerSessionEndpoints(fastify: FastifyInstance, deps: Session
       device: readDevice(body.device, app.access.sendImei),
       network: readNetwork(body.network),
     };
+    noteSession(request, claims);
     return {
       ok: true,
       value: {
@@ -239,6 +261,7 @@ export function registerSessionEndpoints(fastify: FastifyInstance, deps: Session
       scope.put('/v1/session/network', { config: { command: 'session.network.update' } }, (request, reply) => {
         const session = checkRequest(request);
         if (!session.ok) return sendError(request, reply, session.code);
+        noteSession(request, session.claims);
         const network = parseNetwork(request.body);
         if (!network.ok) return sendError(request, reply, 'INVALID_FIELD', network.problem);
         // Same birth and end (A12): a stolen token is not prolonged, and a revocation still meets it.
@@ -251,6 +274,7 @@ export function registerSessionEndpoints(fastify: FastifyInstance, deps: Session
         const session = checkRequest(request);
         if (!session.ok) sendError(request, reply, session.code);
         else {
+          noteSession(request, session.claims);
           const { sdkAppId, terminalId } = session.claims;
           const ended = await fromDatabase(request, deps.revocations.revokeTerminal(sdkAppId, terminalId));
           if (!ended.ok) sendError(request, reply, ended.code);

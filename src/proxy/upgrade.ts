@@ -10,6 +10,7 @@ import type { ExchangeContext } from './exchange.ts';
 import { createHeldCounter } from './limits.ts';
 import type { RequestHead } from './request-head.ts';
 import { filterResponseHead, responseHasBody } from './response-head.ts';
+import type { RefuseSocket } from './socket-refusal.ts';
 import type { OriginPool } from './upstream/index.ts';
 import { injectedLines } from './upstream-head.ts';
 
@@ -67,7 +68,11 @@ function fieldsOf(lines: string): Map<string, { name: string; values: string[] }
  */
 export function createUpgrades(
   context: ExchangeContext,
-  deps: { sessionEnded(claims: SessionClaims): boolean; caOf(pool: OriginPool): string | undefined },
+  deps: {
+    refuse: RefuseSocket;
+    sessionEnded(claims: SessionClaims): boolean;
+    caOf(pool: OriginPool): string | undefined;
+  },
 ): Upgrades {
   const { limits, metrics, logger } = context;
   const held = createHeldCounter(limits.upgrades, limits.upgradesPerAddress);
@@ -180,6 +185,7 @@ export function createUpgrades(
       requestId: upgrade.requestId,
       sdkAppId: upgrade.admission.entry.app.sdkAppId,
       address: upgrade.address,
+      terminal: upgrade.admission.claims?.terminalId,
       account: upgrade.admission.claims?.account,
       method: 'GET',
       host: upgrade.head.host,
@@ -195,18 +201,17 @@ export function createUpgrades(
 
   return {
     forward(req, socket, early, facts) {
-      const refuse = (code: ErrorCode): void => {
-        metrics.error(code);
-        sendRawError(socket, code, { requestId: facts.requestId });
-      };
-      const pool = facts.admission.entry.target.pick(new Set());
+      const { requestId, address, head, admission } = facts;
+      const { app } = admission.entry;
+      const known = { requestId, address, sdkAppId: app.sdkAppId, method: 'GET', host: head.host, target: head.target };
+      const pool = admission.entry.target.pick(new Set());
       if (pool === undefined) {
-        refuse('UPSTREAM_UNAVAILABLE');
+        deps.refuse(socket, 'UPSTREAM_UNAVAILABLE', known);
         return;
       }
-      const taken = held.take(networkOf(facts.address));
+      const taken = held.take(networkOf(address));
       if (taken !== 'ok') {
-        refuse('TOO_MANY_CONNECTIONS');
+        deps.refuse(socket, 'TOO_MANY_CONNECTIONS', known);
         return;
       }
       const upgrade: Upgrade = {
@@ -249,7 +254,8 @@ export function createUpgrades(
           const code = upgrade.error ?? failureOf(error);
           upgrade.error = code;
           facts.admission.entry.target.recordFailure(pool, error.message);
-          refuse(code);
+          metrics.error(code);
+          sendRawError(socket, code, { requestId });
         },
       );
       // The library's way with an answer that is no upgrade knows no back-pressure, and no answer that breaks off.

@@ -35,6 +35,7 @@ export async function runUntilSignal(
       target.exit(1);
     }
   };
+  const onParentGone = (): void => onSignal('SIGTERM');
   const onFailure = (error: unknown): void => {
     logger.fatal({ err: error }, 'server.failed');
     exitCode = 1;
@@ -42,6 +43,8 @@ export async function runUntilSignal(
     stop();
   };
   for (const signal of stopSignals) target.on(signal, onSignal);
+  // Whoever started us over a channel (bin/qalgate.js on an older Node) passes signals on; without it none would come.
+  if (target.connected) target.on('disconnect', onParentGone);
   target.on('uncaughtException', onFailure);
   target.on('unhandledRejection', onFailure);
   try {
@@ -51,6 +54,7 @@ export async function runUntilSignal(
     return exitCode;
   } finally {
     for (const signal of stopSignals) target.off(signal, onSignal);
+    target.off('disconnect', onParentGone);
     target.off('uncaughtException', onFailure);
     target.off('unhandledRejection', onFailure);
   }

@@ -93,7 +93,10 @@ export async function startServer(config: Config, options: ServeOptions): Promis
   stack.defer(() => bus.close());
   const store = createAppStore(db, { sealer: createSealer(masterKeys), bus });
   const applied = await store.applyConfigured(config.apps);
-  if (!applied.ok) throw new Error(`apps: ${applied.field ?? ''} ${applied.reason}`.replaceAll(/\s+/g, ' '));
+  if (!applied.ok) {
+    const { field = 'apps', reason, allowed } = applied;
+    throw new Error(`${field}: ${reason}${allowed === undefined ? '' : `; allowed: ${allowed}`}`);
+  }
   const registry = await createAppRegistry({ store, bus, logger, metrics });
   stack.defer(() => registry.close());
   const revocations = await createRevocations(

@@ -34,8 +34,8 @@ export interface AppStore {
   /** Ends an app and what is stored of it. APP_UNKNOWN, CONFLICT as above. */
   delete(sdkAppId: SdkAppId, condition?: AppCondition): Promise<Result>;
   /**
-   * Makes the apps of the configuration file the stored ones of origin `config`: adds, replaces (an app of the same
-   * number made by CLI or API becomes the file's), and deletes those that are gone from it. All or nothing. Also seals
+   * Makes the apps of the configuration file the stored ones of origin `config`: adds, replaces, and deletes
+   * those that are gone from it. CONFLICT when an app made by CLI or API has the number or a route of one of them. All or nothing. Also seals
    * anew what an older master key sealed, so that the older one can go after a start with both.
    */
   applyConfigured(apps: readonly AppSettings[]): Promise<Result>;
@@ -180,13 +180,13 @@ export function createAppStore(db: Database, deps: { sealer: Sealer; bus: Contro
   };
 
   function checkConfigured(apps: readonly AppSettings[], kept: ReadonlyMap<SdkAppId, AppRow>): Refusal | undefined {
-    const configured = new Set<SdkAppId>();
-    const others: AppSettings[] = [];
-    for (const app of apps) configured.add(app.sdkAppId);
-    for (const row of kept.values()) {
-      if (!configured.has(row.sdk_app_id)) others.push({ ...row.settings, secret: '' });
-    }
+    const others: AppSettings[] = [...kept.values()].map((row) => ({ ...row.settings, secret: '' }));
     for (const [index, app] of apps.entries()) {
+      if (kept.has(app.sdkAppId)) {
+        const reason = `app ${app.sdkAppId} is in the database already, made by command or API`;
+        const allowed = 'another number, or the file alone: delete the app in the database first';
+        return { ok: false, code: 'CONFLICT', field: `apps[${index}].sdkAppId`, reason, allowed };
+      }
       if (others.some((other) => other.sdkAppId === app.sdkAppId)) {
         const reason = `app ${app.sdkAppId} stands twice in the configuration`;
         return {

@@ -1,5 +1,6 @@
 import t from 'tap';
 import type { ErrorBody } from '../../src/wire/index.ts';
+import { until } from '../support/database.ts';
 import { openProxied } from '../support/proxied.ts';
 import { type Origin, openClient, readResponse, readResponses, respond, sendAlone, statusOf } from '../support/wire.ts';
 
@@ -115,4 +116,48 @@ t.test('an answer to a request to upgrade', async (t) => {
     const { error } = JSON.parse(received.slice(received.indexOf('{'))) as ErrorBody;
     t.equal(error.code, 'UPSTREAM_BAD_RESPONSE');
   });
+});
+
+t.test('every request that was answered has its line in the access log', async (t) => {
+  const { access } = await openProxied(
+    t,
+    { onRequest: (wire) => wire.send(respond('ok')) },
+    { options: { accessLog: true } },
+  );
+  const requestIdOf = async (bytes: string): Promise<string> => {
+    const client = await openClient(access.port);
+    t.teardown(() => client.socket.destroy());
+    client.send(bytes);
+    const answer = await readResponse(client);
+    return (JSON.parse(answer.body) as ErrorBody).error.requestId ?? '';
+  };
+  const json = '{"sdkAppId":1400000000,"device":{"os":"BeOS"}}';
+  const post = `POST /.qal/v1/session HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: ${json.length}\r\n\r\n${json}`;
+  const cases: [bytes: string, line: object][] = [
+    [
+      'GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n',
+      { status: 400, error: 'AMBIGUOUS_HOST', method: 'GET', path: '/' },
+    ],
+    ['GET / HTTP/1.1\r\nHost : a\r\n\r\n', { status: 400, error: 'BAD_REQUEST' }],
+    ['CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n', { status: 405, error: 'METHOD_NOT_ALLOWED', method: 'CONNECT' }],
+    [
+      'GET /.qal/x?secret HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n',
+      { status: 404, error: 'NOT_FOUND', method: 'GET', path: '/.qal/x' },
+    ],
+    [
+      get().replace('\r\n\r\n', '\r\nQAL-Session: none\r\n\r\n'),
+      { status: 401, error: 'SESSION_INVALID', method: 'GET', path: '/', address: '127.0.0.1' },
+    ],
+    [post, { status: 400, error: 'INVALID_FIELD', reason: /device\.os/, method: 'POST', sdkAppId: 1_400_000_000 }],
+  ];
+  for (const [bytes, line] of cases) {
+    const requestId = await requestIdOf(bytes);
+    t.match(requestId, /^[0-9]+$/);
+    await until(() => access.logLines.some((one) => one.requestId === requestId));
+    t.match(
+      access.logLines.find((one) => one.requestId === requestId),
+      { event: 'access', ...line },
+      bytes.slice(0, 40),
+    );
+  }
 });

@@ -77,6 +77,7 @@ async function startProcess(t: Test) {
     metrics,
     clientAddress: (request) => request.socket.remoteAddress ?? '',
     requestId: () => '4711',
+    note: () => {},
     allowSessionCreation(address) {
       limit.askedFor = address;
       return limit.creations-- > 0;

@@ -110,8 +110,11 @@ t.test('what cannot be is refused by name of field and reason', async (t) => {
 });
 
 t.test('the configuration file owns its apps', async (t) => {
-  await store.create(app(1, '/a'));
   await store.create(app(5, '/e'));
+  const takeover = await store.applyConfigured([app(1, '/from-file'), app(5, '/e')]);
+  t.match(refusalOf(takeover), { code: 'CONFLICT', field: 'apps[1].sdkAppId', reason: /app 5 is in the database/ });
+  t.equal((await store.get(5))?.origin, 'api', 'an app of the database is not replaced by the file');
+  t.equal(await store.get(1), undefined);
   t.ok((await store.applyConfigured([app(1, '/from-file'), app(2, '/b')])).ok);
   const origins = (await store.list()).map((stored) => [stored.settings.sdkAppId, stored.origin]);
   t.same(origins, [
@@ -162,6 +165,8 @@ t.test('a secret opens only with its master key, and keys rotate', async (t) => 
   const rotated = createAppStore(db, { sealer: createSealer([newKey]), bus });
   t.same((await rotated.get(1))?.settings, app(1, '/a'), 'after one start with both keys the old one may go');
 
+  await rotated.delete(1);
+  t.ok((await rotated.applyConfigured([app(1, '/a')])).ok);
   const lost = createAppStore(db, { sealer: createSealer([randomBytes(32)]), bus });
   t.ok((await lost.applyConfigured([app(1, '/a')])).ok, 'an app of the file brings its secret along');
   t.same((await lost.get(1))?.settings, app(1, '/a'));
