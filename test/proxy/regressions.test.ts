@@ -131,8 +131,8 @@ t.test('every request that was answered has its line in the access log', async (
     const answer = await readResponse(client);
     return (JSON.parse(answer.body) as ErrorBody).error.requestId ?? '';
   };
-  const json = '{"sdkAppId":1400000000,"device":{"os":"BeOS"}}';
-  const post = `POST /.qal/v1/session HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: ${json.length}\r\n\r\n${json}`;
+  const post = (json: string) =>
+    `POST /.qal/v1/session HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: ${json.length}\r\n\r\n${json}`;
   const cases: [bytes: string, line: object][] = [
     [
       'GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n',
@@ -148,7 +148,14 @@ t.test('every request that was answered has its line in the access log', async (
       get().replace('\r\n\r\n', '\r\nQAL-Session: none\r\n\r\n'),
       { status: 401, error: 'SESSION_INVALID', method: 'GET', path: '/', address: '127.0.0.1' },
     ],
-    [post, { status: 400, error: 'INVALID_FIELD', reason: /device\.os/, method: 'POST', sdkAppId: 1_400_000_000 }],
+    [
+      post('{"sdkAppId":1400000000,"device":{"os":"BeOS"}}'),
+      { status: 400, error: 'INVALID_FIELD', reason: /device\.os/, method: 'POST', path: '/.qal/v1/session' },
+    ],
+    [
+      post('{"sdkAppId":1400000000,"identifier":"alice","userSig":"?"}'),
+      { status: 401, error: 'USERSIG_MALFORMED', method: 'POST', sdkAppId: 1_400_000_000 },
+    ],
   ];
   for (const [bytes, line] of cases) {
     const requestId = await requestIdOf(bytes);
