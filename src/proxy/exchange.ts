@@ -1,16 +1,12 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { Logger } from '../observe/index.ts';
 import type { Timeouts } from '../store/index.ts';
 import type { ErrorCode } from '../wire/index.ts';
 import { logAccess } from './access-log.ts';
 import type { Admitted } from './admission.ts';
 import type { ClientConnection, Job } from './client-connection.ts';
-import type { Deadlines, Timed } from './deadlines.ts';
-import type { Entrance } from './entrance.ts';
+import type { Timed } from './deadlines.ts';
 import { cut, isUpstreamError, sendError } from './error-response.ts';
-import type { FieldClasses } from './header-fields.ts';
-import type { Limits } from './limits.ts';
-import type { ProxyMetrics } from './proxy-metrics.ts';
+import type { ExchangeContext } from './exchange-context.ts';
 import type { RequestHead } from './request-head.ts';
 import { RequestRelay } from './request-relay.ts';
 import { ResponseRelay } from './response-relay.ts';
@@ -25,28 +21,6 @@ import type {
   Waiter,
 } from './upstream/index.ts';
 import { upstreamHead } from './upstream-head.ts';
-
-/** What all exchanges share. */
-export interface ExchangeContext {
-  classes: FieldClasses;
-  entrance: Entrance;
-  deadlines: Deadlines;
-  limits: Limits;
-  /** Gives QAL-Req-Seq-No (A4). */
-  nextSerial: () => string;
-  metrics: ProxyMetrics;
-  logger: Logger;
-  accessLog: boolean;
-  /** Answers `/.qal/…`; the request's target is already in origin form. */
-  serveOwn(req: IncomingMessage, res: ServerResponse, facts: OwnRequest): void;
-}
-
-/** A request below `/.qal/`, and what its endpoint adds for the log. */
-export interface OwnRequest {
-  address: string;
-  requestId: string;
-  noted: OwnFacts;
-}
 
 /** Waits that have a deadline, by what is waited for. */
 type Phase = 'own' | 'connect' | 'send' | 'head' | 'body' | 'flush' | 'linger' | 'done';

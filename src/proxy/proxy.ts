@@ -20,7 +20,8 @@ import { ClientConnection } from './client-connection.ts';
 import { createDeadlines } from './deadlines.ts';
 import { createEntrance } from './entrance.ts';
 import { cut, sendError } from './error-response.ts';
-import { Exchange, type ExchangeContext, type OwnRequest } from './exchange.ts';
+import { Exchange } from './exchange.ts';
+import type { ExchangeContext, OwnRequest } from './exchange-context.ts';
 import { createFieldClasses } from './header-fields.ts';
 import { createHeldCounter, createRateLimiter, type Limits } from './limits.ts';
 import { createProxyMetrics } from './proxy-metrics.ts';
@@ -169,8 +170,17 @@ export async function createProxy(deps: ProxyDeps, options: ProxyOptions): Promi
     return connection;
   };
 
-  /** An answer under way on the connection and what else would be written to its socket would mix. */
-  const isFree = (client: ClientConnection): boolean => client.current === undefined && !client.closed;
+  /**
+   * A socket that Node has let go of becomes ours. Not where an answer is under way on it, or nothing more is answered:
+   * what would be written to it and that answer would mix.
+   */
+  const takeOver = (socket: Socket): ClientConnection | undefined => {
+    const client = connectionOf(socket);
+    socket.on('error', () => socket.destroy());
+    if (client.current === undefined && !client.closed) return client;
+    cut(socket);
+    return undefined;
+  };
 
   const request = (req: IncomingMessage, res: ServerResponse): void => {
     const client = connectionOf(req.socket);
@@ -187,12 +197,8 @@ export async function createProxy(deps: ProxyDeps, options: ProxyOptions): Promi
 
     upgrade(req, duplex, early) {
       const socket = duplex as Socket;
-      const client = connectionOf(socket);
-      socket.on('error', () => socket.destroy());
-      if (!isFree(client)) {
-        cut(socket);
-        return;
-      }
+      const client = takeOver(socket);
+      if (client === undefined) return;
       const requestId = deps.nextSerial();
       const entry = entrance.enter(client, req);
       const { host, target = req.url } = entry.head ?? {};
@@ -206,12 +212,8 @@ export async function createProxy(deps: ProxyDeps, options: ProxyOptions): Promi
 
     connect(req, duplex) {
       const socket = duplex as Socket;
-      const client = connectionOf(socket);
-      socket.on('error', () => socket.destroy());
-      if (!isFree(client)) {
-        cut(socket);
-        return;
-      }
+      const client = takeOver(socket);
+      if (client === undefined) return;
       refuse(socket, 'METHOD_NOT_ALLOWED', {
         requestId: deps.nextSerial(),
         address: client.peer,

@@ -6,7 +6,7 @@ import type { ErrorCode } from '../wire/index.ts';
 import { logAccess } from './access-log.ts';
 import type { Admitted } from './admission.ts';
 import { closeLater, cut, sendRawError } from './error-response.ts';
-import type { ExchangeContext } from './exchange.ts';
+import type { ExchangeContext } from './exchange-context.ts';
 import { createHeldCounter } from './limits.ts';
 import type { RequestHead } from './request-head.ts';
 import { filterResponseHead, responseHasBody } from './response-head.ts';

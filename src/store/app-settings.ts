@@ -52,7 +52,7 @@ export const RouteSchema = Type.Object(
     }),
     prefix: Type.String({
       description:
-        'Path prefix that the route serves, by whole segments: `/api` serves `/api` and `/api/x`, not `/apix`.',
+        'Path prefix that the route serves, by whole segments: `/api` serves `/api` and `/api/x`, not `/apix`. A path is matched as a backend would resolve it (`//`, `..`, percent-encoding) and forwarded as it came.',
       pattern: '^/[\\x21\\x22\\x24-\\x3e\\x40-\\x7e]*$',
       maxLength: 1_024,
       default: '/',

@@ -13,7 +13,7 @@ export const exitCodeMeanings: Record<ExitCode, string> = {
   0: 'ok',
   1: 'the operation failed',
   2: 'wrong usage of the command line',
-  3: 'the configuration is invalid',
+  3: 'the configuration or the master key is invalid',
   4: 'another process serves from the data folder',
   5: 'the database is unavailable, or its schema does not fit',
 };

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { link, mkdir, open, readFile, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { StoreError } from '../../store/index.ts';
 import type { Config } from './config.ts';
 import { parseMasterKey } from './schema.ts';
 
@@ -23,7 +24,8 @@ export function clusterFolder(dataDir: string): string {
  */
 export async function readMasterKeys(config: Pick<Config, 'data' | 'database' | 'masterKeys'>): Promise<Buffer[]> {
   if (config.masterKeys.length > 0) return config.masterKeys;
-  if (config.database !== 'embedded') throw new Error('masterKey is missing: an external database needs one');
+  if (config.database !== 'embedded')
+    throw new StoreError('MASTER_KEY', 'masterKey is missing: an external database needs one');
   const file = masterKeyFile(config.data);
   return [(await readKey(file)) ?? (await createKey(config.data, file))];
 }
@@ -34,17 +36,20 @@ async function readKey(file: string): Promise<Buffer | undefined> {
     text = await readFile(file, 'utf8');
   } catch (cause) {
     if (cause instanceof Error && 'code' in cause && cause.code === 'ENOENT') return undefined;
-    throw new Error(`the master key ${file} cannot be read`, { cause });
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new StoreError('MASTER_KEY', `the master key ${file} cannot be read: ${reason}`, { cause });
   }
   const key = parseMasterKey(text.trim());
-  if (key === undefined) throw new Error(`${file} holds no master key: restore it from a backup of the data folder`);
+  if (key === undefined)
+    throw new StoreError('MASTER_KEY', `${file} holds no master key: restore it from a backup of the data folder`);
   return key;
 }
 
 async function createKey(folder: string, file: string): Promise<Buffer> {
   const cluster = await stat(clusterFolder(folder)).catch(() => undefined);
   if (cluster !== undefined) {
-    throw new Error(
+    throw new StoreError(
+      'MASTER_KEY',
       `${file} is missing, and without it the secrets in the database are lost: restore it from a backup`,
     );
   }
@@ -68,6 +73,6 @@ async function createKey(folder: string, file: string): Promise<Buffer> {
     await rm(draft, { force: true });
   }
   const key = await readKey(file);
-  if (key === undefined) throw new Error(`${file} vanished while it was made`);
+  if (key === undefined) throw new StoreError('MASTER_KEY', `${file} vanished while it was made`);
   return key;
 }
