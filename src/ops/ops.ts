@@ -47,7 +47,7 @@ const securityHeaders = {
 
 /**
  * The ops listener: health, metrics and the ops API (docs/reference/ops-api.md).
- * Every route stands under a command of the permission table (I5); every change and every refusal leaves one line
+ * Every route stands under a command of the permission table (I5); every change and every refusal but 429 leaves one line
  * `ops.audit` in the log, a change before its answer is sent.
  */
 export async function createOps(deps: OpsDeps, options: OpsOptions): Promise<Ops> {

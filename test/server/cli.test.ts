@@ -56,7 +56,10 @@ async function call(args: string[], env: Env = {}, input = '') {
 t.test('help and usage', async (t) => {
   const help = await run(['--help']);
   t.equal(help.code, 0);
-  t.match(help.stdout, /serve[\s\S]*doctor[\s\S]*Exit codes:[\s\S]*3 {2}the configuration is invalid/);
+  t.match(
+    help.stdout,
+    /serve[\s\S]*doctor[\s\S]*Exit codes:[\s\S]*3 {2}the configuration or the master key is invalid/,
+  );
   t.match(await call(['app', 'create', '--help']), { code: 0, stdout: /Examples:\n {2}\$ qalgate app create/ });
   t.match(await call(['version']), { code: 0, stdout: /^qalgate \d+\.\d+\.\d+, Node v\d+/ });
 
