@@ -132,11 +132,14 @@ const LimitsSchema = Type.Object(
       minimum: 1,
       maximum: 1_000_000,
     }),
-    connectionsPerAddress: amount('Client connections at once, from one address. 0 means no limit.', {
-      default: 256,
-      minimum: 0,
-      maximum: 1_000_000,
-    }),
+    connectionsPerAddress: amount(
+      'Client connections at once, from one address (IPv6: one /64); carriers put many phones behind one. 0 means no limit.',
+      {
+        default: 2_000,
+        minimum: 0,
+        maximum: 1_000_000,
+      },
+    ),
     requestsPerAddressPerSec: amount('Requests a second from one address, on average. 0 means no limit.', {
       default: 1_000,
       minimum: 0,
@@ -148,7 +151,7 @@ const LimitsSchema = Type.Object(
       maximum: 1_000_000,
     }),
     sessionsPerAddressPerMin: amount('Sessions that one address may create a minute. 0 means no limit.', {
-      default: 60,
+      default: 600,
       minimum: 0,
       maximum: 1_000_000,
     }),
@@ -182,7 +185,7 @@ const LimitsSchema = Type.Object(
       maximum: 1_000_000,
     }),
     upgradesPerAddress: amount('Upgraded connections at once, from one address. 0 means no limit.', {
-      default: 128,
+      default: 1_000,
       minimum: 0,
       maximum: 1_000_000,
     }),
