@@ -189,6 +189,12 @@ t.test('the service as a process', async (t) => {
       await Promise.all(load);
       agent.destroy();
     }
+    // The last one ends in order, so that no database of a killed one is left running.
+    const last = await spawnService(options);
+    t.teardown(() => last.process.kill('SIGKILL'));
+    serials.push(JSON.parse((await fetchVia(last.access, '/')).body)['qal-req-seq-no']);
+    last.process.kill('SIGTERM');
+    t.same(await last.exited, { code: 0, signal: null });
     t.ok(serials.length > 1_500);
     t.equal(new Set(serials).size, serials.length);
   });
