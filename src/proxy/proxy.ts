@@ -149,7 +149,6 @@ export async function createProxy(deps: ProxyDeps, options: ProxyOptions): Promi
   const upgrades = createUpgrades(context, {
     refuse,
     sessionEnded: (claims: SessionClaims) => deps.sessionCheck.ended(claims),
-    caOf: (pool) => pool.options.ca,
   });
 
   metrics.gaugeOf('qalgate_proxy_upgrades', 'Upgraded connections now', () => upgrades.size);

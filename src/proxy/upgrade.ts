@@ -71,7 +71,6 @@ export function createUpgrades(
   deps: {
     refuse: RefuseSocket;
     sessionEnded(claims: SessionClaims): boolean;
-    caOf(pool: OriginPool): string | undefined;
   },
 ): Upgrades {
   const { limits, metrics, logger } = context;
@@ -226,7 +225,7 @@ export function createUpgrades(
       byRequest.set(req, upgrade);
       socket.once('close', () => {
         clearTimeout(upgrade.headTimer);
-        held.give(networkOf(facts.address));
+        held.give(networkOf(address));
         upgrades.delete(upgrade);
         if (upgrade.open) metrics.upgraded('closed');
         report(upgrade);
@@ -234,18 +233,16 @@ export function createUpgrades(
       // The library reads only these; everything else is set in prepare().
       req.headers = { connection: 'Upgrade', upgrade: 'websocket' };
       req.url = '/';
-      const target = new URL(pool.options.origin);
-      const ca = deps.caOf(pool);
+      const { origin, ca } = pool.options;
       proxy.ws(
         req,
         socket,
         early,
         {
-          target,
-          // A name, never an address (RFC 6066 §3).
-          ssl: { servername: /^[0-9.]+$|:/.test(target.hostname) ? '' : target.hostname },
+          target: new URL(origin),
+          ssl: { servername: pool.serverName },
           ...(ca === undefined ? {} : { ca }),
-          connectTimeout: facts.admission.entry.target.timeouts.connectMs,
+          connectTimeout: admission.entry.target.timeouts.connectMs,
         },
         (error: Error) => {
           clearTimeout(upgrade.headTimer);
@@ -253,7 +250,7 @@ export function createUpgrades(
           if (upgrade.open || socket.destroyed) return;
           const code = upgrade.error ?? failureOf(error);
           upgrade.error = code;
-          facts.admission.entry.target.recordFailure(pool, error.message);
+          admission.entry.target.recordFailure(pool, error.message);
           metrics.error(code);
           sendRawError(socket, code, { requestId });
         },

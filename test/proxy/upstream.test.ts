@@ -5,6 +5,7 @@ import t, { type Test } from 'tap';
 import type { ErrorBody, ErrorCode } from '../../src/wire/index.ts';
 import { testApp } from '../support/access.ts';
 import { createCertificate } from '../support/certificates.ts';
+import { until } from '../support/database.ts';
 import { openProxied, type Proxied } from '../support/proxied.ts';
 import {
   fieldOf,
@@ -667,4 +668,22 @@ t.test('when routes change, exchanges under way end in peace and new ones go to 
     ['old', 'new'],
   );
   await proxied.origin.until('the old connection let go', () => hasEnded(proxied.origin.connections[0]));
+});
+
+t.test('a change of routes refuses nobody who waits for a connection', async (t) => {
+  const next = await openOrigin({ onRequest: (wire) => wire.send(respond('new')) });
+  t.teardown(next.close);
+  const proxied = await openProxied(t, { onRequest() {} }, { route: { maxConnections: 1 } });
+  const [first, second] = [await openClient(proxied.access.port), await openClient(proxied.access.port)];
+  first.send(get('/first'));
+  await proxied.origin.until('the first request', () => proxied.origin.requests.length === 1);
+  second.send(get('/second'));
+  await until(async () => /qalgate_proxy_upstream_waiting 1/.test(await proxied.access.metrics.registry.metrics()));
+  proxied.access.setApps([testApp([next.url])]);
+  proxied.origin.connections[0]?.send(respond('old'));
+  t.equal((await readResponse(first)).body, 'old');
+  await proxied.origin.until('the second request', () => proxied.origin.requests.length === 2);
+  proxied.origin.connections.at(-1)?.send(respond('old too'));
+  t.equal((await readResponse(second)).body, 'old too');
+  await proxied.origin.until('the old connection let go', () => proxied.origin.connections.every(hasEnded));
 });

@@ -1,4 +1,4 @@
-import { connect as connectTcp, type Socket } from 'node:net';
+import { connect as connectTcp, isIP, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 import type { ErrorCode } from '../../wire/index.ts';
 import { UpstreamConnection } from './connection.ts';
@@ -48,7 +48,8 @@ export class OriginPool {
   #busy = new Set<UpstreamConnection>();
   #connecting = new Set<Socket>();
   #waiting: Waiter[] = [];
-  #closed = false;
+  #retired = false;
+  #destroyed = false;
   #failures = 0;
   #ejections = 0;
   #ejectedUntilMs = 0;
@@ -76,6 +77,11 @@ export class OriginPool {
     return new URL(this.options.origin).host;
   }
 
+  /** What TLS is told: a name, never an address (RFC 6066 §3). */
+  get serverName(): string {
+    return isIP(this.#host) === 0 ? this.#host : '';
+  }
+
   /** Exchanges under way and waiting. */
   get outstanding(): number {
     return this.#busy.size + this.#waiting.length;
@@ -101,8 +107,8 @@ export class OriginPool {
 
   /** Gives the waiter a connection, at once where one is idle. */
   acquire(waiter: Waiter): void {
-    if (this.#closed) {
-      waiter.onRefused('UPSTREAM_UNAVAILABLE', 'the route is being replaced');
+    if (this.#destroyed) {
+      waiter.onRefused('UPSTREAM_UNAVAILABLE', 'the service is stopping');
       return;
     }
     // One trial at a time; its outcome decides. Where it has none (its client left), the next one may come soon.
@@ -163,17 +169,18 @@ export class OriginPool {
     return this.#now() - idleSinceMs >= limit;
   }
 
-  /** Takes no more; running exchanges end as they will, idle connections go now. */
+  /** Serves those who have or await a connection to their end, and keeps none beyond that. */
   retire(): void {
-    this.#closed = true;
+    this.#retired = true;
     for (const connection of this.#idle.splice(0)) connection.destroy();
-    for (const socket of this.#connecting) socket.destroy();
-    for (const waiter of this.#waiting.splice(0)) waiter.onRefused('UPSTREAM_UNAVAILABLE', 'the route was replaced');
   }
 
   /** Ends everything at once. */
   destroy(): void {
+    this.#destroyed = true;
     this.retire();
+    for (const waiter of this.#waiting.splice(0)) waiter.onRefused('UPSTREAM_UNAVAILABLE', 'the service is stopping');
+    for (const socket of this.#connecting) socket.destroy();
     for (const connection of this.#busy) connection.destroy();
   }
 
@@ -190,7 +197,7 @@ export class OriginPool {
   }
 
   #openWanted(): void {
-    while (this.#connecting.size < this.#waiting.length && !this.saturated && !this.#closed) this.#open();
+    while (this.#connecting.size < this.#waiting.length && !this.saturated) this.#open();
   }
 
   #open(): void {
@@ -200,7 +207,7 @@ export class OriginPool {
     const socket: Socket = this.#tls
       ? connectTls({
           ...base,
-          servername: /^[0-9.]+$|:/.test(this.#host) ? '' : this.#host,
+          servername: this.serverName,
           ALPNProtocols: ['http/1.1'],
           ...(this.options.ca === undefined ? {} : { ca: this.options.ca }),
         })
@@ -265,7 +272,7 @@ export class OriginPool {
       return;
     }
     this.#busy.delete(connection);
-    if (this.#closed) {
+    if (this.#retired) {
       connection.destroy();
       return;
     }
