@@ -5,10 +5,11 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import os from 'node:os';
 import { parseArgs } from 'node:util';
+import { benchCache } from './cache.ts';
 import { benchProxy } from './proxy.ts';
 import type { Question } from './support/question.ts';
 
-const questions: Record<string, Question> = { proxy: benchProxy };
+const questions: Record<string, Question> = { proxy: benchProxy, cache: benchCache };
 
 const page = new URL('../docs/benchmarks.md', import.meta.url);
 const preface = `# Benchmarks

@@ -5,13 +5,15 @@
  */
 import { connect, type Socket } from 'node:net';
 import { serveParent } from '../../test/support/measured-process.ts';
-import { firstByte, lastByte, requestBytes } from './exchange-bytes.ts';
+import { type Caching, firstByte, lastByte, requestBytes } from './exchange-bytes.ts';
 
 export interface LoadOptions {
   port: number;
-  /** One connection for each session token. */
-  sessions: string[];
+  connections: number;
+  /** The session token that each connection sends, in their order; those without one send none. */
+  sessions: readonly string[];
   requests: number;
+  caching: Caching;
   bodyBytes: number;
 }
 
@@ -59,7 +61,7 @@ class ResponseCheck {
   }
 }
 
-function load({ port, sessions, requests, bodyBytes }: LoadOptions): Promise<LoadResult> {
+function load({ port, connections, sessions, requests, caching, bodyBytes }: LoadOptions): Promise<LoadResult> {
   return new Promise((resolve) => {
     // One for all connections: what is read is looked at within the call.
     const readBuffer = Buffer.allocUnsafe(262_144);
@@ -84,7 +86,7 @@ function load({ port, sessions, requests, bodyBytes }: LoadOptions): Promise<Loa
       socket.write(request);
     };
 
-    for (const session of sessions) {
+    for (let n = 0; n < connections; n += 1) {
       const check = new ResponseCheck(bodyBytes);
       const socket = connect({
         host: '127.0.0.1',
@@ -104,13 +106,13 @@ function load({ port, sessions, requests, bodyBytes }: LoadOptions): Promise<Loa
           },
         },
       });
-      const client = { socket, request: requestBytes(bodyBytes, session) };
+      const client = { socket, request: requestBytes(caching, bodyBytes, sessions[n]) };
       clients.push(client);
       socket.on('error', (error) => finish(error.message));
       socket.on('close', () => finish('a connection was closed'));
       socket.on('connect', () => {
         connected += 1;
-        if (connected < sessions.length) return;
+        if (connected < connections) return;
         startedMs = performance.now();
         for (const each of clients) send(each);
       });

@@ -27,6 +27,8 @@ export interface AccessFacts {
   startedMs: number;
   /** Origin that served it. */
   upstream?: string | undefined;
+  /** What the cache did: the member that the answer's Cache-Status has. */
+  cache?: string | undefined;
   error?: ErrorCode | undefined;
   /** Why, for the operator; may name internal addresses. */
   reason?: string | undefined;

@@ -1,4 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { HttpCache } from '../cache/index.ts';
 import type { Logger } from '../observe/index.ts';
 import type { Deadlines } from './deadlines.ts';
 import type { Entrance } from './entrance.ts';
@@ -13,6 +14,9 @@ export interface ExchangeContext {
   entrance: Entrance;
   deadlines: Deadlines;
   limits: Limits;
+  cache: HttpCache;
+  /** Milliseconds since the epoch. */
+  clock: () => number;
   /** Gives QAL-Req-Seq-No (A4). */
   nextSerial: () => string;
   metrics: ProxyMetrics;

@@ -3,10 +3,13 @@ import type { Timeouts } from '../store/index.ts';
 import type { ErrorCode } from '../wire/index.ts';
 import { logAccess } from './access-log.ts';
 import type { Admitted } from './admission.ts';
+import { CacheSide, type CacheSideEvents } from './cache-side.ts';
+import { CachedRequest } from './cached-request.ts';
 import type { ClientConnection, Job } from './client-connection.ts';
 import type { Timed } from './deadlines.ts';
 import { cut, isUpstreamError, sendError } from './error-response.ts';
 import type { ExchangeContext } from './exchange-context.ts';
+import { OriginSearch, type SearchEvents } from './origin-search.ts';
 import type { RequestHead } from './request-head.ts';
 import { RequestRelay } from './request-relay.ts';
 import { ResponseRelay } from './response-relay.ts';
@@ -15,15 +18,14 @@ import type {
   BodyFraming,
   ExchangeEvents,
   ExchangeFailure,
-  OriginPool,
   RouteUpstreams,
   UpstreamConnection,
-  Waiter,
 } from './upstream/index.ts';
+import type { UpstreamFetch } from './upstream-fetch.ts';
 import { upstreamHead } from './upstream-head.ts';
 
 /** Waits that have a deadline, by what is waited for. */
-type Phase = 'own' | 'connect' | 'send' | 'head' | 'body' | 'flush' | 'linger' | 'done';
+type Phase = 'own' | 'cache' | 'connect' | 'send' | 'head' | 'body' | 'flush' | 'linger' | 'done';
 
 /** An upload that nobody reads any more is tolerated for this long after its answer, then cut. */
 const lingerMs = 2_000;
@@ -35,7 +37,7 @@ const lingerMs = 2_000;
  * exchange. A client that leaves ends the upstream exchange. Nothing is repeated upstream once a byte of the request
  * may have left; a failed connect goes on to the next origin of the route, under the same serial number (A4).
  */
-export class Exchange implements Job, Timed, ExchangeEvents, Waiter {
+export class Exchange implements Job, Timed, ExchangeEvents, SearchEvents, CacheSideEvents {
   #context: ExchangeContext;
   #client: ClientConnection;
   #req: IncomingMessage;
@@ -47,9 +49,11 @@ export class Exchange implements Job, Timed, ExchangeEvents, Waiter {
   #address = '';
   #admission: Admitted | undefined;
   readonly #noted: OwnFacts = {};
-  #pool: OriginPool | undefined;
-  #tried: Set<OriginPool> | undefined;
+  #search: OriginSearch | undefined;
+  #cache: CacheSide | undefined;
   #connection: UpstreamConnection | undefined;
+  /** Where the cache found the connection that this exchange took over. */
+  #takenFrom: OriginSearch | undefined;
   #phase: Phase = 'connect';
   #deadlineMs = Number.POSITIVE_INFINITY;
   #totalDeadlineMs = Number.POSITIVE_INFINITY;
@@ -120,7 +124,9 @@ export class Exchange implements Job, Timed, ExchangeEvents, Waiter {
         this.#admission = entry.admission;
         const { totalMs } = this.#timeouts;
         if (totalMs > 0) this.#totalDeadlineMs = context.deadlines.now() + totalMs;
-        this.#connect();
+        if (entry.admission.entry.caching.mode === 'off' || this.#askCache(entry.head, entry.admission) === 'forward') {
+          this.#connect();
+        }
       }
     }
   }
@@ -128,34 +134,19 @@ export class Exchange implements Job, Timed, ExchangeEvents, Waiter {
   // ——— upstream: finding a connection ———
 
   #connect(): void {
-    const pool = this.#upstreams.pick(this.#tried ?? none);
-    if (pool === undefined) {
-      this.#fail(this.#error ?? 'UPSTREAM_UNAVAILABLE', this.#reason);
-      return;
-    }
-    this.#pool = pool;
-    this.#wait('connect', this.#timeouts.connectMs);
-    pool.acquire(this);
+    this.#search = new OriginSearch(this.#upstreams, this, () => this.#wait('connect', this.#timeouts.connectMs));
+    this.#search.start();
   }
 
-  onRefused(code: ErrorCode, reason: string): void {
-    const pool = this.#pool as OriginPool;
-    if (code !== 'UPSTREAM_BUSY' && code !== 'UPSTREAM_UNAVAILABLE') this.#upstreams.recordFailure(pool, reason);
-    // Nothing has been sent yet: another origin may serve it.
-    this.#tried ??= new Set();
-    this.#tried.add(pool);
-    this.#error = code;
-    this.#reason = reason;
-    this.#connect();
+  onExhausted(code: ErrorCode, reason: string | undefined): void {
+    this.#fail(code, reason);
   }
 
   onConnection(connection: UpstreamConnection): void {
     const head = this.#head as RequestHead;
-    this.#error = undefined;
-    this.#reason = undefined;
     this.#connection = connection;
     const hasBody = head.body !== 'none';
-    const text = upstreamHead(head, (this.#pool as OriginPool).authority, {
+    const text = upstreamHead(head, this.#search?.pool?.authority ?? '', {
       versionMinor: this.#req.httpVersionMinor,
       qalLines: (this.#admission as Admitted).qalLines,
       address: this.#address,
@@ -164,6 +155,58 @@ export class Exchange implements Job, Timed, ExchangeEvents, Waiter {
     connection.begin(head.method, text, hasBody, this);
     if (hasBody) this.#sendBody(head);
     else this.#wait('head', this.#timeouts.headMs);
+  }
+
+  // ——— the cache ———
+
+  #askCache(head: RequestHead, admission: Admitted): 'forward' | 'waiting' {
+    const context = this.#context;
+    const request = new CachedRequest(
+      {
+        head,
+        admission,
+        encrypted: 'encrypted' in this.#req.socket,
+        versionMinor: this.#req.httpVersionMinor,
+        address: this.#address,
+        requestId: this.#requestId,
+      },
+      context,
+      context.clock(),
+    );
+    // What it waits for has deadlines of its own.
+    this.#wait('cache', Number.POSITIVE_INFINITY);
+    const debug = head.asksCacheDebug && admission.entry.app.access.cacheDebug;
+    this.#cache = new CacheSide(context, request, { req: this.#req, res: this.#res, debug, events: this });
+    return this.#cache.start();
+  }
+
+  onTakeOver(fetch: UpstreamFetch): void {
+    const taken = fetch.handOver(this);
+    if (taken === undefined) return;
+    this.#takenFrom = fetch.search;
+    this.#connection = taken.connection;
+    const { status, reason, rawHeaders, framing } = taken.head;
+    this.onHead(status, reason, rawHeaders, framing);
+  }
+
+  onCacheFailure(code: ErrorCode, reason: string): void {
+    this.#fail(code, reason);
+  }
+
+  onCacheAnswer(): void {
+    this.#wait('cache', Number.POSITIVE_INFINITY);
+  }
+
+  onCachePaused(paused: boolean): void {
+    if (paused) this.#wait('flush', this.#context.limits.responseWriteTimeoutMs);
+    else {
+      this.#res.setTimeout(0);
+      this.#wait('cache', Number.POSITIVE_INFINITY);
+    }
+  }
+
+  onCacheSent(): void {
+    this.#wait('flush', this.#context.limits.responseWriteTimeoutMs);
   }
 
   /** The answer closes the connection, and nothing behind this request on it is looked at. */
@@ -218,8 +261,9 @@ export class Exchange implements Job, Timed, ExchangeEvents, Waiter {
   }
 
   onHead(status: number, reason: string, rawHeaders: string[], framing: BodyFraming): void {
-    this.#pool?.recordSuccess();
-    this.#download.head(status, reason, rawHeaders, framing);
+    this.#search?.pool?.recordSuccess();
+    if (this.#search !== undefined) this.#cache?.observe(status, rawHeaders);
+    this.#download.head(status, reason, rawHeaders, framing, this.#cache?.added ?? none);
     if (framing !== 'none') this.#wait('body', this.#timeouts.bodyIdleMs);
   }
 
@@ -256,7 +300,7 @@ export class Exchange implements Job, Timed, ExchangeEvents, Waiter {
       this.#fail(code);
       return;
     }
-    if (this.#pool !== undefined && !this.#res.headersSent) this.#upstreams.recordFailure(this.#pool, reason);
+    if (!this.#res.headersSent) this.#search?.recordFailure(reason);
     this.#fail(code, reason);
   }
 
@@ -277,12 +321,9 @@ export class Exchange implements Job, Timed, ExchangeEvents, Waiter {
 
   #onDeadline(): void {
     switch (this.#phase) {
-      case 'connect': {
-        const pool = this.#pool as OriginPool;
-        pool.cancel(this);
-        this.onRefused(pool.saturated ? 'UPSTREAM_BUSY' : 'UPSTREAM_CONNECT_TIMEOUT', 'no connection in time');
+      case 'connect':
+        this.#search?.onDeadline();
         break;
-      }
       case 'own':
         // Its body is small: all of it must be here by now. What the answer waits for has deadlines of its own; once it
         // is made, its client has to take it.
@@ -296,7 +337,7 @@ export class Exchange implements Job, Timed, ExchangeEvents, Waiter {
         } else this.#fail('REQUEST_TIMEOUT', 'the request body stopped');
         break;
       case 'head':
-        if (this.#pool !== undefined) this.#upstreams.recordFailure(this.#pool, 'no response head in time');
+        this.#search?.recordFailure('no response head in time');
         this.#fail('UPSTREAM_HEAD_TIMEOUT');
         break;
       case 'body':
@@ -340,14 +381,16 @@ export class Exchange implements Job, Timed, ExchangeEvents, Waiter {
     }
     // What is wrong with an upstream may name internal addresses: that is for the log.
     const shown = isUpstreamError(code) ? undefined : reason;
-    sendError(res, code, { requestId: this.#requestId, ...(shown === undefined ? {} : { reason: shown }) });
+    const detail = { requestId: this.#requestId, ...(shown === undefined || shown === '' ? {} : { reason: shown }) };
+    sendError(res, code, detail, this.#cache?.added);
   }
 
   #releaseUpstream(): void {
     const connection = this.#connection;
     this.#connection = undefined;
     if (connection !== undefined) connection.destroy();
-    else this.#pool?.cancel(this);
+    else this.#search?.cancel();
+    this.#cache?.close();
   }
 
   /** The answer is out, or the client has gone. */
@@ -392,9 +435,10 @@ export class Exchange implements Job, Timed, ExchangeEvents, Waiter {
       status,
       complete,
       bytesIn: this.#upload.bytesIn,
-      bytesOut: this.#download.bytesOut,
+      bytesOut: this.#download.bytesOut + (this.#cache?.bytesOut ?? 0),
       startedMs: this.#startedMs,
-      upstream: this.#pool?.options.origin,
+      upstream: (this.#search ?? this.#takenFrom)?.pool?.options.origin,
+      cache: this.#cache?.status,
       error: this.#error,
       reason: this.#reason,
       ...this.#noted,
@@ -402,5 +446,5 @@ export class Exchange implements Job, Timed, ExchangeEvents, Waiter {
   }
 }
 
-const none: ReadonlySet<OriginPool> = new Set();
+const none: readonly string[] = [];
 const ignore = (): void => {};

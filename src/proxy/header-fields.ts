@@ -1,3 +1,5 @@
+import { requestFieldNames } from '../cache/index.ts';
+
 /**
  * What the proxy does with a request or response field, by its name. Names come from clients, so `_` counts as `-`, and
  * so does everything else that is no letter or digit: many backends read `QAL_Identifier` and `QAL-Identifier` as the
@@ -6,6 +8,8 @@
 export type FieldClass =
   /** Goes through as it came. */
   | 'end-to-end'
+  /** Goes through too; the cache reads it. */
+  | 'caching'
   /** Ends here: it speaks of this connection only (RFC 9110 §7.6.1). */
   | 'hop-by-hop'
   /** `QAL-*` and its spellings, the session aside: only we may set these. */
@@ -23,7 +27,13 @@ export type FieldClass =
   | 'expect'
   | 'trailer';
 
+/** Does it go through as it came? */
+export function isEndToEnd(kind: FieldClass): boolean {
+  return kind === 'end-to-end' || kind === 'caching';
+}
+
 const byName: Record<string, FieldClass> = {
+  ...Object.fromEntries(requestFieldNames.map((name) => [name, 'caching'] as const)),
   connection: 'connection',
   'proxy-connection': 'hop-by-hop',
   'keep-alive': 'hop-by-hop',
@@ -52,7 +62,8 @@ function classify(name: string): FieldClass {
   const dashed = lower.replaceAll(/[^a-z0-9]/g, '-');
   if (dashed.startsWith('qal-')) return 'qal';
   // With other marks these are no standard fields, but a backend may take them for such: never pass them on.
-  if (dashed !== lower && byName[dashed] !== undefined) return 'forwarded';
+  const meant = byName[dashed];
+  if (dashed !== lower && meant !== undefined && meant !== 'caching') return 'forwarded';
   if (dashed.startsWith('x-forwarded-')) return 'forwarded';
   return 'end-to-end';
 }

@@ -12,6 +12,7 @@ import {
   type SessionTokens,
   type Terminals,
 } from '../auth/index.ts';
+import { comparedTarget, type HttpCache, type Purge, type TargetRules } from '../cache/index.ts';
 import type { Logger, Metrics } from '../observe/index.ts';
 import type { AppSettings, Timeouts } from '../store/index.ts';
 import { createAdmissions } from './admission.ts';
@@ -38,6 +39,7 @@ export interface ProxyDeps {
   terminals: Terminals;
   revocations: Revocations;
   sessionCheck: SessionCheck;
+  cache: HttpCache;
   /** Gives QAL-Req-Seq-No: unique over processes, nodes and restarts (A4). */
   nextSerial: () => string;
   clock: Clock;
@@ -68,9 +70,13 @@ export interface AccessProxy {
     /** For each accepted TCP connection, before its first byte is read. */
     connection(socket: Socket): void;
   };
+  /** Ends stored answers of this process (C14). A URL is taken as its route compares URLs. Gives back their number. */
+  purge(purge: Purge): number;
   /** Ends upstream connections and upgrades. Close the listener first: requests in flight need them. */
   close(): Promise<void>;
 }
+
+const plainTargets: TargetRules = { sortQuery: false, dropParams: [] };
 
 /** Makes the access service (DESIGN §4). */
 export async function createProxy(deps: ProxyDeps, options: ProxyOptions): Promise<AccessProxy> {
@@ -136,6 +142,8 @@ export async function createProxy(deps: ProxyDeps, options: ProxyOptions): Promi
     entrance,
     deadlines,
     limits,
+    cache: deps.cache,
+    clock: deps.clock,
     nextSerial: deps.nextSerial,
     metrics: counters,
     logger,
@@ -277,6 +285,13 @@ export async function createProxy(deps: ProxyDeps, options: ProxyOptions): Promi
     },
 
     handlers,
+
+    purge(purge) {
+      if (purge.by !== 'url') return deps.cache.purge(purge);
+      const { origin, host, pathname, search } = new URL(purge.url);
+      const rules = router.match(host, pathname + search)?.caching.target ?? plainTargets;
+      return deps.cache.purge({ ...purge, url: origin + comparedTarget(pathname + search, rules) });
+    },
 
     async close() {
       stopWatching();

@@ -1,5 +1,6 @@
+import type { RawFields } from '../cache/index.ts';
 import type { ErrorCode } from '../wire/index.ts';
-import type { FieldClasses } from './header-fields.ts';
+import { type FieldClasses, isEndToEnd } from './header-fields.ts';
 
 /** A request as its client sent it, checked and taken apart, before anything of ours is added. */
 export interface RequestHead {
@@ -21,7 +22,15 @@ export interface RequestHead {
   readonly acceptsTrailers: boolean;
   /** There is an Upgrade field. */
   readonly asksToUpgrade: boolean;
+  /** The end-to-end fields that a cache reads: name, value, name, value … */
+  readonly cacheFields: RawFields;
+  /** What a trusted proxy in front says of the client's connection. */
+  readonly forwardedProto: 'http' | 'https' | undefined;
+  /** The client wants to be told what the cache decides. */
+  readonly asksCacheDebug: boolean;
 }
+
+const noFields: RawFields = [];
 
 export type HeadRefusal = { ok: false; code: ErrorCode; reason: string };
 export type HeadResult = { ok: true; head: RequestHead } | HeadRefusal;
@@ -66,6 +75,14 @@ function connectionOptions(value: string, into: Set<string> | undefined): Set<st
   return options;
 }
 
+function withoutNamed(raw: readonly string[], named: ReadonlySet<string>): string[] {
+  const kept: string[] = [];
+  for (let i = 0; i < raw.length; i += 2) {
+    if (!named.has((raw[i] as string).toLowerCase())) kept.push(raw[i] as string, raw[i + 1] as string);
+  }
+  return kept;
+}
+
 /**
  * Checks a request head and takes it apart. Pure; Node's strict parser has already refused what is no HTTP at all
  * (A11). Refused here: what two parsers could read differently.
@@ -88,6 +105,9 @@ export function parseRequestHead(input: HeadInput, classes: FieldClasses): HeadR
   let asksToUpgrade = false;
   let named: Set<string> | undefined;
   let forwardedFor: string[] | undefined;
+  let cacheFields: string[] | undefined;
+  let forwardedProto: RequestHead['forwardedProto'];
+  let asksCacheDebug = false;
 
   for (let i = 0; i < raw.length; i += 2) {
     const name = raw[i] as string;
@@ -121,6 +141,19 @@ export function parseRequestHead(input: HeadInput, classes: FieldClasses): HeadR
         break;
       case 'connection':
         named = connectionOptions(value, named);
+        break;
+      case 'caching':
+        cacheFields ??= [];
+        cacheFields.push(name, value);
+        break;
+      case 'forwarded-detail':
+        if (input.peerTrusted && name.length === 17 && name.toLowerCase() === 'x-forwarded-proto') {
+          const proto = value.toLowerCase();
+          if (proto === 'http' || proto === 'https') forwardedProto = proto;
+        }
+        break;
+      case 'qal':
+        asksCacheDebug ||= name.length === 15 && name.toLowerCase() === 'qal-cache-debug';
         break;
       case 'hop-by-hop':
         asksToUpgrade ||= name.length === 7 && name.toLowerCase() === 'upgrade';
@@ -161,9 +194,12 @@ export function parseRequestHead(input: HeadInput, classes: FieldClasses): HeadR
     const name = raw[i] as string;
     const kind = classes.of(name);
     const passes =
-      kind === 'end-to-end' || (kind === 'trailer' && chunked) || (kind === 'forwarded-detail' && input.peerTrusted);
+      isEndToEnd(kind) || (kind === 'trailer' && chunked) || (kind === 'forwarded-detail' && input.peerTrusted);
     if (passes && (named === undefined || !named.has(name.toLowerCase()))) lines += `${name}: ${raw[i + 1]}\r\n`;
   }
+
+  // A field that ends at us is none for the cache either: it decides by what the backend sees.
+  if (cacheFields !== undefined && named !== undefined) cacheFields = withoutNamed(cacheFields, named);
 
   return {
     ok: true,
@@ -179,6 +215,9 @@ export function parseRequestHead(input: HeadInput, classes: FieldClasses): HeadR
       expectsContinue,
       acceptsTrailers,
       asksToUpgrade,
+      cacheFields: cacheFields ?? noFields,
+      forwardedProto,
+      asksCacheDebug,
     },
   };
 }

@@ -1,4 +1,4 @@
-import type { FieldClasses } from './header-fields.ts';
+import { type FieldClasses, isEndToEnd } from './header-fields.ts';
 
 /** May a response to this method with this status have a body (RFC 9112 §6.3)? */
 export function responseHasBody(method: string, status: number): boolean {
@@ -64,7 +64,7 @@ export function filterTrailers(raw: readonly string[], classes: FieldClasses): s
   let lines = '';
   for (let i = 0; i < raw.length; i += 2) {
     const name = raw[i] as string;
-    if (classes.of(name) === 'end-to-end') lines += `${name}: ${raw[i + 1]}\r\n`;
+    if (isEndToEnd(classes.of(name))) lines += `${name}: ${raw[i + 1]}\r\n`;
   }
   return lines;
 }

@@ -1,5 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { FieldClasses } from './header-fields.ts';
+import { type FieldClasses, isEndToEnd } from './header-fields.ts';
 import { filterResponseHead, responseHasBody } from './response-head.ts';
 import type { BodyFraming, UpstreamConnection } from './upstream/index.ts';
 
@@ -37,11 +37,14 @@ export class ResponseRelay {
     socket.write(`${text}\r\n`, 'latin1');
   }
 
-  head(status: number, reason: string, rawHeaders: string[], framing: BodyFraming): void {
+  /** @param added fields of ours that go behind those of the origin */
+  head(status: number, reason: string, rawHeaders: string[], framing: BodyFraming, added: readonly string[]): void {
     const hasBody = responseHasBody(this.#req.method ?? '', status);
     const chunked = hasBody && this.#req.httpVersionMinor >= 1 && (framing === 'chunked' || framing === 'close');
     this.#trailersPass = chunked;
-    this.#res.writeHead(status, reason, filterResponseHead(rawHeaders, this.#classes, chunked, status));
+    const raw = filterResponseHead(rawHeaders, this.#classes, chunked, status);
+    raw.push(...added);
+    this.#res.writeHead(status, reason, raw);
     this.#headPending = true;
   }
 
@@ -75,7 +78,7 @@ export class ResponseRelay {
       const pairs: [string, string][] = [];
       for (let i = 0; i < rawTrailers.length; i += 2) {
         const name = rawTrailers[i] as string;
-        if (this.#classes.of(name) === 'end-to-end') pairs.push([name, rawTrailers[i + 1] as string]);
+        if (isEndToEnd(this.#classes.of(name))) pairs.push([name, rawTrailers[i + 1] as string]);
       }
       this.#res.addTrailers(pairs);
     }

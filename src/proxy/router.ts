@@ -1,3 +1,4 @@
+import type { CacheRequest, TargetRules } from '../cache/index.ts';
 import type { AppSettings, Route } from '../store/index.ts';
 
 /** Where a request goes: an app, one of its routes, and what the caller keeps with the route (its upstreams). */
@@ -5,6 +6,27 @@ export interface RouteEntry<T> {
   readonly app: AppSettings;
   readonly route: Route;
   readonly target: T;
+  /** How the cache treats it. */
+  readonly caching: RouteCaching;
+}
+
+/** What the cache has to know of a route. */
+export interface RouteCaching {
+  readonly mode: AppSettings['access']['cache'];
+  /** What names the route among those of its app. */
+  readonly route: string;
+  readonly rules: CacheRequest['rules'];
+  readonly target: TargetRules;
+}
+
+function cachingOf({ access }: AppSettings, route: Route): RouteCaching {
+  const mode = access.cache;
+  return {
+    mode,
+    route: `${route.host.toLowerCase()}${route.prefix}`,
+    rules: { mode: mode === 'off' ? 'qal' : mode, kind: 'shared', routeShared: route.cacheScope === 'shared' },
+    target: { sortQuery: route.cacheSortQuery, dropParams: route.cacheDropParams },
+  };
 }
 
 export interface Router<T> {
@@ -71,7 +93,7 @@ export function createRouter<T>(
   const any: RouteEntry<T>[] = [];
   for (const app of apps) {
     for (const route of app.access.routes) {
-      const entry = { app, route, target: targetOf(app, route) };
+      const entry = { app, route, target: targetOf(app, route), caching: cachingOf(app, route) };
       const host = route.host.toLowerCase();
       if (host === '*') any.push(entry);
       else {

@@ -7,6 +7,7 @@ import {
   type KeyRing,
   type Revocations,
 } from '../auth/index.ts';
+import { createCache } from '../cache/index.ts';
 import {
   createHealth,
   createMetrics,
@@ -180,6 +181,7 @@ async function openAccess(foundation: Foundation, listen: Listen): Promise<strin
       terminals: createTerminals({ keyRing, serials: terminalSerials }),
       revocations,
       sessionCheck,
+      cache: createCache({ clock: Date.now, metrics }, config.cache),
       nextSerial: requestSerials.next,
       clock: Date.now,
       logger,

@@ -74,6 +74,21 @@ export const RouteSchema = Type.Object(
       maximum: 1_000_000,
       default: 1_024,
     }),
+    cacheScope: Type.Union([Type.Literal('standard'), Type.Literal('shared')], {
+      description:
+        'Who may get a stored answer to a request with a session: `standard`, its own terminal and account unless the answer says `public` or `s-maxage`; `shared`, everybody, because this route serves the same to all.',
+      default: 'standard',
+    }),
+    cacheSortQuery: Type.Boolean({
+      description: 'Whether URLs that differ only in the order of their query parameters share a stored answer.',
+      default: false,
+    }),
+    cacheDropParams: Type.Array(Type.String({ minLength: 1, maxLength: 256 }), {
+      description:
+        'Query parameters that make no difference to the answer, as they are written in URLs; the cache looks past them, the backend still gets them. A `*` at the end stands for any ending: `utm_*`.',
+      maxItems: 100,
+      default: [],
+    }),
     upstreamCaFile: Type.Optional(
       Type.String({
         description: 'PEM file of the authorities that vouch for https upstreams, instead of the built-in ones.',
@@ -99,6 +114,16 @@ export const AccessSchema = Type.Object(
     }),
     sendImei: Type.Boolean({
       description: 'Whether QAL-IMEI and QAL-IMSI are taken from clients and sent to the backend (A10).',
+      default: false,
+    }),
+    cache: Type.Union([Type.Literal('qal'), Type.Literal('rfc9111'), Type.Literal('off')], {
+      description:
+        'Which answers are stored: `qal`, those with status 200 whose own fields ask for it (a lifetime, a validator, or the QAL extensions); `rfc9111`, whatever the standard allows, heuristic lifetimes included; `off`, none.',
+      default: 'qal',
+    }),
+    cacheDebug: Type.Boolean({
+      description:
+        'Whether a request with the field `QAL-Cache-Debug` is told, in a field of that name, which rule decided and what was compared. Shows nothing of other users.',
       default: false,
     }),
     routes: Type.Array(RouteSchema, {

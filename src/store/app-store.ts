@@ -1,8 +1,10 @@
 import { isDeepStrictEqual } from 'node:util';
 import { type Kysely, type Selectable, sql } from 'kysely';
+import Type from 'typebox';
+import { Default } from 'typebox/value';
 import type { SdkAppId } from '../wire/index.ts';
 import { findRouteClash, findUnstorableText } from './app-rules.ts';
-import type { AppSettings } from './app-settings.ts';
+import { AppSchema, type AppSettings } from './app-settings.ts';
 import type { Database } from './connection.ts';
 import type { ControlBus } from './control-bus.ts';
 import { done, type Refusal, type Result } from './result.ts';
@@ -48,6 +50,8 @@ export interface AppCondition {
 
 type AppRow = Selectable<Schema['app']>;
 
+const StoredSchema = Type.Omit(AppSchema, ['secret']);
+
 /** The time of a change tells it from the one before: it moves on even where the clock does not. */
 const laterThanBefore = sql<Date>`greatest(clock_timestamp(), app.updated_at + interval '1 millisecond')`;
 
@@ -55,7 +59,11 @@ export function createAppStore(db: Database, deps: { sealer: Sealer; bus: Contro
   const { sealer, bus } = deps;
 
   const toStored = (row: AppRow): StoredApp => ({
-    settings: { ...row.settings, secret: JSON.parse(sealer.open(row.sealed_secrets, contextOf(row.sdk_app_id))) },
+    // An app stored by an older release has no value yet for what came later.
+    settings: {
+      ...(Default(StoredSchema, row.settings) as Omit<AppSettings, 'secret'>),
+      secret: JSON.parse(sealer.open(row.sealed_secrets, contextOf(row.sdk_app_id))),
+    },
     origin: row.origin,
     createdAt: row.created_at,
     updatedAt: row.updated_at,

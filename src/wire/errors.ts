@@ -91,6 +91,12 @@ export const errorCatalogue = {
     message: 'the upstream answered with something that is not HTTP',
     retryable: false,
   },
+  // The cache.
+  CACHE_ONLY_MISS: {
+    status: 504,
+    message: 'the request allows a stored answer only, and there is none that may be used',
+    retryable: false,
+  },
   // Us.
   DATABASE_UNAVAILABLE: { status: 503, message: 'the database does not answer', retryable: true },
   INTERNAL: { status: 500, message: 'an error on our side', retryable: true },

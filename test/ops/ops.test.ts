@@ -304,7 +304,7 @@ t.test('apps are created, listed, read, replaced and deleted; the secret is neve
   t.strictSame(created.json.settings, {
     sdkAppId: settings.sdkAppId,
     name: 'shop',
-    access: { sessions: 'optional', sendImei: false, routes: [] },
+    access: { sessions: 'optional', sendImei: false, cache: 'qal', cacheDebug: false, routes: [] },
   });
   t.strictSame(created.json.secret, { count: 1, fingerprints: [userSigSecretId(secret)] });
 

@@ -36,7 +36,7 @@ function appOf(sdkAppId: number, change: { secret?: string | string[]; sendImei?
   return {
     sdkAppId,
     secret: change.secret ?? secret,
-    access: { sessions: 'optional', sendImei: change.sendImei ?? false, routes: [] },
+    access: { sessions: 'optional', sendImei: change.sendImei ?? false, cache: 'off', cacheDebug: false, routes: [] },
   };
 }
 

@@ -15,7 +15,7 @@ import {
   rats,
   type TerminalId,
 } from '../../src/wire/index.ts';
-import { openAccess, testApp, testAppId } from '../support/access.ts';
+import { openAccess, testApp, testAppId, testRoute } from '../support/access.ts';
 import { openProxied, type Proxied } from '../support/proxied.ts';
 import { fieldOf, type Message, openClient, openOrigin, readResponse, statusOf } from '../support/wire.ts';
 
@@ -392,13 +392,7 @@ t.test('[A11] an encoded value is one line of ASCII, can be read back, and is no
 t.test('[A13] sessions serve only their own app; where one is required 401 without', async (t) => {
   const origin = await openOrigin();
   t.teardown(origin.close);
-  const route = (host: string): Route => ({
-    host,
-    prefix: '/',
-    upstream: [origin.url],
-    maxConnections: 9,
-    maxQueued: 9,
-  });
+  const route = (host: string): Route => testRoute([origin.url], { host });
   const apps: AppSettings[] = [
     testApp([], { routes: [route('optional.example')] }),
     { ...testApp([], { sessions: 'required', routes: [route('required.example')] }), sdkAppId: testAppId + 1 },
@@ -475,7 +469,7 @@ t.test('[A14] logout, kick, rotation of the secret and the end of the app end se
 /** A router of one app a route, which gives back the route's name. */
 function routerOf(routes: Record<string, [host: string, prefix: string]>) {
   const apps = Object.entries(routes).map(([name, [host, prefix]], i) => ({
-    ...testApp([], { routes: [{ host, prefix, upstream: [], maxConnections: 1, maxQueued: 1 }] }),
+    ...testApp([], { routes: [testRoute([], { host, prefix })] }),
     sdkAppId: i + 1,
     name,
   }));

@@ -8,6 +8,7 @@ import {
   type Result,
   StoreError,
 } from '../../src/store/index.ts';
+import { testRoute } from '../support/access.ts';
 import { openTestDatabase, until } from '../support/database.ts';
 
 const { db, logger, events, metrics } = await openTestDatabase(t);
@@ -18,12 +19,12 @@ await bus.ready();
 const store = createAppStore(db, { sealer: createSealer([masterKey]), bus });
 
 function app(sdkAppId: number, prefix: string, more: Partial<AppSettings> = {}): AppSettings {
-  const routes = [{ host: '*', prefix, upstream: ['http://127.0.0.1:9000'], maxConnections: 256, maxQueued: 1_024 }];
+  const routes = [testRoute(['http://127.0.0.1:9000'], { prefix })];
   return {
     sdkAppId,
     name: `应用 ${sdkAppId}`,
     secret: `secret-of-${sdkAppId}-0123456789`,
-    access: { sessions: 'optional', sendImei: false, routes },
+    access: { sessions: 'optional', sendImei: false, cache: 'qal', cacheDebug: false, routes },
     ...more,
   };
 }
@@ -36,6 +37,15 @@ function refusalOf(result: Result) {
 t.beforeEach(async () => {
   await db.pool.query('delete from app');
   await db.pool.query('delete from session_revocation');
+});
+
+t.test('an app that an older release stored has the defaults of what came later', async (t) => {
+  await store.create(app(7, '/seven'));
+  await db.pool.query(`update app set settings = settings #- '{access,cache}' #- '{access,routes,0,cacheScope}'`);
+  const read = await store.get(7);
+  t.equal(read?.settings.access.cache, 'qal');
+  t.equal(read?.settings.access.routes[0]?.cacheScope, 'standard');
+  t.equal(read?.settings.secret, app(7, '').secret);
 });
 
 t.test('an app comes back as it was stored, with its secrets sealed in the table', async (t) => {

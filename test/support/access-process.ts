@@ -3,6 +3,7 @@
  * app, on real sockets, without the database. Started by `startMeasured`.
  */
 import { userSigSecretId } from '../../src/auth/index.ts';
+import type { AppSettings } from '../../src/store/index.ts';
 import type { AccountId, TerminalId } from '../../src/wire/index.ts';
 import { openAccess, testApp, testOptions } from './access.ts';
 import { parentOptions, serveParent } from './measured-process.ts';
@@ -13,6 +14,8 @@ export interface AccessProcessOptions {
   sessions: number;
   /** Longest pause of either side. */
   idleTimeoutMs: number;
+  /** How the app's answers are cached; `off` when absent. */
+  cache?: AppSettings['access']['cache'];
 }
 
 export interface AccessStarted {
@@ -20,8 +23,8 @@ export interface AccessStarted {
   sessions: string[];
 }
 
-const { upstream, sessions, idleTimeoutMs } = parentOptions<AccessProcessOptions>();
-const app = testApp(upstream);
+const { upstream, sessions, idleTimeoutMs, cache = 'off' } = parentOptions<AccessProcessOptions>();
+const app = testApp(upstream, { cache });
 const access = await openAccess([app], {
   timeouts: { connectMs: idleTimeoutMs, headMs: idleTimeoutMs, bodyIdleMs: idleTimeoutMs, totalMs: 0 },
   limits: {

@@ -9,10 +9,11 @@ import {
   type SessionClaims,
   type SessionTokens,
 } from '../../src/auth/index.ts';
+import { type CacheOptions, createCache, type HttpCache } from '../../src/cache/index.ts';
 import { createLogger, createMetrics, type Metrics } from '../../src/observe/index.ts';
 import { type AccessProxy, createProxy, type ProxyOptions } from '../../src/proxy/index.ts';
 import { createListenerMetrics, type Listener, openListener } from '../../src/server/listeners.ts';
-import type { AppSettings } from '../../src/store/index.ts';
+import type { AppSettings, Route } from '../../src/store/index.ts';
 import type { TerminalId } from '../../src/wire/index.ts';
 
 /** Limits wide enough not to matter, and time limits short enough to be waited for. */
@@ -40,7 +41,15 @@ export const testOptions: ProxyOptions = {
   accessLog: false,
 };
 
+/** What a test may set besides: the clock, and the size of the cache. */
+export interface AccessOptions extends Partial<ProxyOptions> {
+  /** Milliseconds since the epoch; for sessions and the cache. */
+  clock?: () => number;
+  cache?: Partial<CacheOptions>;
+}
+
 export interface Access {
+  cache: HttpCache;
   /** Where it listens. */
   port: number;
   proxy: AccessProxy;
@@ -59,6 +68,21 @@ export interface Access {
 
 export const testAppId = 1_400_000_000;
 
+/** A route for everything. */
+export function testRoute(upstream: string[], settings: Partial<Route> = {}): Route {
+  return {
+    host: '*',
+    prefix: '/',
+    upstream,
+    maxConnections: 256,
+    maxQueued: 1_024,
+    cacheScope: 'standard',
+    cacheSortQuery: false,
+    cacheDropParams: [],
+    ...settings,
+  };
+}
+
 /** An app that sends everything to the given origins. */
 export function testApp(upstream: string[], access: Partial<AppSettings['access']> = {}): AppSettings {
   return {
@@ -67,7 +91,9 @@ export function testApp(upstream: string[], access: Partial<AppSettings['access'
     access: {
       sessions: 'optional',
       sendImei: false,
-      routes: [{ host: '*', prefix: '/', upstream, maxConnections: 256, maxQueued: 1_024 }],
+      cache: 'off',
+      cacheDebug: false,
+      routes: [testRoute(upstream)],
       ...access,
     },
   };
@@ -77,14 +103,15 @@ export function testApp(upstream: string[], access: Partial<AppSettings['access'
  * The access service on a free loopback port, on real sockets, with its apps in memory. What needs the database
  * (serials, revocations over processes) is counted and kept in memory here; test/server runs the whole product.
  */
-export async function openAccess(apps: AppSettings[], options: Partial<ProxyOptions> = {}): Promise<Access> {
+export async function openAccess(apps: AppSettings[], options: AccessOptions = {}): Promise<Access> {
   const logLines: Record<string, unknown>[] = [];
   const logger = createLogger({
     level: 'info',
     destination: { write: (line) => void logLines.push(JSON.parse(line)) },
   });
   const metrics = createMetrics();
-  const clock = Date.now;
+  const clock = options.clock ?? Date.now;
+  const cache = createCache({ clock, metrics }, { bytes: 67_108_864, entryBytes: 8_388_608, ...options.cache });
   const keyRing = createKeyRing([randomBytes(32)]);
   const tokens = createSessionTokens({ keyRing, clock }, { lifetimeSec: 900, rotationSec: 86_400 });
   let serial = 0n;
@@ -120,6 +147,7 @@ export async function openAccess(apps: AppSettings[], options: Partial<ProxyOpti
       terminals: createTerminals({ keyRing, serials: { nextNumber: () => terminalSerial++ } }),
       revocations,
       sessionCheck,
+      cache,
       nextSerial: () => String(serial++),
       clock,
       logger,
@@ -138,6 +166,7 @@ export async function openAccess(apps: AppSettings[], options: Partial<ProxyOpti
   );
   return {
     port: (listener.server.address() as AddressInfo).port,
+    cache,
     proxy,
     listener,
     metrics,
@@ -147,8 +176,8 @@ export async function openAccess(apps: AppSettings[], options: Partial<ProxyOpti
       tokens.issue({
         sdkAppId: testAppId,
         terminalId: 'tarqqnwfrcdx' as TerminalId,
-        issuedAtMs: Date.now(),
-        expiresAtMs: Date.now() + 900_000,
+        issuedAtMs: clock(),
+        expiresAtMs: clock() + 900_000,
         device: {},
         network: {},
         ...claims,

@@ -1,7 +1,7 @@
 import type { Test } from 'tap';
 import type { ProxyOptions } from '../../src/proxy/index.ts';
 import type { AppSettings, Route, Timeouts } from '../../src/store/index.ts';
-import { type Access, openAccess, testApp, testOptions } from './access.ts';
+import { type Access, type AccessOptions, openAccess, testApp, testOptions, testRoute } from './access.ts';
 import { type Message, type Origin, type OriginScript, openClient, openOrigin, type Wire } from './wire.ts';
 
 export interface Proxied {
@@ -14,7 +14,7 @@ export interface Proxied {
 }
 
 export interface ProxiedOptions {
-  options?: Partial<Omit<ProxyOptions, 'limits' | 'timeouts'>>;
+  options?: Partial<Omit<AccessOptions, 'limits' | 'timeouts'>>;
   limits?: Partial<ProxyOptions['limits']>;
   timeouts?: Partial<Timeouts>;
   route?: Partial<Route>;
@@ -33,7 +33,7 @@ export async function openProxied(
   const access = await openAccess(
     [
       testApp(upstream, {
-        routes: [{ host: '*', prefix: '/', upstream, maxConnections: 256, maxQueued: 1_024, ...settings.route }],
+        routes: [testRoute(upstream, settings.route)],
         ...settings.access,
       }),
     ],

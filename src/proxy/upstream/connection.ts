@@ -78,6 +78,11 @@ export class UpstreamConnection {
     this.socket.write(head, 'latin1');
   }
 
+  /** From here on the exchange's events go to `exchange`. */
+  handOver(exchange: ExchangeEvents): void {
+    this.#exchange = exchange;
+  }
+
   /** Writes a piece of the request body. False: wait for onDrain. */
   write(chunk: Buffer): boolean {
     return this.socket.write(chunk);

@@ -10,7 +10,7 @@ export interface Listen extends Address {
 }
 
 /** The configuration as the program uses it: complete, parsed, secrets in place. */
-export interface Config extends Pick<Settings, 'log' | 'sessions' | 'timeouts' | 'limits' | 'shutdown'> {
+export interface Config extends Pick<Settings, 'log' | 'sessions' | 'timeouts' | 'limits' | 'cache' | 'shutdown'> {
   /** Absolute path of the data folder. */
   data: string;
   /** A listener that is switched off is absent. */
@@ -28,7 +28,7 @@ export interface Config extends Pick<Settings, 'log' | 'sessions' | 'timeouts' |
 /** Parses checked settings. Pure, but for the working directory that `data` is relative to. */
 export function toConfig(settings: Settings): Config {
   const { data, listen, database, masterKey = [], trustedProxies, ops, apps } = settings;
-  const { log, sessions, timeouts, limits, shutdown } = settings;
+  const { log, sessions, timeouts, limits, cache, shutdown } = settings;
   const access = toListen(listen.access);
   const opsListen = toListen(listen.ops);
   return {
@@ -42,6 +42,7 @@ export function toConfig(settings: Settings): Config {
     sessions,
     timeouts,
     limits,
+    cache,
     shutdown,
     apps,
   };

@@ -193,6 +193,25 @@ const LimitsSchema = Type.Object(
   { ...closed, description: 'What one client, or all together, may take of the access listener.', default: {} },
 );
 
+const CacheSchema = Type.Object(
+  {
+    bytes: amount(
+      'Memory for stored answers, of all apps together, in bytes; what was used least recently gives way.',
+      {
+        default: 134_217_728,
+        minimum: 0,
+        maximum: 1_099_511_627_776,
+      },
+    ),
+    entryBytes: amount('Size of one stored answer, head and body, in bytes, at most.', {
+      default: 8_388_608,
+      minimum: 1_024,
+      maximum: 1_073_741_824,
+    }),
+  },
+  { ...closed, description: 'The cache of the access service, of this process.', default: {} },
+);
+
 const TokenSchema = Type.Object(
   {
     name: Type.String({
@@ -286,6 +305,7 @@ export const ConfigSchema = Type.Object(
       default: {},
     }),
     limits: LimitsSchema,
+    cache: CacheSchema,
     shutdown: Type.Object(
       {
         graceMs: amount('How long, in milliseconds, requests in flight may still take after SIGTERM.', {

@@ -4,12 +4,13 @@
  */
 import http, { type RequestListener } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import type { Dispatcher } from 'undici';
 import { parentOptions, serveParent } from '../../test/support/measured-process.ts';
 
-export type PeerKind = 'http-proxy' | 'http-proxy-3' | 'undici';
+export type LibraryKind = 'http-proxy' | 'http-proxy-3' | 'undici' | 'undici-cache';
 
-export interface PeerOptions {
-  kind: PeerKind;
+export interface LibraryOptions {
+  kind: LibraryKind;
   origin: string;
 }
 
@@ -36,10 +37,20 @@ async function httpProxy3(origin: string): Promise<RequestListener> {
 /** No header is looked at, removed or added, nothing is checked or counted: the floor of what undici can give. */
 async function undici(origin: string): Promise<RequestListener> {
   const { Pool } = await import('undici');
+  return dispatched(new Pool(origin, { connections: maxConnections, pipelining: 1 }));
+}
+
+/** The same behind undici's own cache, in memory, as a shared cache. */
+async function undiciCache(origin: string): Promise<RequestListener> {
+  const { Pool, interceptors } = await import('undici');
   const pool = new Pool(origin, { connections: maxConnections, pipelining: 1 });
+  return dispatched(pool.compose(interceptors.cache()));
+}
+
+function dispatched(dispatcher: Dispatcher): RequestListener {
   return (req, res) => {
     const { method = 'GET', url = '/', rawHeaders } = req;
-    pool.dispatch(
+    dispatcher.dispatch(
       { method, path: url, headers: withoutConnection(rawHeaders), body: method === 'GET' ? null : req },
       {
         onRequestStart: () => {},
@@ -73,12 +84,13 @@ function withoutConnection(raw: string[]): string[] {
     : raw;
 }
 
-const kinds: Record<PeerKind, (origin: string) => Promise<RequestListener>> = {
+const kinds: Record<LibraryKind, (origin: string) => Promise<RequestListener>> = {
   'http-proxy': httpProxy,
   'http-proxy-3': httpProxy3,
   undici,
+  'undici-cache': undiciCache,
 };
 
-const { kind, origin } = parentOptions<PeerOptions>();
+const { kind, origin } = parentOptions<LibraryOptions>();
 const server = http.createServer({ noDelay: true }, await kinds[kind](origin));
 server.listen(0, '127.0.0.1', () => serveParent({ port: (server.address() as AddressInfo).port }));

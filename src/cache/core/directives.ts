@@ -1,0 +1,188 @@
+import { combinedOf, type RawFields, splitList, trimOws, valuesOf } from './raw-fields.ts';
+
+/** A number of seconds, or `malformed`: the directive is there but its value is none. */
+export type Seconds = number | 'malformed';
+
+/** What RFC 9111 §1.2.2 has for numbers that are too large to hold. */
+const maxSeconds = 2_147_483_648;
+
+/** Cache-Control of a response (RFC 9111 §5.2.2, RFC 5861). Of a directive that is repeated the first one counts (§4.2.1). */
+export interface ResponseDirectives {
+  readonly maxAge?: Seconds;
+  readonly sMaxage?: Seconds;
+  readonly staleWhileRevalidate?: Seconds;
+  readonly staleIfError?: Seconds;
+  readonly noStore: boolean;
+  /** Without a list of fields: of the whole response. */
+  readonly noCache: boolean;
+  /** `no-cache="a, b"`: fields in lower case. */
+  readonly noCacheFields: readonly string[];
+  /** Without a list of fields: of the whole response. */
+  readonly private: boolean;
+  readonly privateFields: readonly string[];
+  readonly public: boolean;
+  readonly mustRevalidate: boolean;
+  readonly proxyRevalidate: boolean;
+  readonly mustUnderstand: boolean;
+}
+
+/** Cache-Control of a request (RFC 9111 §5.2.1, RFC 5861 §4). A malformed number counts as absent. */
+export interface RequestDirectives {
+  readonly maxAge?: number;
+  /** Infinity: any age. */
+  readonly maxStale?: number;
+  readonly minFresh?: number;
+  readonly staleIfError?: number;
+  readonly noCache: boolean;
+  readonly noStore: boolean;
+  readonly onlyIfCached: boolean;
+}
+
+interface Directive {
+  /** In lower case. */
+  name: string;
+  /** Without quotes; undefined: no `=`. */
+  value: string | undefined;
+}
+
+const token = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
+
+/** Takes a list of directives apart. A member that is none, such as `=5` or `a b`, is left out. */
+export function parseDirectives(value: string): Directive[] {
+  const found: Directive[] = [];
+  for (const member of splitList(value)) {
+    const equals = member.indexOf('=');
+    const name = (equals < 0 ? member : member.slice(0, equals)).toLowerCase();
+    // `max-age =60` is malformed, and still says that somebody meant max-age.
+    const trimmed = trimOws(name);
+    if (!token.test(trimmed)) continue;
+    if (equals < 0) found.push({ name, value: undefined });
+    else found.push({ name: trimmed, value: trimmed === name ? unquote(member.slice(equals + 1)) : '' });
+  }
+  return found;
+}
+
+/** `"a\"b"` → `a"b`. What is no whole quoted string stays as it is, and will be no number. */
+function unquote(value: string): string {
+  if (value.length < 2 || !value.startsWith('"') || !value.endsWith('"')) return value;
+  return value.slice(1, -1).replaceAll(/\\(.)/g, '$1');
+}
+
+/** Digits, quoted or not, as RFC 9111 §5.2 asks recipients to take both. */
+export function parseSeconds(value: string | undefined): Seconds {
+  return value !== undefined && /^[0-9]+$/.test(value) ? Math.min(Number(value), maxSeconds) : 'malformed';
+}
+
+const noDirectives: ResponseDirectives = {
+  noStore: false,
+  noCache: false,
+  noCacheFields: [],
+  private: false,
+  privateFields: [],
+  public: false,
+  mustRevalidate: false,
+  proxyRevalidate: false,
+  mustUnderstand: false,
+};
+
+export function parseResponseDirectives(raw: RawFields): ResponseDirectives {
+  const value = combinedOf(raw, 'cache-control');
+  if (value === undefined) return noDirectives;
+  const found: { -readonly [K in keyof ResponseDirectives]: ResponseDirectives[K] } = { ...noDirectives };
+  for (const directive of parseDirectives(value)) {
+    switch (directive.name) {
+      case 'max-age':
+        found.maxAge ??= parseSeconds(directive.value);
+        break;
+      case 's-maxage':
+        found.sMaxage ??= parseSeconds(directive.value);
+        break;
+      case 'stale-while-revalidate':
+        found.staleWhileRevalidate ??= parseSeconds(directive.value);
+        break;
+      case 'stale-if-error':
+        found.staleIfError ??= parseSeconds(directive.value);
+        break;
+      case 'no-store':
+        found.noStore = true;
+        break;
+      case 'no-cache': {
+        const fields = fieldNames(directive.value);
+        if (fields.length === 0) found.noCache = true;
+        found.noCacheFields = [...found.noCacheFields, ...fields];
+        break;
+      }
+      case 'private': {
+        const fields = fieldNames(directive.value);
+        if (fields.length === 0) found.private = true;
+        found.privateFields = [...found.privateFields, ...fields];
+        break;
+      }
+      case 'public':
+        found.public = true;
+        break;
+      case 'must-revalidate':
+        found.mustRevalidate = true;
+        break;
+      case 'proxy-revalidate':
+        found.proxyRevalidate = true;
+        break;
+      case 'must-understand':
+        found.mustUnderstand = true;
+        break;
+      default:
+    }
+  }
+  return found;
+}
+
+/** The names in `no-cache="set-cookie, x-a"`; anything that is not all names means the whole response. */
+function fieldNames(value: string | undefined): string[] {
+  if (value === undefined) return [];
+  const names = splitList(value.toLowerCase());
+  return names.every((name) => token.test(name)) ? names : [];
+}
+
+const noRequestDirectives: RequestDirectives = { noCache: false, noStore: false, onlyIfCached: false };
+
+/** Cache-Control of a request; without one, `Pragma: no-cache` counts as no-cache (RFC 9111 §5.4). */
+export function parseRequestDirectives(raw: RawFields): RequestDirectives {
+  const value = combinedOf(raw, 'cache-control');
+  if (value === undefined) {
+    return hasPragmaNoCache(raw) ? { ...noRequestDirectives, noCache: true } : noRequestDirectives;
+  }
+  const found: { -readonly [K in keyof RequestDirectives]: RequestDirectives[K] } = { ...noRequestDirectives };
+  for (const directive of parseDirectives(value)) {
+    const seconds = parseSeconds(directive.value);
+    switch (directive.name) {
+      case 'max-age':
+        if (seconds !== 'malformed') found.maxAge ??= seconds;
+        break;
+      case 'max-stale':
+        if (directive.value === undefined) found.maxStale ??= Number.POSITIVE_INFINITY;
+        else if (seconds !== 'malformed') found.maxStale ??= seconds;
+        break;
+      case 'min-fresh':
+        if (seconds !== 'malformed') found.minFresh ??= seconds;
+        break;
+      case 'stale-if-error':
+        if (seconds !== 'malformed') found.staleIfError ??= seconds;
+        break;
+      case 'no-cache':
+        found.noCache = true;
+        break;
+      case 'no-store':
+        found.noStore = true;
+        break;
+      case 'only-if-cached':
+        found.onlyIfCached = true;
+        break;
+      default:
+    }
+  }
+  return found;
+}
+
+export function hasPragmaNoCache(raw: RawFields): boolean {
+  return valuesOf(raw, 'pragma').some((value) => parseDirectives(value).some(({ name }) => name === 'no-cache'));
+}

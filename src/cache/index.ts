@@ -1,0 +1,26 @@
+export { type CachedAnswer, cacheName, explainAnswer } from './answers.ts';
+export { type CacheDeps, type CacheOptions, createCache, type HttpCache } from './cache.ts';
+export {
+  type CacheRules,
+  combinedOf,
+  type Explanation,
+  explain,
+  formatHttpDate,
+  parseHttpDate,
+  parseRequest,
+  type RawFields,
+  type RequestFacts,
+  requestFieldNames,
+} from './core/index.ts';
+export type { BodyReader } from './filling-body.ts';
+export type {
+  CacheClient,
+  CacheRequest,
+  FetchEvents,
+  FetchHandle,
+  OriginHead,
+  Outcome,
+  Upstream,
+  Waiting,
+} from './ports.ts';
+export { comparedTarget, type Purge, type TargetRules, urlKey } from './url-key.ts';

@@ -1,0 +1,103 @@
+import {
+  type CacheRules,
+  combinedOf,
+  fieldsToStore,
+  type Policy,
+  type RawFields,
+  type ResponseFacts,
+  varyKey,
+} from './core/index.ts';
+
+/** A complete answer as it is kept, and what was worked out of it. */
+export interface StoredResponse {
+  readonly facts: ResponseFacts;
+  readonly policy: Policy;
+  readonly reason: string;
+  /** Fields as stored: end-to-end, without Age and Content-Length, with Date. */
+  readonly raw: RawFields;
+  readonly body: Buffer;
+  /** Request fields that select it, in lower case, and what they were. */
+  readonly varyNames: readonly string[];
+  readonly varyKey: string;
+  /** Of Cache-Tag and Surrogate-Key. */
+  readonly tags: readonly string[];
+  /** Memory that it counts for. */
+  readonly bytes: number;
+  /** What its answers' heads are made in; see `answers.ts`. */
+  readonly answerHead: AnswerHead;
+  /** When a refresh that failed may be tried again; milliseconds since the epoch. */
+  retryAtMs: number;
+  failedRefreshes: number;
+}
+
+/** A head that is written again and again: only Age and Cache-Status change, at most once a second. */
+export interface AnswerHead {
+  readonly raw: string[];
+  ageSec: number;
+  ttlSec: number;
+  detail: string;
+}
+
+/** What an entry costs beside its texts and its body: objects, arrays, its place in the tables. */
+const overheadBytes = 1_024;
+
+/** Tags of one response at most, and their length: more are left out. */
+const maxTags = 64;
+const maxTagChars = 256;
+
+export interface StoredParts {
+  facts: ResponseFacts;
+  policy: Policy;
+  reason: string;
+  raw: RawFields;
+  body: Buffer;
+  /** What brought it. */
+  request: SelectingRequest;
+}
+
+/** A request by whose fields a response is selected: as the backend sees them, by name in lower case. */
+export interface SelectingRequest {
+  fieldOf(name: string): string | undefined;
+}
+
+/** What the request's fields are for a list of names (RFC 9111 §4.1). */
+export function selectorOf(names: readonly string[], request: SelectingRequest): string {
+  return names.length === 0 ? '' : varyKey(names, (name) => request.fieldOf(name));
+}
+
+export function createStoredResponse(parts: StoredParts, kind: CacheRules['kind']): StoredResponse {
+  const { facts, policy, reason, body } = parts;
+  const raw = fieldsToStore(parts.raw, facts.directives, kind);
+  const varyNames = facts.vary === '*' ? [] : facts.vary;
+  const key = selectorOf(varyNames, parts.request);
+  const tags = readTags(raw);
+  let chars = reason.length + key.length;
+  // Twice: once as stored, once as answered.
+  for (const text of raw) chars += 2 * text.length;
+  for (const text of [...varyNames, ...tags]) chars += text.length;
+  return {
+    facts,
+    policy,
+    reason,
+    raw,
+    body,
+    varyNames,
+    varyKey: key,
+    tags,
+    bytes: body.length + chars + overheadBytes,
+    answerHead: { raw: [], ageSec: -1, ttlSec: 0, detail: '' },
+    retryAtMs: 0,
+    failedRefreshes: 0,
+  };
+}
+
+/** `Cache-Tag: a, b` and `Surrogate-Key: a b`. */
+function readTags(raw: RawFields): string[] {
+  const tags = new Set(
+    [
+      ...(combinedOf(raw, 'cache-tag') ?? '').split(','),
+      ...(combinedOf(raw, 'surrogate-key') ?? '').split(/[\s,]+/),
+    ].map((tag) => tag.trim()),
+  );
+  return [...tags].filter((tag) => tag !== '' && tag.length <= maxTagChars).slice(0, maxTags);
+}
