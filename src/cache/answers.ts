@@ -7,13 +7,14 @@ import {
   fieldsOf304,
   firstOf,
   formatCacheStatus,
+  formatHttpDate,
   hasCondition,
   isNotModified,
   type RequestFacts,
   selectRanges,
 } from './core/index.ts';
 import type { BodyReader, FillingBody } from './filling-body.ts';
-import type { StoredResponse } from './stored-response.ts';
+import type { AnswerHead, StoredResponse } from './stored-response.ts';
 
 /** An answer from the cache, ready to be sent. */
 export interface CachedAnswer {
@@ -27,6 +28,8 @@ export interface CachedAnswer {
   readonly reader?: BodyReader;
   /** False: the end of the body has to be marked by its framing. */
   readonly lengthKnown: boolean;
+  /** Of a whole stored response to which nothing but the usual is said: `raw` is its head's. */
+  readonly head?: AnswerHead;
   /** What it was made of; see {@link explainAnswer}. */
   readonly of?: Pick<StoredResponse, 'facts' | 'policy'>;
 }
@@ -77,6 +80,7 @@ export function answerFrom(
     raw: wholeHead(response, status, nowMs),
     body,
     lengthKnown: true,
+    head: response.answerHead,
     of: response,
   };
 }
@@ -100,6 +104,7 @@ function wholeHead(response: StoredResponse, status: CacheStatus, nowMs: number)
   const ttlSec = Math.floor((response.policy.freshMs - ageMs) / 1_000);
   const plain = status.hit === true && status.ttlMs !== undefined && status.forwarded === undefined;
   if (plain && head.ageSec === ageSec && head.ttlSec === ttlSec && head.detail === status.detail) return raw;
+  head.wire = undefined;
   raw[raw.length - 3] = String(ageSec);
   raw[raw.length - 1] = formatCacheStatus(cacheName, status);
   head.ageSec = plain ? ageSec : -1;
@@ -133,6 +138,8 @@ function unsatisfiable(response: StoredResponse, status: CacheStatus, nowMs: num
     status: 416,
     reason: 'Range Not Satisfiable',
     raw: [
+      'Date',
+      formatHttpDate(nowMs),
       'Content-Range',
       `bytes */${response.body.length}`,
       'Content-Length',
@@ -199,6 +206,7 @@ export type Arriving = Pick<StoredResponse, 'facts' | 'policy' | 'reason' | 'raw
  * Answers from a response that is still arriving: whole, or to a client's condition, which needs no body.
  * @param lengthBytes of the whole, where it is known
  * @param asked it was asked for by this client, who so gets it without an Age of ours
+ * @param judged the origin has judged the client's condition itself, and this is what it answered
  */
 export function answerFromArriving(
   response: Arriving,
@@ -208,15 +216,17 @@ export function answerFromArriving(
     nowMs,
     lengthBytes,
     asked,
+    judged,
     onMore,
   }: {
     nowMs: number;
     lengthBytes: number | undefined;
     asked: boolean;
+    judged: boolean;
     onMore: () => void;
   },
 ): CachedAnswer {
-  if (hasCondition(request) && isNotModified(request, response.facts, response.policy.receivedMs)) {
+  if (!judged && hasCondition(request) && isNotModified(request, response.facts, response.policy.receivedMs)) {
     return notModified(response, status, nowMs);
   }
   const raw = [...response.raw];

@@ -1,6 +1,6 @@
 import { LRUCache } from 'lru-cache';
 import type { Metrics } from '../observe/index.ts';
-import { answerFrom, cacheName } from './answers.ts';
+import { answerFrom, type CachedAnswer, cacheName } from './answers.ts';
 import { createCacheMetrics } from './cache-metrics.ts';
 import {
   type Audience,
@@ -39,6 +39,11 @@ export interface CacheDeps {
 
 /** The shared cache of the access service (C1–C14; DESIGN §5). */
 export interface HttpCache {
+  /**
+   * The answer to a request whose stored response is fresh and not larger than that. Undefined: ask {@link handle}, nothing
+   * has been done.
+   */
+  fresh(request: CacheRequest, maxBodyBytes: number): CachedAnswer | undefined;
   /** Decides what becomes of a request, and answers it at once where that is possible. */
   handle(request: CacheRequest, client: CacheClient): Outcome;
   /**
@@ -114,6 +119,14 @@ export function createCache(deps: CacheDeps, options: CacheOptions): HttpCache {
       if (varyNames.length > 0 && selectorOf(varyNames, request) !== response.varyKey) found.others.push(placed);
       else if (found.selected === undefined || isNewer(response, found.selected.response)) found.selected = placed;
     }
+  }
+
+  /** The same as the `selected` of {@link find}, without the rest of it: the hot path. */
+  function select(request: CacheRequest): StoredResponse | undefined {
+    const selected = pick(store.at(placeOf(request, 'shared').key), request, undefined);
+    if (request.owner !== undefined) return pick(store.at(placeOf(request, 'own').key), request, selected);
+    if (isCredentialed(request.facts)) return selected;
+    return pick(store.at(placeOf(request, 'anonymous').key), request, selected);
   }
 
   // ——— requests to origins ———
@@ -213,7 +226,8 @@ export function createCache(deps: CacheDeps, options: CacheOptions): HttpCache {
   /** One at a time for each stored response, and none for a while after one that failed. */
   function refresh(request: CacheRequest, selected: Placed, decision: Decision, nowMs: number): void {
     const { facts } = request;
-    if (nowMs < selected.response.retryAtMs || refreshCount >= maxRefreshes || facts.directives.noStore) return;
+    const { noStore, onlyIfCached } = facts.directives;
+    if (nowMs < selected.response.retryAtMs || refreshCount >= maxRefreshes || noStore || onlyIfCached) return;
     for (const { plan } of fetches.get(request.url) ?? []) if (plan.selected?.response === selected.response) return;
     const whole = { ...facts, method: 'GET', ifNoneMatch: undefined, ifModifiedSinceMs: undefined, range: undefined };
     const plan = planOf(decision, selected, []);
@@ -263,6 +277,16 @@ export function createCache(deps: CacheDeps, options: CacheOptions): HttpCache {
   }
 
   return {
+    fresh(request, maxBodyBytes) {
+      const selected = select(request);
+      if (selected === undefined || selected.body.length > maxBodyBytes) return undefined;
+      const nowMs = clock();
+      const decision = decide(request.facts, selected.policy, nowMs, notBeforeMs);
+      if (decision.kind !== 'fresh') return undefined;
+      counts.hits += 1;
+      return answerFrom(selected, request.facts, hitStatus(decision), nowMs);
+    },
+
     handle(request, client) {
       const { facts } = request;
       const { selected, others } = find(request);
@@ -278,9 +302,8 @@ export function createCache(deps: CacheDeps, options: CacheOptions): HttpCache {
       }
       const plan = planOf(decision, selected, others);
       const status = formatCacheStatus(cacheName, { forwarded: plan.forwarded, detail: plan.rule });
-      if (facts.directives.onlyIfCached && decision.kind !== 'bypass') {
-        return { kind: 'refused', code: 'CACHE_ONLY_MISS', status: `${cacheName}; detail=only-if-cached` };
-      }
+      const mayBeStored = facts.method === 'GET' || facts.method === 'HEAD';
+      if (facts.directives.onlyIfCached && mayBeStored) return { kind: 'refused', code: 'CACHE_ONLY_MISS' };
       counts.miss(plan.forwarded);
       if (decision.kind === 'bypass' || facts.method === 'HEAD' || facts.directives.noStore) {
         return { kind: 'forward', status };
@@ -324,27 +347,43 @@ function isNewer(
   { facts: one, policy }: StoredResponse,
   { facts: other, policy: otherPolicy }: StoredResponse,
 ): boolean {
+  // Of responses with and without Vary those with it know better whom they suit (RFC 9111 §4.1).
+  if (one.vary.length > 0 !== other.vary.length > 0) return one.vary.length > 0;
   const difference = (one.dateMs ?? policy.receivedMs) - (other.dateMs ?? otherPolicy.receivedMs);
   return difference > 0 || (difference === 0 && policy.receivedMs >= otherPolicy.receivedMs);
+}
+
+/** The newest that the request selects, of some responses and one that is known. */
+function pick(
+  responses: readonly StoredResponse[],
+  request: CacheRequest,
+  known: StoredResponse | undefined,
+): StoredResponse | undefined {
+  let picked = known;
+  for (const response of responses) {
+    const { varyNames } = response;
+    if (varyNames.length > 0 && selectorOf(varyNames, request) !== response.varyKey) continue;
+    if (picked === undefined || isNewer(response, picked)) picked = response;
+  }
+  return picked;
 }
 
 function hitStatus({ ttlMs, rule }: Decision): { hit: true; ttlMs: number; detail: string } {
   return { hit: true, ttlMs, detail: rule };
 }
 
-function planOf({ kind, rule }: Decision, selected: Placed | undefined, others: readonly Placed[]): Plan {
-  return { selected, others, rule, forwarded: forwardedFor(kind, rule, selected, others) };
+function planOf(decision: Decision, selected: Placed | undefined, others: readonly Placed[]): Plan {
+  return { selected, others, rule: decision.rule, forwarded: forwardedFor(decision, selected, others) };
 }
 
 function forwardedFor(
-  kind: Decision['kind'],
-  rule: Decision['rule'],
+  { kind, rule, ttlMs }: Decision,
   selected: Placed | undefined,
   others: readonly Placed[],
 ): Forwarded {
   if (kind === 'bypass') return rule === 'method' ? 'method' : 'bypass';
   if (selected === undefined) return others.length > 0 ? 'vary-miss' : 'uri-miss';
-  return rule.startsWith('request-') ? 'request' : 'stale';
+  return rule.startsWith('request-') && ttlMs > 0 ? 'request' : 'stale';
 }
 
 /** The same request, with other things said to caches. */

@@ -12,6 +12,7 @@ export {
   type RequestFacts,
   requestFieldNames,
 } from './core/index.ts';
+export { type AnswerHead, wireBodyBytes } from './stored-response.ts';
 export type { BodyReader } from './filling-body.ts';
 export type {
   CacheClient,

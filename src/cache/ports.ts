@@ -83,7 +83,7 @@ export type Outcome =
   | { readonly kind: 'answer'; readonly answer: CachedAnswer }
   /** Not for the cache: forward it as it is. `status` is the member of Cache-Status to add to the answer. */
   | { readonly kind: 'forward'; readonly status: string }
-  | { readonly kind: 'refused'; readonly code: ErrorCode; readonly status: string }
+  | { readonly kind: 'refused'; readonly code: ErrorCode }
   /** The client's calls follow, unless it calls `leave`. */
   | { readonly kind: 'wait'; readonly waiting: Waiting };
 

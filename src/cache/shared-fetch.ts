@@ -533,6 +533,7 @@ export class SharedFetch implements FetchEvents {
       nowMs: this.#context.now(),
       lengthBytes: this.#lengthBytes,
       asked,
+      judged: asked && this.#validators === undefined,
       onMore: () => waiter.client.onMore(),
     });
     waiter.client.onAnswer(answer);

@@ -36,7 +36,12 @@ export interface AnswerHead {
   ageSec: number;
   ttlSec: number;
   detail: string;
+  /** For whoever sends it, to keep what he makes of it; dropped when it changes. At most {@link wireBodyBytes} of body. */
+  wire: Buffer | undefined;
 }
+
+/** A body up to this may stand behind its head in {@link AnswerHead.wire}. It is counted twice, then. */
+export const wireBodyBytes = 16_384;
 
 /** What an entry costs beside its texts and its body: objects, arrays, its place in the tables. */
 const overheadBytes = 1_024;
@@ -72,8 +77,8 @@ export function createStoredResponse(parts: StoredParts, kind: CacheRules['kind'
   const key = selectorOf(varyNames, parts.request);
   const tags = readTags(raw);
   let chars = reason.length + key.length;
-  // Twice: once as stored, once as answered.
-  for (const text of raw) chars += 2 * text.length;
+  // As stored, as answered, and as bytes.
+  for (const text of raw) chars += 3 * text.length;
   for (const text of [...varyNames, ...tags]) chars += text.length;
   return {
     facts,
@@ -84,8 +89,8 @@ export function createStoredResponse(parts: StoredParts, kind: CacheRules['kind'
     varyNames,
     varyKey: key,
     tags,
-    bytes: body.length + chars + overheadBytes,
-    answerHead: { raw: [], ageSec: -1, ttlSec: 0, detail: '' },
+    bytes: body.length * (body.length <= wireBodyBytes ? 2 : 1) + chars + overheadBytes,
+    answerHead: { raw: [], ageSec: -1, ttlSec: 0, detail: '', wire: undefined },
     retryAtMs: 0,
     failedRefreshes: 0,
   };

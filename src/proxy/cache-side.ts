@@ -69,7 +69,6 @@ export class CacheSide implements CacheClient {
         this.#waiting = outcome.waiting;
         return 'waiting';
       case 'refused':
-        this.status = outcome.status;
         this.#events.onCacheFailure(outcome.code, '');
         return 'waiting';
       default:

@@ -1,5 +1,6 @@
 import type { BlockList, Socket } from 'node:net';
 import { isTrusted, normalizeAddress } from './client-address.ts';
+import type { Entry } from './entrance.ts';
 
 /** One message at a time on a client connection: something that answers a request and says when it is over. */
 export interface Job {
@@ -22,6 +23,10 @@ export class ClientConnection {
   #socket: Socket;
   /** Requests started so far. */
   started = 0;
+  /** What had been read of it when it was last answered outside of Node's responses. */
+  bytesAnswered = 0;
+  /** What the way in said to the request that is coming in. */
+  entered: { entry: Entry; rawHeaders: readonly string[] } | undefined;
   #current: Job | undefined;
   #waiting: Job[] = [];
   #closed = false;
@@ -35,6 +40,11 @@ export class ClientConnection {
   /** The request being answered. */
   get current(): Job | undefined {
     return this.#current;
+  }
+
+  /** Nothing is being answered on it, and a request that comes would be. */
+  get free(): boolean {
+    return this.#current === undefined && !this.#closed;
   }
 
   /** Nothing more is answered on it. */

@@ -16,8 +16,14 @@ export type Entry =
   | { kind: 'own'; address: string; head: RequestHead }
   | { kind: 'admitted'; address: string; head: RequestHead; admission: Admitted };
 
+/** What the way in looks at. */
+export type EnteringRequest = Pick<
+  IncomingMessage,
+  'method' | 'url' | 'httpVersionMajor' | 'httpVersionMinor' | 'rawHeaders'
+>;
+
 export interface Entrance {
-  enter(client: ClientConnection, req: IncomingMessage): Entry;
+  enter(client: ClientConnection, req: EnteringRequest): Entry;
 }
 
 /**

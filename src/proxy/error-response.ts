@@ -50,15 +50,9 @@ export function isUpstreamError(code: ErrorCode): boolean {
   return code.startsWith('UPSTREAM_');
 }
 
-/** Answers an error of ours as JSON. The head must not have been sent. @param added fields besides the usual ones */
-export function sendError(
-  res: ServerResponse,
-  code: ErrorCode,
-  detail: ErrorDetail,
-  added: readonly string[] = [],
-): void {
+/** Answers an error of ours as JSON. The head must not have been sent. */
+export function sendError(res: ServerResponse, code: ErrorCode, detail: ErrorDetail): void {
   const { status, reason, body, headers } = render(code, detail);
-  headers.push(...added);
   res.writeHead(status, reason, headers);
   res.end(body);
 }

@@ -7,6 +7,7 @@ import { CacheSide, type CacheSideEvents } from './cache-side.ts';
 import { CachedRequest } from './cached-request.ts';
 import type { ClientConnection, Job } from './client-connection.ts';
 import type { Timed } from './deadlines.ts';
+import type { Entry } from './entrance.ts';
 import { cut, isUpstreamError, sendError } from './error-response.ts';
 import type { ExchangeContext } from './exchange-context.ts';
 import { OriginSearch, type SearchEvents } from './origin-search.ts';
@@ -44,6 +45,7 @@ export class Exchange implements Job, Timed, ExchangeEvents, SearchEvents, Cache
   #res: ServerResponse;
   #upload: RequestRelay;
   #download: ResponseRelay;
+  #entry: Entry | undefined;
   #head: RequestHead | undefined;
   #requestId = '';
   #address = '';
@@ -62,7 +64,15 @@ export class Exchange implements Job, Timed, ExchangeEvents, SearchEvents, Cache
   #error: ErrorCode | undefined;
   #reason: string | undefined;
 
-  constructor(context: ExchangeContext, client: ClientConnection, req: IncomingMessage, res: ServerResponse) {
+  /** @param entry what the way in has said already, if it has been asked */
+  constructor(
+    context: ExchangeContext,
+    client: ClientConnection,
+    req: IncomingMessage,
+    res: ServerResponse,
+    entry: Entry | undefined,
+  ) {
+    this.#entry = entry;
     this.#context = context;
     this.#client = client;
     this.#req = req;
@@ -104,7 +114,7 @@ export class Exchange implements Job, Timed, ExchangeEvents, SearchEvents, Cache
     const { requestsPerConnection } = context.limits;
     if (requestsPerConnection > 0 && this.#client.started >= requestsPerConnection) this.#lastOfConnection();
 
-    const entry = context.entrance.enter(this.#client, this.#req);
+    const entry = this.#entry ?? context.entrance.enter(this.#client, this.#req);
     this.#address = entry.address;
     this.#head = entry.head;
     // Node's parser stops behind a request to upgrade and drops what it has read of the next one.
@@ -382,7 +392,7 @@ export class Exchange implements Job, Timed, ExchangeEvents, SearchEvents, Cache
     // What is wrong with an upstream may name internal addresses: that is for the log.
     const shown = isUpstreamError(code) ? undefined : reason;
     const detail = { requestId: this.#requestId, ...(shown === undefined || shown === '' ? {} : { reason: shown }) };
-    sendError(res, code, detail, this.#cache?.added);
+    sendError(res, code, detail);
   }
 
   #releaseUpstream(): void {

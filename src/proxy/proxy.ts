@@ -24,8 +24,10 @@ import { cut, sendError } from './error-response.ts';
 import { Exchange } from './exchange.ts';
 import type { ExchangeContext, OwnRequest } from './exchange-context.ts';
 import { createFieldClasses } from './header-fields.ts';
+import { type LaneRequest, laneWorks, openLane } from './lane.ts';
 import { createHeldCounter, createRateLimiter, type Limits } from './limits.ts';
 import { createProxyMetrics } from './proxy-metrics.ts';
+import { answerQuickly } from './quick-hit.ts';
 import { createRouter, type Router } from './router.ts';
 import { registerSessionEndpoints } from './session-endpoints.ts';
 import { createSocketRefusals } from './socket-refusal.ts';
@@ -69,6 +71,8 @@ export interface AccessProxy {
     clientError(error: Error & { code?: string }, socket: Duplex): void;
     /** For each accepted TCP connection, before its first byte is read. */
     connection(socket: Socket): void;
+    /** How much had been read of a connection when it was last answered outside of Node's responses. */
+    bytesAnswered(socket: Socket): number;
   };
   /** Ends stored answers of this process (C14). A URL is taken as its route compares URLs. Gives back their number. */
   purge(purge: Purge): number;
@@ -130,6 +134,8 @@ export async function createProxy(deps: ProxyDeps, options: ProxyOptions): Promi
   });
   await own.ready();
 
+  const hasLane = await laneWorks();
+  if (!hasLane) logger.warn('proxy.lane.unavailable');
   const entrance = createEntrance({
     classes,
     admissions: createAdmissions({ router: () => router, sessions: deps.sessionCheck }),
@@ -189,9 +195,28 @@ export async function createProxy(deps: ProxyDeps, options: ProxyOptions): Promi
     return undefined;
   };
 
+  /** A mistake of ours costs the short way, not the process. */
+  const answerGuarded = (client: ClientConnection, socket: Socket, next: LaneRequest): boolean => {
+    const bytesBefore = socket.bytesWritten;
+    try {
+      return answerQuickly(context, client, socket, next);
+    } catch (error) {
+      logger.error({ err: error }, 'proxy.quick_hit.failed');
+      if (socket.bytesWritten === bytesBefore) return false;
+      cut(socket);
+      return true;
+    }
+  };
+
   const request = (req: IncomingMessage, res: ServerResponse): void => {
     const client = connectionOf(req.socket);
-    if (!client.run(new Exchange(context, client, req, res))) {
+    const { entered } = client;
+    client.entered = undefined;
+    const entry = entered?.rawHeaders === req.rawHeaders ? entered.entry : undefined;
+    if (hasLane && client.started === 0) {
+      openLane(req.socket, (next) => answerGuarded(client, req.socket, next));
+    }
+    if (!client.run(new Exchange(context, client, req, res, entry))) {
       counters.refused('pipelined');
       cut(req.socket);
     }
@@ -266,6 +291,8 @@ export async function createProxy(deps: ProxyDeps, options: ProxyOptions): Promi
       }
       socket.once('close', () => heldConnections.give(address));
     },
+
+    bytesAnswered: (socket) => connections.get(socket)?.bytesAnswered ?? 0,
   };
 
   return {

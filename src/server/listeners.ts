@@ -22,6 +22,8 @@ export interface ListenerHandlers {
   clientError?(error: Error & { code?: string }, socket: Duplex): void;
   /** Each accepted TCP connection, before TLS and before its first byte is read; may destroy it. For limits. */
   connection?(socket: Socket): void;
+  /** How much had been read of a connection when it was last answered without a response of Node's; default 0. */
+  bytesAnswered?(socket: Socket): number;
 }
 
 export interface ListenerOptions {
@@ -91,7 +93,7 @@ export async function openListener(
 ): Promise<Listener> {
   const { name, handlers } = options;
   const { server, watch } = options.tls === undefined ? plainServer(options) : await tlsServer(options.tls);
-  const connections = createOpenConnections(server);
+  const connections = createOpenConnections(server, handlers.bytesAnswered);
   attach(server, handlers, connections);
 
   async function tlsServer(files: CertificateFiles): Promise<{ server: https.Server; watch: CertificateWatch }> {

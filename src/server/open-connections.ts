@@ -38,8 +38,13 @@ export interface OpenConnections {
  * Node's own `server.close()` does not do: it destroys a connection whose response has been ended but not yet sent
  * (`finished`, not `writableFinished`), which cuts what a slow reader is still reading, and it leaves connections open
  * that have never sent a byte.
+ *
+ * @param bytesAnswered how much had been read of a connection when it was last answered without a response of Node's
  */
-export function createOpenConnections(server: Server): OpenConnections {
+export function createOpenConnections(
+  server: Server,
+  bytesAnswered: (socket: Socket) => number = () => 0,
+): OpenConnections {
   /** Each accepted TCP connection, in the middle of the TLS handshake too. */
   const accepted = new Set<Socket>();
   /** Those on which HTTP is spoken: the same sockets, or their TLS sockets. */
@@ -80,7 +85,8 @@ export function createOpenConnections(server: Server): OpenConnections {
     }
     for (const [socket, { upgraded, last, bytesReadWhenIdle }] of connections) {
       if (last !== undefined && !last.headersSent) last.shouldKeepAlive = false;
-      if (upgraded || last !== undefined || socket.bytesRead !== bytesReadWhenIdle) continue;
+      const answered = Math.max(bytesReadWhenIdle, bytesAnswered(socket));
+      if (upgraded || last !== undefined || socket.bytesRead !== answered) continue;
       socket.destroy();
       idle += 1;
     }

@@ -65,8 +65,11 @@ export function hasValidators({ etags, lastModified }: Validators): boolean {
 }
 
 /**
- * Which of the stored responses a 304 speaks of (RFC 9111 §4.3.3): a strong tag selects those that have it, a weak one
- * or a date the latest that has it, a 304 without either the only one that was asked about. Undefined: none.
+ * Which of the stored responses a 304 speaks of (RFC 9111 §4.3.4): the one that has its tag, or its date; a 304 without
+ * either means the only one that was asked about. Undefined: none.
+ *
+ * One deviation: `"a"` in a 304 also means the stored `W/"a"`. Servers that compress on the way out (nginx) weaken the tag
+ * of a 200 only; by the letter nothing that they compress could ever be confirmed.
  *
  * @param candidates the stored responses that were asked about, the selected one first
  */

@@ -1,15 +1,29 @@
 /** Entity tags (RFC 9110 §8.8.3) in their written form: `"a"` or `W/"a"`. */
 
 const entityTag = /^(?:W\/)?"[\x21\x23-\x7e\x80-\xff]*"$/;
-const tagsInList = /(?:W\/)?"[\x21\x23-\x7e\x80-\xff]*"/g;
+const nextTag = /[\t ]*(?:,[\t ]*)*((?:W\/)?"[\x21\x23-\x7e\x80-\xff]*")[\t ]*(?=,|$)/y;
+const nextComma = /[^,]*,/y;
 
 export function isEntityTag(value: string): boolean {
   return entityTag.test(value);
 }
 
-/** The tags of an If-None-Match or If-Match list. What lies between them is looked past. */
+/** The tags of an If-None-Match list. A member that is none is looked past. */
 export function parseTagList(value: string): string[] {
-  return value.match(tagsInList) ?? [];
+  const tags: string[] = [];
+  for (let at = 0; at < value.length; ) {
+    nextTag.lastIndex = at;
+    const found = nextTag.exec(value);
+    if (found !== null) {
+      tags.push(found[1] as string);
+      at = nextTag.lastIndex;
+      continue;
+    }
+    nextComma.lastIndex = at;
+    if (nextComma.exec(value) === null) break;
+    at = nextComma.lastIndex;
+  }
+  return tags;
 }
 
 /** The part that both comparisons compare. */

@@ -18,11 +18,11 @@ const notStored = new Set([
   'content-length',
 ]);
 
-/** Fields that describe the stored body, which a 304 does not bring (RFC 9111 §3.2). */
-const ofBody = new Set(['content-encoding', 'content-length', 'content-range', 'content-type', 'content-md5']);
+/** Fields that say how the stored bytes are to be read: a 304 does not bring other bytes (RFC 9111 §3.2). */
+const ofBytes = new Set(['content-encoding', 'content-length', 'content-range', 'content-md5']);
 
 /** What a 304 leaves away: it has no body to describe (RFC 9110 §15.4.5). */
-const notIn304 = new Set([...ofBody, 'content-language', 'accept-ranges']);
+const notIn304 = new Set([...ofBytes, 'content-type', 'content-language', 'accept-ranges']);
 
 function without(raw: RawFields, isDropped: (name: string) => boolean): string[] {
   const kept: string[] = [];
@@ -46,7 +46,7 @@ export function fieldsToStore(
 
 /** The stored fields as a 304 (or the answer to a HEAD) makes them: what it names it replaces, all lines of a name. */
 export function updatedFields(stored: RawFields, update: RawFields): string[] {
-  const fresh = without(update, (name) => notStored.has(name) || ofBody.has(name));
+  const fresh = without(update, (name) => notStored.has(name) || ofBytes.has(name));
   const named = new Set<string>();
   for (let i = 0; i < fresh.length; i += 2) named.add((fresh[i] as string).toLowerCase());
   return [...without(stored, (name) => named.has(name)), ...fresh];

@@ -27,8 +27,11 @@ export function selectRanges(
   if (request.ifRange !== undefined && !isUnchanged(request.ifRange, stored, nowMs)) return 'whole';
   const set = /^bytes=(.*)$/i.exec(range)?.[1];
   if (set === undefined) return 'whole';
-  const specs = set.split(',').map((spec) => spec.trim());
-  if (specs.length > maxRanges) return 'whole';
+  const specs = set
+    .split(',')
+    .map((spec) => spec.trim())
+    .filter((spec) => spec !== '');
+  if (specs.length === 0 || specs.length > maxRanges) return 'whole';
   const found: ByteRange[] = [];
   for (const spec of specs) {
     const match = /^([0-9]*)-([0-9]*)$/.exec(spec);

@@ -12,8 +12,8 @@ export function parseVary(raw: RawFields): Vary {
   return names.has('*') ? '*' : [...names].sort();
 }
 
-/** Lists of which RFC 9110 says that white space around their commas means nothing. */
-const listFields = new Set(['accept', 'accept-charset', 'accept-encoding', 'accept-language', 'te', 'via', 'prefer']);
+/** Lists of which RFC 9110 says that white space around their commas means nothing, and their case neither. */
+const listFields = new Set(['accept-charset', 'accept-encoding', 'accept-language', 'te']);
 
 /**
  * What a request's fields are for a given Vary: two requests match exactly when these texts are equal (RFC 9111 §4.1).
@@ -24,7 +24,7 @@ export function varyKey(names: readonly string[], fieldOf: (name: string) => str
   for (const name of names) {
     const value = fieldOf(name);
     // No value can hold a line end, so none can pass for another's end or for an absent field.
-    if (value !== undefined) key += listFields.has(name) ? `=${splitList(value).join(',')}` : `=${value}`;
+    if (value !== undefined) key += `=${listFields.has(name) ? splitList(value.toLowerCase()).join(',') : value}`;
     key += '\n';
   }
   return key;
