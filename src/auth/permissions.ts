@@ -20,6 +20,8 @@ const permissions = {
   'ops.app.delete': ['operator'],
   'ops.session.kick': ['operator'],
   'ops.config.read': ['viewer', 'operator'],
+  'ops.cache.read': ['viewer', 'operator'],
+  'ops.cache.purge': ['operator'],
 } as const satisfies Record<string, readonly Caller[]>;
 
 export type Command = keyof typeof permissions;

@@ -145,6 +145,7 @@ export function createCache(deps: CacheDeps, options: CacheOptions): HttpCache {
       return store.put(place, response, replaced?.place.key === place.key ? replaced.response : undefined);
     },
     remove: ({ place, response }) => store.remove(place, response),
+    isTrusted: ({ policy }) => policy.receivedMs >= notBeforeMs,
     askAlone: (waiter) => askAlone(waiter),
     hitForMiss: (request) => void hitForMiss.set(kindOf(request), clock() + hitForMissMs),
     unregister(fetch) {

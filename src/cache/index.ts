@@ -5,14 +5,16 @@ export {
   combinedOf,
   type Explanation,
   explain,
+  firstOf,
   formatHttpDate,
   parseHttpDate,
   parseRequest,
   type RawFields,
   type RequestFacts,
   requestFieldNames,
+  splitList,
+  valuesOf,
 } from './core/index.ts';
-export { type AnswerHead, wireBodyBytes } from './stored-response.ts';
 export type { BodyReader } from './filling-body.ts';
 export type {
   CacheClient,
@@ -24,4 +26,7 @@ export type {
   Upstream,
   Waiting,
 } from './ports.ts';
+export { parsePurge, splitPurgeUrl } from './purge-input.ts';
+export { createPurges, type PublishedPurge, type Purges, type PurgesOptions } from './purges.ts';
+export { type AnswerHead, wireBodyBytes } from './stored-response.ts';
 export { comparedTarget, type Purge, type TargetRules, urlKey } from './url-key.ts';

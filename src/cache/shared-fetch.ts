@@ -75,6 +75,8 @@ export interface FetchContext {
   placeOf(request: CacheRequest, audience: 'shared' | 'anonymous' | 'own'): Place;
   store(place: Place, response: StoredResponse, replaced: Placed | undefined): boolean;
   remove(placed: Placed): void;
+  /** False: a purge of it may have been missed. */
+  isTrusted(response: StoredResponse): boolean;
   /** Asks for a waiter by himself: the answer that he waited for is not his to share. */
   askAlone(waiter: Waiter): void;
   /** Requests of this kind do not wait for one another for a while. */
@@ -427,6 +429,7 @@ export class SharedFetch implements FetchEvents {
     const { selected } = this.plan;
     if (selected === undefined) return false;
     const { response } = selected;
+    if (!this.#context.isTrusted(response)) return false;
     const nowMs = this.#context.now();
     if (this.background) this.#retryLater(response);
     const may = (waiter: Waiter): boolean => mayServeOnError(waiter.request.facts, response.policy, nowMs);

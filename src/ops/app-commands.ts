@@ -1,6 +1,4 @@
-import pg from 'pg';
 import { type Revocations, userSigSecretId } from '../auth/index.ts';
-import type { Logger } from '../observe/index.ts';
 import {
   type AppSettings,
   type AppStore,
@@ -11,10 +9,12 @@ import {
 } from '../store/index.ts';
 import { parseAccountId, type SdkAppId } from '../wire/index.ts';
 import type { Answer, Handle } from './answer.ts';
+import { findApp, parseSdkAppId, unknownApp } from './app-lookup.ts';
+import type { Asking } from './database-away.ts';
 
 export interface AppCommandDeps {
-  logger: Logger;
   apps: AppStore;
+  asking: Asking;
   revocations: Pick<Revocations, 'revokeAccount'>;
   /** Reads an app's settings and fills defaults. Its refusals must not show a secret. */
   checkApp(value: unknown): Result<AppSettings>;
@@ -46,26 +46,8 @@ export function describeApp({ settings, origin, createdAt, updatedAt }: StoredAp
  * The commands on apps and their sessions. Every change has been committed when its answer is given; when the database
  * does not answer they are refused with DATABASE_UNAVAILABLE.
  */
-export function createAppCommands({ logger, apps, revocations, checkApp }: AppCommandDeps): AppCommands {
-  /** Makes a database that does not answer an expected refusal. */
-  const asking =
-    (handle: Handle): Handle =>
-    async (call) => {
-      try {
-        return await handle(call);
-      } catch (error) {
-        if (!isDatabaseAway(error)) throw error;
-        logger.error({ err: error }, 'ops.database.failed');
-        return { ok: false, code: 'DATABASE_UNAVAILABLE', reason: 'whether anything was changed is not known' };
-      }
-    };
-
-  async function find(sdkAppId: string): Promise<Result<StoredApp>> {
-    const id = parseSdkAppId(sdkAppId);
-    if (!id.ok) return id;
-    const app = await apps.get(id.value);
-    return app === undefined ? unknownApp(id.value) : { ok: true, value: app };
-  }
+export function createAppCommands({ apps, asking, revocations, checkApp }: AppCommandDeps): AppCommands {
+  const find = (sdkAppId: string): Promise<Result<StoredApp>> => findApp(apps, sdkAppId);
 
   async function show(status: 200 | 201, sdkAppId: SdkAppId): Promise<Result<Answer>> {
     const app = await apps.get(sdkAppId);
@@ -141,23 +123,6 @@ function completed(body: unknown, { sdkAppId, secret }: AppSettings): unknown {
   return isMap(body) ? { ...body, sdkAppId: body.sdkAppId ?? sdkAppId, secret: body.secret ?? secret } : body;
 }
 
-function parseSdkAppId(text: string): Result<SdkAppId> {
-  const id = /^[1-9][0-9]{0,9}$/.test(text) ? Number(text) : 0;
-  if (id >= 1 && id <= 4_294_967_295) return { ok: true, value: id };
-  const allowed = 'a whole number from 1 to 4294967295';
-  return {
-    ok: false,
-    code: 'INVALID_FIELD',
-    field: 'sdkAppId',
-    reason: 'in the path is not the number of an app',
-    allowed,
-  };
-}
-
-function unknownApp(sdkAppId: SdkAppId): Refusal {
-  return { ok: false, code: 'APP_UNKNOWN', reason: `there is no app ${sdkAppId}` };
-}
-
 /** Changes with every change of the app. */
 function etagOf({ updatedAt }: StoredApp): string {
   return `"${updatedAt.toISOString()}"`;
@@ -174,12 +139,6 @@ function matchEtag(app: StoredApp, ifMatch: string | undefined): Refusal | undef
 /** A tag that matched must still match when the change is made: the store looks again, in its transaction. */
 function asRead(ifMatch: string | undefined, { updatedAt }: StoredApp): { ifUpdatedAt?: Date } {
   return ifMatch === undefined || ifMatch.trim() === '*' ? {} : { ifUpdatedAt: updatedAt };
-}
-
-/** Errors of connections are plain ones, of Node or pg; those that PostgreSQL sends tell by their class. */
-function isDatabaseAway(error: unknown): boolean {
-  if (error instanceof pg.DatabaseError) return /^(08|25P|40|53|57|58)/.test(error.code ?? '');
-  return error instanceof AggregateError || (error instanceof Error && error.constructor === Error);
 }
 
 function isMap(value: unknown): value is Record<string, unknown> {

@@ -2,14 +2,17 @@ import { randomUUID } from 'node:crypto';
 import type { RequestListener } from 'node:http';
 import { type FastifyError, type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify';
 import { type Command, requireCommand } from '../auth/index.ts';
-import type { Health, Metrics } from '../observe/index.ts';
+import type { Health, Logger, Metrics } from '../observe/index.ts';
 import { type ErrorCode, type ErrorDetail, errorBody, errorCatalogue } from '../wire/index.ts';
 import type { Answer, Handle } from './answer.ts';
 import { type AppCommandDeps, createAppCommands } from './app-commands.ts';
+import { type CacheCommandDeps, createCacheCommands } from './cache-commands.ts';
+import { createAsking } from './database-away.ts';
 import { createFailureLimit } from './failure-limit.ts';
 import { createIdentify, type Identity, type OpsToken } from './identity.ts';
 
-export interface OpsDeps extends AppCommandDeps {
+export interface OpsDeps extends Omit<AppCommandDeps & CacheCommandDeps, 'asking'> {
+  logger: Logger;
   metrics: Metrics;
   health: Health;
   /** The configuration in effect with its secrets redacted. */
@@ -63,7 +66,9 @@ export async function createOps(deps: OpsDeps, options: OpsOptions): Promise<Ops
   );
   const identify = createIdentify({ failures }, options);
   const identities = new WeakMap<FastifyRequest, Identity>();
-  const apps = createAppCommands(deps);
+  const asking = createAsking(deps);
+  const apps = createAppCommands({ ...deps, asking });
+  const cache = createCacheCommands({ ...deps, asking });
 
   /** Once a request: a wrong token counts each time that it is looked at. */
   function identityOf(request: FastifyRequest): Identity {
@@ -140,6 +145,8 @@ export async function createOps(deps: OpsDeps, options: OpsOptions): Promise<Ops
     { method: 'PUT', url: app, command: 'ops.app.update', handle: apps.replace },
     { method: 'DELETE', url: app, command: 'ops.app.delete', handle: apps.remove },
     { method: 'POST', url: `${app}/kick`, command: 'ops.session.kick', handle: apps.kick },
+    { method: 'GET', url: '/ops/v1/cache', command: 'ops.cache.read', handle: cache.read },
+    { method: 'POST', url: `${app}/cache/purge`, command: 'ops.cache.purge', handle: cache.purge },
   ];
 
   const patterns = routes.map(({ url }) => new RegExp(`^${url.replace(/:\w+/g, '[^/]*')}$`));
@@ -204,17 +211,32 @@ function paramOf(request: FastifyRequest): string {
   return hasField(params, 'sdkAppId') && typeof params.sdkAppId === 'string' ? params.sdkAppId : '';
 }
 
-/** On what a command acts: `1400000000`, or `1400000000/alice`. What the caller wrote, so cut and perhaps wrong. */
+/**
+ * On what a command acts: `1400000000`, `1400000000/alice`, `1400000000/tag product-17`. What the caller wrote, so cut and
+ * perhaps wrong.
+ */
 function targetOf(request: FastifyRequest): string {
   const { body } = request;
   const parts = [
     paramOf(request) || (hasField(body, 'sdkAppId') ? body.sdkAppId : ''),
     hasField(body, 'account') ? body.account : '',
+    ...(request.routeOptions.config.command === 'ops.cache.purge' ? purgedOf(body) : []),
   ];
   return parts
     .filter((part) => (typeof part === 'string' && part !== '') || typeof part === 'number')
     .join('/')
     .slice(0, 100);
+}
+
+/** What a purge is to end; of a URL without query and user name, which may carry secrets. */
+function purgedOf(body: unknown): string[] {
+  if (hasField(body, 'all')) return ['all'];
+  return ['url', 'prefix', 'tag'].flatMap((name) => {
+    const value = hasField(body, name) ? body[name] : undefined;
+    if (typeof value !== 'string') return [];
+    const shown = name === 'tag' ? value : value.replace(/[?#].*/s, '').replace(/\/\/[^/]*@/, '//');
+    return `${name} ${shown}`;
+  });
 }
 
 function hasField<K extends string>(value: unknown, name: K): value is Record<K, unknown> {

@@ -1,10 +1,11 @@
 import type { BlockList, Socket } from 'node:net';
 import { isTrusted, normalizeAddress } from './client-address.ts';
-import type { Entry } from './entrance.ts';
 
 /** One message at a time on a client connection: something that answers a request and says when it is over. */
 export interface Job {
   start(): void;
+  /** Another one waits behind it. */
+  onQueued?(): void;
 }
 
 /** Requests that may wait behind the one being answered, on one connection. */
@@ -25,8 +26,6 @@ export class ClientConnection {
   started = 0;
   /** What had been read of it when it was last answered outside of Node's responses. */
   bytesAnswered = 0;
-  /** What the way in said to the request that is coming in. */
-  entered: { entry: Entry; rawHeaders: readonly string[] } | undefined;
   #current: Job | undefined;
   #waiting: Job[] = [];
   #closed = false;
@@ -61,6 +60,7 @@ export class ClientConnection {
     }
     if (this.#waiting.length >= maxPipelined) return false;
     this.#waiting.push(job);
+    this.#current.onQueued?.();
     return true;
   }
 

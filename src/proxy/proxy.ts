@@ -12,14 +12,15 @@ import {
   type SessionTokens,
   type Terminals,
 } from '../auth/index.ts';
-import { comparedTarget, type HttpCache, type Purge, type TargetRules } from '../cache/index.ts';
+import { comparedTarget, type HttpCache, type Purge, splitPurgeUrl, type TargetRules } from '../cache/index.ts';
 import type { Logger, Metrics } from '../observe/index.ts';
 import type { AppSettings, Timeouts } from '../store/index.ts';
+import type { SdkAppId } from '../wire/index.ts';
 import { createAdmissions } from './admission.ts';
 import { addTrusted } from './client-address.ts';
 import { ClientConnection } from './client-connection.ts';
 import { createDeadlines } from './deadlines.ts';
-import { createEntrance } from './entrance.ts';
+import { createEntrance, type Entry } from './entrance.ts';
 import { cut, sendError } from './error-response.ts';
 import { Exchange } from './exchange.ts';
 import type { ExchangeContext, OwnRequest } from './exchange-context.ts';
@@ -53,6 +54,8 @@ export interface ProxyOptions {
   trustedProxies: readonly string[];
   timeouts: Timeouts;
   limits: Limits;
+  /** Hits may take the lane, where it works. */
+  lane: boolean;
   /** One log line a request. */
   accessLog: boolean;
 }
@@ -96,7 +99,12 @@ export async function createProxy(deps: ProxyDeps, options: ProxyOptions): Promi
   metrics.gaugeOf('qalgate_proxy_connections', 'Client connections now', () => heldConnections.size);
 
   let router: Router<RouteUpstreams>;
+  let served = new Set<SdkAppId>();
   const readApps = (): void => {
+    const ids = new Set(apps.list().map(({ sdkAppId }) => sdkAppId));
+    // A number that is given again later starts with nothing stored.
+    for (const sdkAppId of served) if (!ids.has(sdkAppId)) deps.cache.purge({ by: 'app', sdkAppId });
+    served = ids;
     router = createRouter(apps.list(), (_, route) => upstreams.forRoute(route));
     upstreams.retireUnused();
   };
@@ -134,8 +142,9 @@ export async function createProxy(deps: ProxyDeps, options: ProxyOptions): Promi
   });
   await own.ready();
 
-  const hasLane = await laneWorks();
-  if (!hasLane) logger.warn('proxy.lane.unavailable');
+  const hasLane = options.lane && (await laneWorks());
+  if (options.lane && !hasLane) logger.warn('proxy.lane.unavailable');
+  metrics.gaugeOf('qalgate_proxy_lane', '1 while hits may take the lane', () => (hasLane ? 1 : 0));
   const entrance = createEntrance({
     classes,
     admissions: createAdmissions({ router: () => router, sessions: deps.sessionCheck }),
@@ -195,11 +204,16 @@ export async function createProxy(deps: ProxyDeps, options: ProxyOptions): Promi
     return undefined;
   };
 
+  let entered: { entry: Entry; rawHeaders: readonly string[] } | undefined;
+
   /** A mistake of ours costs the short way, not the process. */
   const answerGuarded = (client: ClientConnection, socket: Socket, next: LaneRequest): boolean => {
     const bytesBefore = socket.bytesWritten;
     try {
-      return answerQuickly(context, client, socket, next);
+      const result = answerQuickly(context, client, socket, next);
+      if (result === 'answered') return true;
+      if (result !== 'passed') entered = { entry: result, rawHeaders: next.rawHeaders };
+      return false;
     } catch (error) {
       logger.error({ err: error }, 'proxy.quick_hit.failed');
       if (socket.bytesWritten === bytesBefore) return false;
@@ -210,9 +224,9 @@ export async function createProxy(deps: ProxyDeps, options: ProxyOptions): Promi
 
   const request = (req: IncomingMessage, res: ServerResponse): void => {
     const client = connectionOf(req.socket);
-    const { entered } = client;
-    client.entered = undefined;
+    // The lane has asked the way in already, a moment ago, for this request.
     const entry = entered?.rawHeaders === req.rawHeaders ? entered.entry : undefined;
+    entered = undefined;
     if (hasLane && client.started === 0) {
       openLane(req.socket, (next) => answerGuarded(client, req.socket, next));
     }
@@ -315,9 +329,9 @@ export async function createProxy(deps: ProxyDeps, options: ProxyOptions): Promi
 
     purge(purge) {
       if (purge.by !== 'url') return deps.cache.purge(purge);
-      const { origin, host, pathname, search } = new URL(purge.url);
-      const rules = router.match(host, pathname + search)?.caching.target ?? plainTargets;
-      return deps.cache.purge({ ...purge, url: origin + comparedTarget(pathname + search, rules) });
+      const { origin, host, target } = splitPurgeUrl(purge.url);
+      const rules = router.match(host, target)?.caching.target ?? plainTargets;
+      return deps.cache.purge({ ...purge, url: origin + comparedTarget(target, rules) });
     },
 
     async close() {

@@ -18,31 +18,28 @@ type Admitted = Extract<Entry, { kind: 'admitted' }>;
  * Most requests are such, so this is the short way: no exchange, no deadline, one write. What comes out, and what is
  * counted and logged, is what an exchange would have made of it.
  *
- * @returns whether it did. If not, the way in has been asked all the same: `client.entered` has what it said.
+ * @returns `answered`; or what the way in said, for whoever goes on; or `passed`, and nothing was asked
  */
 export function answerQuickly(
   context: ExchangeContext,
   client: ClientConnection,
   socket: Socket,
   request: LaneRequest,
-): boolean {
-  if (!client.free || socket.writableLength > 0 || isClosing(socket)) return false;
+): 'answered' | 'passed' | Entry {
+  if (!client.free || socket.writableLength > 0 || isClosing(socket)) return 'passed';
   const { requestsPerConnection } = context.limits;
-  if (requestsPerConnection > 0 && client.started + 1 >= requestsPerConnection) return false;
+  if (requestsPerConnection > 0 && client.started + 1 >= requestsPerConnection) return 'passed';
   const startedMs = performance.now();
   const entry = context.entrance.enter(client, request);
   const answer = entry.kind === 'admitted' ? find(context, socket, request, entry) : undefined;
-  if (answer === undefined || entry.kind !== 'admitted') {
-    client.entered = { entry, rawHeaders: request.rawHeaders };
-    return false;
-  }
+  if (answer === undefined || entry.kind !== 'admitted') return entry;
 
   client.started += 1;
   send(context, client, socket, answer);
   client.bytesAnswered = socket.bytesRead;
   context.metrics.request(answer.status, (performance.now() - startedMs) / 1_000);
   if (context.accessLog) log(context, entry, answer, startedMs);
-  return true;
+  return 'answered';
 }
 
 /** The listener stops: answers from here on have to end their connections. */
@@ -95,9 +92,11 @@ function toWire({ status, reason, raw, body }: CachedAnswer, keepAliveTimeoutMs:
 function waitForClient(context: ExchangeContext, client: ClientConnection, socket: Socket): void {
   const { responseWriteTimeoutMs, keepAliveTimeoutMs } = context.limits;
   const onTimeout = (): void => cut(socket);
-  socket.on('timeout', onTimeout);
-  socket.setTimeout(responseWriteTimeoutMs);
-  client.run({ start: () => {} });
+  // Before Node's own listener, which would end the connection in order.
+  socket.prependListener('timeout', onTimeout);
+  const watch = (): void => void socket.setTimeout(responseWriteTimeoutMs);
+  // Node ends a connection's time-out with each request that comes.
+  client.run({ start: watch, onQueued: watch });
   socket.write('', (error) => {
     socket.off('timeout', onTimeout);
     if (error) context.metrics.clientClosed();

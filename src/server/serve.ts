@@ -7,7 +7,7 @@ import {
   type KeyRing,
   type Revocations,
 } from '../auth/index.ts';
-import { createCache } from '../cache/index.ts';
+import { createCache, createPurges, type Purges } from '../cache/index.ts';
 import {
   createHealth,
   createMetrics,
@@ -66,6 +66,7 @@ interface Foundation {
   registry: AppRegistry;
   keyRing: KeyRing;
   revocations: Revocations;
+  purges: Purges;
   /** Closed in reverse order of what was opened. */
   stack: AsyncDisposableStack;
 }
@@ -105,6 +106,8 @@ export async function startServer(config: Config, options: ServeOptions): Promis
     { sessionLifetimeMs: config.sessions.lifetimeSec * 1_000 },
   );
   stack.defer(() => revocations.close());
+  const purges = createPurges({ db, bus, logger, metrics });
+  stack.defer(() => purges.close());
 
   const foundation: Foundation = {
     config,
@@ -118,6 +121,7 @@ export async function startServer(config: Config, options: ServeOptions): Promis
     registry,
     keyRing: createKeyRing(masterKeys),
     revocations,
+    purges,
     stack,
   };
   const addresses: RunningServer['addresses'] = {};
@@ -159,7 +163,7 @@ async function open(
 }
 
 async function openAccess(foundation: Foundation, listen: Listen): Promise<string> {
-  const { config, logger, metrics, db, registry, keyRing, revocations, stack } = foundation;
+  const { config, logger, metrics, db, registry, keyRing, revocations, purges, stack } = foundation;
   const requestSerials = createSerials(db, { sequence: 'request_serial', logger });
   stack.defer(() => requestSerials.close());
   const terminalSerials = createSerials(db, { sequence: 'terminal_serial', logger });
@@ -174,6 +178,7 @@ async function openAccess(foundation: Foundation, listen: Listen): Promise<strin
     { tokens, revocations, apps: registry, clock: Date.now, metrics },
     { maxCached: 50_000, maxCachedBytes: 128 * 1_048_576 },
   );
+  const cache = createCache({ clock: Date.now, metrics }, config.cache);
   const proxy = await createProxy(
     {
       apps: registry,
@@ -181,7 +186,7 @@ async function openAccess(foundation: Foundation, listen: Listen): Promise<strin
       terminals: createTerminals({ keyRing, serials: terminalSerials }),
       revocations,
       sessionCheck,
-      cache: createCache({ clock: Date.now, metrics }, config.cache),
+      cache,
       nextSerial: requestSerials.next,
       clock: Date.now,
       logger,
@@ -191,10 +196,15 @@ async function openAccess(foundation: Foundation, listen: Listen): Promise<strin
       trustedProxies: config.trustedProxies,
       timeouts: config.timeouts,
       limits: config.limits,
+      lane: config.cache.lane,
       accessLog: config.log.access,
     },
   );
   stack.defer(() => proxy.close());
+  await purges.listen(
+    (purge) => proxy.purge(purge),
+    () => cache.distrust(),
+  );
   const listener = await open(foundation, listen, {
     name: 'access',
     server: proxy.serverOptions,
@@ -204,7 +214,7 @@ async function openAccess(foundation: Foundation, listen: Listen): Promise<strin
 }
 
 async function openOps(foundation: Foundation, listen: Listen): Promise<string> {
-  const { config, shownConfig, logger, metrics, health, store, revocations, stack } = foundation;
+  const { config, shownConfig, logger, metrics, health, store, revocations, purges, stack } = foundation;
   const ops = await createOps(
     {
       logger,
@@ -212,6 +222,7 @@ async function openOps(foundation: Foundation, listen: Listen): Promise<string> 
       health,
       apps: store,
       revocations,
+      purges,
       checkApp,
       effectiveConfig: () => shownConfig,
     },

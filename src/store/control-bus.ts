@@ -7,7 +7,7 @@ import { withDeadline } from './deadline.ts';
 import type { Schema } from './schema.ts';
 import { reasonOf } from './store-error.ts';
 
-export type ControlTopic = 'apps' | 'revocations';
+export type ControlTopic = 'apps' | 'revocations' | 'cache';
 
 /**
  * Tells every process of a store, this one too, that something changed: PostgreSQL's LISTEN/NOTIFY, because processes may
@@ -44,6 +44,7 @@ export function createControlBus(
   const subscribers: Record<ControlTopic, Set<(payload: unknown) => void>> = {
     apps: new Set(),
     revocations: new Set(),
+    cache: new Set(),
   };
   const reconnectListeners = new Set<() => void>();
   const stop = new AbortController();
@@ -101,7 +102,7 @@ export function createControlBus(
     }
     const { topic, payload } = message;
     // A newer release may send topics that this one does not know.
-    if (topic !== 'apps' && topic !== 'revocations') return;
+    if (topic !== 'apps' && topic !== 'revocations' && topic !== 'cache') return;
     db.metrics.busMessages.inc({ direction: 'received', topic });
     for (const fn of subscribers[topic]) guard(() => fn(payload));
   }

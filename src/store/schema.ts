@@ -10,6 +10,7 @@ export interface Schema {
   meta: MetaTable;
   app: AppTable;
   session_revocation: SessionRevocationTable;
+  cache_generation: CacheGenerationTable;
 }
 
 interface MetaTable {
@@ -38,4 +39,9 @@ interface SessionRevocationTable {
   subject: string;
   /** Sessions issued before this end. */
   revoked_before: Date;
+}
+
+interface CacheGenerationTable {
+  only_row: Generated<boolean>;
+  generation: number;
 }

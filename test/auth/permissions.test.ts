@@ -8,7 +8,7 @@ const expected: Record<Caller, string[]> = {
   guest: ['session.create'],
   terminal: ['session.create', 'session.network.update', 'session.delete'],
   self: ['session.create', 'session.network.update', 'session.delete'],
-  viewer: ['ops.health.read', 'ops.metrics.read', 'ops.app.list', 'ops.app.read', 'ops.config.read'],
+  viewer: ['ops.health.read', 'ops.metrics.read', 'ops.app.list', 'ops.app.read', 'ops.config.read', 'ops.cache.read'],
   operator: [
     'ops.health.read',
     'ops.metrics.read',
@@ -19,6 +19,8 @@ const expected: Record<Caller, string[]> = {
     'ops.app.delete',
     'ops.session.kick',
     'ops.config.read',
+    'ops.cache.read',
+    'ops.cache.purge',
   ],
   local: ['ops.health.read', 'ops.metrics.read'],
 };

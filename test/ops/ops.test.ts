@@ -11,6 +11,7 @@ import {
   type SessionClaims,
   userSigSecretId,
 } from '../../src/auth/index.ts';
+import { createCache, createPurges, type Purge } from '../../src/cache/index.ts';
 import { createHealth, createLogger, createMetrics } from '../../src/observe/index.ts';
 import { createOps, type OpsDeps, type OpsOptions } from '../../src/ops/index.ts';
 import { checkApp } from '../../src/server/config/index.ts';
@@ -47,7 +48,9 @@ const revocations = await createRevocations(
   { db, bus, clock: Date.now, logger: quiet, metrics: storeMetrics },
   { sessionLifetimeMs: 900_000 },
 );
+const purges = createPurges({ db, bus, logger: quiet, metrics: storeMetrics });
 t.teardown(async () => {
+  await purges.close();
   await revocations.close();
   await bus.close();
 });
@@ -76,6 +79,7 @@ async function open(
       health,
       apps,
       revocations,
+      purges,
       checkApp,
       effectiveConfig: () => ({ data: './data', ops: { tokens: '[redacted]' } }),
       now: () => clock.ms,
@@ -177,6 +181,8 @@ const table: [method: string, path: string, command: Command, allowed: Caller[]]
   ['PUT', '/ops/v1/apps/7', 'ops.app.update', ['operator']],
   ['DELETE', '/ops/v1/apps/7', 'ops.app.delete', ['operator']],
   ['POST', '/ops/v1/apps/7/kick', 'ops.session.kick', ['operator']],
+  ['GET', '/ops/v1/cache', 'ops.cache.read', ['viewer', 'operator']],
+  ['POST', '/ops/v1/apps/7/cache/purge', 'ops.cache.purge', ['operator']],
 ];
 
 t.test('[I5] every route lets in exactly the callers of its command, and says why not', async (t) => {
@@ -529,7 +535,12 @@ t.test('a database that is away is said to be so, and logged', async (t) => {
   const pool = new pg.Pool({ host: '127.0.0.1', port: 1 });
   t.teardown(() => pool.end());
   const away = { ...db, pool, kysely: new Kysely<Schema>({ dialect: new PostgresDialect({ pool }) }) };
-  const { call, audit, lines } = await open(t, { deps: { apps: createAppStore(away, { sealer, bus }) } });
+  const { call, audit, lines } = await open(t, {
+    deps: {
+      apps: createAppStore(away, { sealer, bus }),
+      purges: createPurges({ db: away, bus, logger: quiet, metrics: createMetrics() }),
+    },
+  });
   for (const [method, path] of [
     ['GET', '/ops/v1/apps'],
     ['DELETE', '/ops/v1/apps/7'],
@@ -541,4 +552,159 @@ t.test('a database that is away is said to be so, and logged', async (t) => {
   }
   t.match(audit(), [{ command: 'ops.app.delete', outcome: 'DATABASE_UNAVAILABLE' }]);
   t.equal(lines.filter(({ event }) => event === 'ops.database.failed').length, 2);
+});
+
+t.test('[C14,O2] a purge is published, audited, and answered with what it ended here', async (t) => {
+  const seen: Purge[] = [];
+  const own = createPurges({ db, bus, logger: quiet, metrics: createMetrics() });
+  t.teardown(() => own.close());
+  await own.listen(
+    (purge) => seen.push(purge),
+    () => t.fail('nothing was missed'),
+  );
+  const { call, audit } = await open(t, { deps: { purges: own } });
+  const app = newApp();
+  const { sdkAppId } = app;
+  t.equal((await call('POST', '/ops/v1/apps', { token: operator, body: app })).status, 201);
+  const path = `/ops/v1/apps/${sdkAppId}/cache/purge`;
+  const cases: [body: object, purged: object, purge: object, target: string][] = [
+    [
+      { url: 'HTTPS://API.example.com:443/x?key=hush' },
+      { url: 'https://api.example.com/x?key=hush' },
+      { by: 'url', url: 'https://api.example.com/x?key=hush' },
+      'url HTTPS://API.example.com:443/x',
+    ],
+    [
+      { prefix: 'https://api.example.com/static/' },
+      { prefix: 'https://api.example.com/static/' },
+      { by: 'prefix', url: 'https://api.example.com/static/' },
+      'prefix https://api.example.com/static/',
+    ],
+    [{ tag: 'product-17' }, { tag: 'product-17' }, { by: 'tag', tag: 'product-17' }, 'tag product-17'],
+    [{ all: true }, { all: true }, { by: 'app' }, 'all'],
+  ];
+  let before = 0;
+  for (const [body, purged, purge, target] of cases) {
+    const { status, json } = await call('POST', path, { token: operator, body });
+    t.equal(status, 200);
+    t.same(json, { purged, generation: json.generation, ended: seen.length });
+    t.ok(json.generation > before, 'each has its number');
+    before = json.generation;
+    t.same(seen.at(-1), { sdkAppId, ...purge }, 'it holds here when it is answered');
+    t.match(audit().at(-1), {
+      actor: 'oncall',
+      command: 'ops.cache.purge',
+      target: `${sdkAppId}/${target}`,
+      outcome: 'ok',
+    });
+  }
+  t.notMatch(JSON.stringify(audit()), 'hush');
+  t.equal(seen.length, cases.length);
+
+  const { call: elsewhere } = await open(t);
+  t.match(
+    await elsewhere('POST', path, { token: operator, body: { all: true } }),
+    { status: 200, json: { ended: null } },
+    'a process without a cache ends nothing itself',
+  );
+});
+
+t.test('[C14] a purge that says too little or too much is refused, with what would be right', async (t) => {
+  const { call, audit } = await open(t);
+  const app = newApp();
+  t.equal((await call('POST', '/ops/v1/apps', { token: operator, body: app })).status, 201);
+  const path = `/ops/v1/apps/${app.sdkAppId}/cache/purge`;
+  const cases: [body: unknown, field: string | undefined, reason: RegExp][] = [
+    [[], undefined, /no object/],
+    [{}, 'url', /is missing/],
+    [{ url: 'https://a/', tag: 'b' }, 'tag', /stands beside url/],
+    [{ everything: true }, 'everything', /not a known field/],
+    [{ all: false }, 'all', /is not true/],
+    [{ url: 17 }, 'url', /no text/],
+    [{ url: '/x' }, 'url', /does not begin with http/],
+    [{ url: 'ftp://a/x' }, 'url', /does not begin with http/],
+    [{ url: 'https://a/x#y' }, 'url', /fragment/],
+    [{ url: 'https://user:hush@a/x' }, 'url', /user name/],
+    [{ url: 'https:///x' }, 'url', /names no host/],
+    [{ url: 'https://a:65536/x' }, 'url', /wrong port/],
+    [{ url: 'https://a/ x' }, 'url', /percent-encoded/],
+    [{ url: 'https://a/ü' }, 'url', /percent-encoded/],
+    [{ url: `https://a/${'x'.repeat(4_087)}` }, 'url', /longer than 4096/],
+    [{ url: `https://a/${'"'.repeat(4_000)}` }, 'url', /longer than 4096/],
+    [{ prefix: 'https://api.example' }, 'prefix', /does not reach to the \/ of the path/],
+    [{ prefix: 'https://api.example?x' }, 'prefix', /does not reach/],
+    [{ prefix: '' }, 'prefix', /does not begin with http/],
+    [{ tag: '' }, 'tag', /cannot have, or none/],
+    [{ tag: 'a,b' }, 'tag', /cannot have/],
+    [{ tag: ' a' }, 'tag', /cannot have/],
+    [{ tag: 'ä' }, 'tag', /cannot have/],
+    [{ tag: 'x'.repeat(257) }, 'tag', /longer than 256/],
+  ];
+  for (const [body, field, reason] of cases) {
+    const { status, json } = await call('POST', path, { token: operator, body });
+    const { error } = json;
+    t.match({ status, error }, { status: 400, error: { code: 'INVALID_FIELD', reason, allowed: /./ } }, `${reason}`);
+    t.equal(error.field, field);
+    t.match(audit().at(-1), { command: 'ops.cache.purge', outcome: 'INVALID_FIELD' });
+  }
+  t.notMatch(JSON.stringify(audit()), 'hush');
+  for (const url of [`https://a/${'x'.repeat(4_086)}`, `https://a/${'"'.repeat(2_043)}`]) {
+    t.equal((await call('POST', path, { token: operator, body: { url } })).status, 200, 'the longest one fits');
+  }
+  t.match(await call('POST', '/ops/v1/apps/999999/cache/purge', { token: operator, body: { all: true } }), {
+    status: 404,
+    json: { error: { code: 'APP_UNKNOWN' } },
+  });
+});
+
+t.test('[C14] a purge while the database is away is refused', async (t) => {
+  const pool = new pg.Pool({ host: '127.0.0.1', port: 1 });
+  t.teardown(() => pool.end());
+  const away = { kysely: new Kysely<Schema>({ dialect: new PostgresDialect({ pool }) }) };
+  const { call, audit } = await open(t, {
+    deps: { purges: createPurges({ db: away, bus, logger: quiet, metrics: createMetrics() }) },
+  });
+  const app = newApp();
+  t.equal((await call('POST', '/ops/v1/apps', { token: operator, body: app })).status, 201);
+  const body = { all: true };
+  t.match(await call('POST', `/ops/v1/apps/${app.sdkAppId}/cache/purge`, { token: operator, body }), {
+    status: 503,
+    json: { error: { code: 'DATABASE_UNAVAILABLE', retryable: true } },
+  });
+  t.match(audit().at(-1), { command: 'ops.cache.purge', outcome: 'DATABASE_UNAVAILABLE' });
+});
+
+t.test('[C13,O1] the figures of the cache, where there is one', async (t) => {
+  const { call, metrics } = await open(t);
+  t.match(await call('GET', '/ops/v1/cache', { token: viewer }), { status: 200, json: { cache: null } });
+
+  createCache({ clock: Date.now, metrics }, { bytes: 1_000_000, entryBytes: 100_000 });
+  const none = await call('GET', '/ops/v1/cache', { token: viewer });
+  t.same(none.json.cache, {
+    bytes: 0,
+    entries: 0,
+    evictions: 0,
+    hits: 0,
+    staleHits: {},
+    misses: {},
+    collapsed: 0,
+    hitRatio: null,
+    purgeGeneration: 0,
+  });
+  const counter = (name: string) =>
+    metrics.registry.getSingleMetric(`qalgate_cache_${name}_total`) as unknown as {
+      inc(labels: object, by: number): void;
+    };
+  counter('misses').inc({ reason: 'uri-miss' }, 2);
+  counter('misses').inc({ reason: 'stale' }, 2);
+  counter('misses').inc({ reason: 'method' }, 100);
+  counter('misses').inc({ reason: 'bypass' }, 100);
+  counter('stale_hits').inc({ rule: 'max-stale-age' }, 5);
+  counter('stale_hits').inc({ rule: 'stale-if-error' }, 1);
+  t.match((await call('GET', '/ops/v1/cache', { token: viewer })).json.cache, {
+    staleHits: { 'max-stale-age': 5, 'stale-if-error': 1 },
+    misses: { 'uri-miss': 2, stale: 2, method: 100, bypass: 100 },
+    // 5 of 9: what stood in for an error had waited for the origin, and what passes the cache by is no miss of its.
+    hitRatio: 0.5556,
+  });
 });

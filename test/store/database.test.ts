@@ -14,6 +14,7 @@ import {
 } from 'node:fs/promises';
 import net from 'node:net';
 import path from 'node:path';
+import type pg from 'pg';
 import t from 'tap';
 import { createMetrics } from '../../src/observe/index.ts';
 import { askInstance, migrateDatabase, openDatabase, StoreError, schemaVersion } from '../../src/store/index.ts';
@@ -283,6 +284,45 @@ t.test('[O5] an external database is migrated by command only, and used at schem
     code: 'DATABASE_UNREACHABLE',
     message: /cannot use x at 127.0.0.1:1: .*ECONNREFUSED/,
   });
+});
+
+t.test('[O5,C14] a database of the release before gets what is new and keeps what it has', async (t) => {
+  const dir = await makeDataDir(t);
+  const deps = { logger, metrics: createMetrics() };
+  const open = () => openDatabase(deps, { dataDir: dir, database: 'embedded', use: 'serve' });
+  const first = await open();
+  await first.pool.query('create database elsewhere');
+  const password = (await readFile(path.join(dir, 'pg.password'), 'utf8')).trim();
+  const host = encodeURIComponent(path.join(dir, 'pg'));
+  const url = `postgres://${clusterLogin.user}:${password}@${host}:${clusterLogin.port}/elsewhere`;
+  await migrateDatabase(deps, url);
+  /** As schema 1 left it, with an app. */
+  const rewind = async (pool: pg.Pool): Promise<void> => {
+    await pool.query("insert into app (sdk_app_id, origin, settings, sealed_secrets) values (7, 'api', '{}', 'x')");
+    await pool.query('drop table cache_generation');
+    await pool.query("delete from kysely_migration where name > '0002'");
+  };
+  const check = async (pool: pg.Pool): Promise<void> => {
+    t.same((await pool.query('select generation from cache_generation')).rows, [{ generation: 0 }]);
+    await t.rejects(pool.query('insert into cache_generation default values'), /duplicate key/, 'there is one row');
+    t.same((await pool.query('select sdk_app_id from app')).rows, [{ sdk_app_id: 7 }]);
+  };
+
+  const external = await openDatabase(deps, { dataDir: dir, database: url, use: 'serve' });
+  await rewind(external.pool);
+  await t.rejects(openDatabase(deps, { dataDir: dir, database: url, use: 'serve' }), {
+    code: 'SCHEMA_VERSION',
+    message: /has schema 1.*run: qalgate migrate/,
+  });
+  t.same(await migrateDatabase(deps, url), { from: 1, to: schemaVersion });
+  await check(external.pool);
+  await external.close();
+
+  await rewind(first.pool);
+  await first.close();
+  const again = await open();
+  await check(again.pool);
+  await again.close();
 });
 
 t.test('numbers of the database stay exact, and the pool says what it holds', async (t) => {

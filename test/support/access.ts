@@ -38,6 +38,7 @@ export const testOptions: ProxyOptions = {
     upgrades: 1_000,
     upgradesPerAddress: 0,
   },
+  lane: true,
   accessLog: false,
 };
 

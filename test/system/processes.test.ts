@@ -6,12 +6,14 @@ import { request } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { json } from 'node:stream/consumers';
-import t from 'tap';
+import pg from 'pg';
+import t, { type Test } from 'tap';
 import { createCertificate } from '../support/certificates.ts';
 import { makeDataDir, openTestDatabase, until } from '../support/database.ts';
 import { runCommand, type Service, spawnService } from '../support/service.ts';
 
 const appId = 1_400_000_000;
+const opsToken = 'operator-token-of-the-test';
 
 t.test('two processes on an external database, configured by a file, with TLS', async (t) => {
   // A PostgreSQL that is not theirs: they know it by its URL.
@@ -21,7 +23,17 @@ t.test('two processes on an external database, configured by a file, with TLS', 
   const { options } = db.pool;
   const url = `postgres://${options.user}:${password}@${encodeURIComponent(String(options.host))}:${options.port}/shared`;
 
-  const backend = createServer((req, res) => res.end(JSON.stringify(req.headers)));
+  let asked = 0;
+  const backend = createServer((req, res) => {
+    if (!req.url?.startsWith('/cached')) {
+      res.end(JSON.stringify(req.headers));
+      return;
+    }
+    asked += 1;
+    res.setHeader('Cache-Control', 'public, max-age=600');
+    res.setHeader('Cache-Tag', 'a-tag');
+    res.end(JSON.stringify({ asked }));
+  });
   backend.listen(0, '127.0.0.1');
   await once(backend, 'listening');
   t.teardown(() => {
@@ -52,6 +64,7 @@ t.test('two processes on an external database, configured by a file, with TLS', 
       `  access: { address: "127.0.0.1:0", tls: ${tls} }`,
       `  ops: { address: "127.0.0.1:0", tls: ${tls} }`,
       'trustedProxies: [127.0.0.1]',
+      `ops: { tokens: [{ name: test, role: operator, token: ${opsToken} }] }`,
       'log: { access: false }',
     ].join('\n'),
   );
@@ -80,9 +93,12 @@ t.test('two processes on an external database, configured by a file, with TLS', 
   }
   const [first, second] = services as [Service, Service];
 
-  const call = async (service: Service, path: string, headers: Record<string, string> = {}, body?: object) => {
-    const sent = request(service.access + path, {
+  const call = (service: Service, path: string, headers: Record<string, string> = {}, body?: object) =>
+    send(service.access + path, headers, body);
+  const send = async (url: string, headers: Record<string, string>, body?: object) => {
+    const sent = request(url, {
       ca: certificate.cert,
+      servername: 'localhost',
       agent: false,
       method: body === undefined ? 'GET' : 'POST',
       headers: { ...headers, ...(body === undefined ? {} : { 'Content-Type': 'application/json' }) },
@@ -161,6 +177,76 @@ t.test('two processes on an external database, configured by a file, with TLS', 
       json: { error: { code: 'USERSIG_KEY_MISMATCH' } },
     });
   });
+
+  const host = 'api.example.com';
+  const cached = async (service: Service) => (await call(service, '/cached?a=1', { Host: host })).json.asked;
+  /** What each of them has stored. */
+  const stored = async (t: Test) => {
+    const answers = [await cached(first), await cached(second)];
+    t.same([await cached(first), await cached(second)], answers, 'both answer from their store');
+    t.not(answers[0], answers[1]);
+    return answers;
+  };
+
+  await t.test('[C14] a purge on one process ends what is stored on every one, within a second', async (t) => {
+    const purge = async (service: Service, body: object) => {
+      const headers = { Authorization: `Bearer ${opsToken}` };
+      const answer = await send(`${service.ops}/ops/v1/apps/${appId}/cache/purge`, headers, body);
+      t.match(answer, { status: 200, json: { ended: 1 } });
+      return answer.json.generation;
+    };
+    const bodies = [
+      { url: `https://${host}/cached?a=1` },
+      { prefix: `https://${host}/c` },
+      { tag: 'a-tag' },
+      { all: true },
+    ];
+    let generation: unknown = 0;
+    for (const [index, body] of bodies.entries()) {
+      const [service, other] = index % 2 === 0 ? [first, second] : [second, first];
+      await stored(t);
+      const before = [await cached(service), await cached(other)];
+      generation = await purge(service, body);
+      t.not(await cached(service), before[0], 'here at once');
+      await until(async () => (await cached(other)) !== before[1], 1_000);
+    }
+    await stored(t);
+    await command('cache', 'purge', '--app', String(appId), '--prefix', `https://${host}/other/`);
+    const [mine] = await stored(t);
+    await command('cache', 'purge', '--app', String(appId), '--all');
+    for (const service of services) {
+      await until(async () => {
+        const { json } = await send(`${service.ops}/ops/v1/cache`, { Authorization: `Bearer ${opsToken}` });
+        const { cache } = json as unknown as { cache: { purgeGeneration: number; entries: number } };
+        return cache.purgeGeneration === Number(generation) + 2 && cache.entries === 0;
+      }, 1_000);
+    }
+    t.not(await cached(first), mine);
+  });
+
+  await t.test(
+    '[C14] with the database away answers are served on; a purge missed meanwhile has them asked about',
+    async (t) => {
+      const elsewhere = new pg.Client({ ...options, database: 'shared', password });
+      await elsewhere.connect();
+      t.teardown(() => elsewhere.end());
+      const answers = await stored(t);
+      // Nobody gets in any more, and all who are in but us are put out.
+      await db.pool.query('alter database shared with allow_connections false');
+      await elsewhere.query(
+        "select pg_terminate_backend(pid) from pg_stat_activity where datname = 'shared' and pid <> pg_backend_pid()",
+      );
+      await elsewhere.query('update cache_generation set generation = generation + 1');
+      t.same(await stored(t), answers, 'nothing says that anything has changed');
+      await db.pool.query('alter database shared with allow_connections true');
+      await until(async () => (await cached(first)) !== answers[0] && (await cached(second)) !== answers[1]);
+      for (const { log } of services)
+        t.match(
+          log.filter(({ event }) => event === 'cache.distrusted'),
+          [{ reason: 'missed' }],
+        );
+    },
+  );
 
   for (const service of services) {
     service.process.kill('SIGTERM');

@@ -20,7 +20,11 @@ export function namedTargets(raw: RawFields, url: string): string[] {
   for (const value of [...valuesOf(raw, 'location'), ...valuesOf(raw, 'content-location')]) {
     if (!URL.canParse(value, base.href)) continue;
     const named = new URL(value, base);
-    if (named.origin === base.origin) targets.push(named.pathname + named.search);
+    if (named.origin !== base.origin) continue;
+    targets.push(named.pathname + named.search);
+    // What is stored goes by the target as it was asked for: also as it is written here, nothing resolved or escaped.
+    const written = /^(?:https?:\/\/[^/?#]+)?(\/(?!\/)[^#]*)/i.exec(value)?.[1];
+    if (written !== undefined && written !== targets.at(-1)) targets.push(written);
   }
   return targets;
 }

@@ -7,7 +7,7 @@ import {
   createAppStore,
   createControlBus,
   createSealer,
-  type Database,
+  type OpenedDatabase,
   openDatabase,
 } from '../../store/index.ts';
 import type { SdkAppId } from '../../wire/index.ts';
@@ -18,7 +18,7 @@ import { exitCodes } from './exit-codes.ts';
 
 /** What a command works on: the database of the running service, or one that is started for the command alone. */
 export interface CommandStore {
-  db: Database;
+  db: OpenedDatabase;
   apps: AppStore;
   bus: ControlBus;
   logger: Logger;

@@ -1,5 +1,6 @@
 import { Command, CommanderError } from 'commander';
 import { appCommand } from './app-command.ts';
+import { cacheCommand } from './cache-command.ts';
 import { exitCodeOf, explain } from './cli-error.ts';
 import { configCommand } from './config-command.ts';
 import type { CliContext } from './context.ts';
@@ -47,6 +48,7 @@ export function createProgram(context: CliContext): Command {
     appCommand(context),
     userSigCommand(context),
     kickCommand(context),
+    cacheCommand(context),
     migrateCommand(context),
     doctorCommand(context),
     new Command('version')
