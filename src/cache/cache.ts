@@ -1,5 +1,5 @@
 import { LRUCache } from 'lru-cache';
-import type { Metrics } from '../observe/index.ts';
+import type { Logger, Metrics } from '../observe/index.ts';
 import { answerFrom, type CachedAnswer, cacheName } from './answers.ts';
 import { createCacheMetrics } from './cache-metrics.ts';
 import {
@@ -34,6 +34,7 @@ export interface CacheOptions {
 export interface CacheDeps {
   /** Milliseconds since the epoch. */
   clock: () => number;
+  logger: Logger;
   metrics: Metrics;
 }
 
@@ -66,6 +67,8 @@ const maxOrphans = 256;
 const maxRefreshes = 1_024;
 /** Share of the memory that responses may take while they arrive, besides that of the stored ones. */
 const fillingShare = 0.25;
+/** How often a malformed field is warned of. */
+const warningIntervalMs = 60_000;
 /** Fetches of one URL that a request looks at to find one that it can share. */
 const maxLookedAt = 64;
 
@@ -165,9 +168,22 @@ export function createCache(deps: CacheDeps, options: CacheOptions): HttpCache {
     served: counts.staleHit,
     revalidated: counts.revalidated,
     notStored: counts.notStored,
-    malformed: counts.malformed,
+    malformed(field, { url }) {
+      counts.malformed(field);
+      warnMalformed(field, url);
+    },
     refreshed: counts.refreshed,
   };
+
+  /** One line a minute and field: a backend sends the same with each answer. The query may carry secrets. */
+  const warnedMs = new Map<string, number>();
+  function warnMalformed(field: string, url: string): void {
+    const nowMs = clock();
+    if (nowMs - (warnedMs.get(field) ?? Number.NEGATIVE_INFINITY) < warningIntervalMs) return;
+    warnedMs.set(field, nowMs);
+    const [app, page = ''] = url.split(' ');
+    deps.logger.warn({ sdkAppId: Number(app), field, url: page.split('?', 1)[0] }, 'cache.field.malformed');
+  }
 
   function startFetch(fetch: SharedFetch): void {
     const { url } = fetch.request;

@@ -90,7 +90,7 @@ export interface FetchContext {
   served(rule: DecisionRule | 'stale-if-error'): void;
   revalidated(): void;
   notStored(reason: NotStored): void;
-  malformed(field: string): void;
+  malformed(field: string, request: CacheRequest): void;
   refreshed(outcome: 'updated' | 'replaced' | 'not-stored' | 'error'): void;
 }
 
@@ -254,7 +254,7 @@ export class SharedFetch implements FetchEvents {
     if (isOutage(head.status) && this.#standIn(head.status, () => this.#handOver(head, raw, 'status'))) return;
 
     const facts = parseResponse(head.status, raw, times.receivedMs);
-    for (const field of malformedFields(facts)) this.#context.malformed(field);
+    for (const field of malformedFields(facts)) this.#context.malformed(field, this.request);
     const verdict = storable(this.request.facts, facts, this.request.rules, times);
     const refused = verdict.store === 'no' ? verdict.rule : this.#noRoomFor(head);
     if (verdict.store === 'no' || refused !== undefined) {

@@ -40,7 +40,7 @@ export class Store {
     this.#slots = new LRUCache<string, Slot>({
       maxSize: Math.max(1, bytes),
       dispose: (slot, key, reason) => {
-        // A slot that is set anew is the same one, with another size.
+        // A slot that is set anew was forgotten already.
         if (reason === 'set') return;
         if (reason === 'evict') this.evictions += slot.responses.length;
         this.#forget(key, slot);
@@ -86,13 +86,14 @@ export class Store {
     );
   }
 
-  #set({ url, key }: Place, slot: Slot, responses: StoredResponse[]): boolean {
-    this.#forget(key, slot);
-    slot.responses = responses;
+  #set({ url, key }: Place, before: Slot, responses: StoredResponse[]): boolean {
+    this.#forget(key, before);
     if (responses.length === 0) {
       this.#slots.delete(key);
       return true;
     }
+    // A new object: lru-cache takes one that it has for unchanged, and keeps the size that it had.
+    const slot = { url, responses };
     this.#remember(key, slot);
     let size = 2 * (key.length + url.length);
     for (const { bytes } of responses) size += bytes;

@@ -178,7 +178,7 @@ async function openAccess(foundation: Foundation, listen: Listen): Promise<strin
     { tokens, revocations, apps: registry, clock: Date.now, metrics },
     { maxCached: 50_000, maxCachedBytes: 128 * 1_048_576 },
   );
-  const cache = createCache({ clock: Date.now, metrics }, config.cache);
+  const cache = createCache({ clock: Date.now, logger, metrics }, config.cache);
   const proxy = await createProxy(
     {
       apps: registry,

@@ -678,7 +678,8 @@ t.test('[C13,O1] the figures of the cache, where there is one', async (t) => {
   const { call, metrics } = await open(t);
   t.match(await call('GET', '/ops/v1/cache', { token: viewer }), { status: 200, json: { cache: null } });
 
-  createCache({ clock: Date.now, metrics }, { bytes: 1_000_000, entryBytes: 100_000 });
+  const logger = createLogger({ level: 'silent' });
+  createCache({ clock: Date.now, logger, metrics }, { bytes: 1_000_000, entryBytes: 100_000 });
   const none = await call('GET', '/ops/v1/cache', { token: viewer });
   t.same(none.json.cache, {
     bytes: 0,

@@ -112,7 +112,7 @@ export async function openAccess(apps: AppSettings[], options: AccessOptions = {
   });
   const metrics = createMetrics();
   const clock = options.clock ?? Date.now;
-  const cache = createCache({ clock, metrics }, { bytes: 67_108_864, entryBytes: 8_388_608, ...options.cache });
+  const cache = createCache({ clock, logger, metrics }, { bytes: 67_108_864, entryBytes: 8_388_608, ...options.cache });
   const keyRing = createKeyRing([randomBytes(32)]);
   const tokens = createSessionTokens({ keyRing, clock }, { lifetimeSec: 900, rotationSec: 86_400 });
   let serial = 0n;

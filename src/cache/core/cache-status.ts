@@ -7,7 +7,7 @@ export interface CacheStatus {
   readonly hit?: boolean;
   readonly forwarded?: Forwarded | undefined;
   /** Status of the origin's answer, where it is not that of this one. */
-  readonly forwardedStatus?: number;
+  readonly forwardedStatus?: number | undefined;
   readonly stored?: boolean;
   readonly collapsed?: boolean;
   /** Milliseconds of freshness left; negative: stale for so long. */

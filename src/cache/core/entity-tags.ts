@@ -1,7 +1,9 @@
 /** Entity tags (RFC 9110 §8.8.3) in their written form: `"a"` or `W/"a"`. */
 
 const entityTag = /^(?:W\/)?"[\x21\x23-\x7e\x80-\xff]*"$/;
-const nextTag = /[\t ]*(?:,[\t ]*)*((?:W\/)?"[\x21\x23-\x7e\x80-\xff]*")[\t ]*(?=,|$)/y;
+const nextTag = /((?:W\/)?"[\x21\x23-\x7e\x80-\xff]*")[\t ]*(?=,|$)/y;
+/** What stands between members, empty ones included: taken at once, as what is looked at again and again costs its square. */
+const separators = /[\t ,]*/y;
 const nextComma = /[^,]*,/y;
 
 export function isEntityTag(value: string): boolean {
@@ -12,6 +14,9 @@ export function isEntityTag(value: string): boolean {
 export function parseTagList(value: string): string[] {
   const tags: string[] = [];
   for (let at = 0; at < value.length; ) {
+    separators.lastIndex = at;
+    separators.exec(value);
+    at = separators.lastIndex;
     nextTag.lastIndex = at;
     const found = nextTag.exec(value);
     if (found !== null) {
