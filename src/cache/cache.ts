@@ -61,6 +61,7 @@ export interface HttpCache {
 /** How long requests of a kind do not wait for one another after they could not share (DESIGN §5), and how many kinds. */
 const hitForMissMs = 60_000;
 const maxHitForMiss = 16_384;
+const maxHitForMissChars = 8_388_608;
 /** Fetches that go on for the store alone. */
 const maxOrphans = 256;
 /** Refreshes in the background at once; over that, stale answers are served without. */
@@ -77,7 +78,11 @@ export function createCache(deps: CacheDeps, options: CacheOptions): HttpCache {
   const entryBytes = Math.min(options.entryBytes, options.bytes);
   const maxFillingBytes = Math.max(options.bytes * fillingShare, entryBytes);
   const store = new Store(options);
-  const hitForMiss = new LRUCache<string, number>({ max: maxHitForMiss });
+  const hitForMiss = new LRUCache<string, number>({
+    max: maxHitForMiss,
+    maxSize: maxHitForMissChars,
+    sizeCalculation: (_, kind) => kind.length,
+  });
   /** Those under way, by URL. */
   const fetches = new Map<string, Set<SharedFetch>>();
   let fetchCount = 0;

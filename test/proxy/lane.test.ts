@@ -1,7 +1,11 @@
+import type { AddressInfo } from 'node:net';
 import t, { type Test } from 'tap';
+import { createLogger, createMetrics } from '../../src/observe/index.ts';
 import { laneWorks, openLane } from '../../src/proxy/lane.ts';
+import { createListenerMetrics, openListener } from '../../src/server/listeners.ts';
 import type { AppSettings } from '../../src/store/index.ts';
 import { openAccess, testApp } from '../support/access.ts';
+import { createCertificate } from '../support/certificates.ts';
 import { until } from '../support/database.ts';
 import { openProxied, type ProxiedOptions } from '../support/proxied.ts';
 import {
@@ -233,6 +237,30 @@ t.test('closing the listener: connections that only had hits end at once, and no
   await access.proxy.close();
   t.match(counts, { idle: 5, destroyed: 0 });
   for (const wire of wires) t.equal(wire.received.split('\r\n\r\nok').length - 1, 3);
+});
+
+t.test('over TLS too, and a scheme of its own', async (t) => {
+  const { access, client, origin } = await open(t, true, { onRequest: (wire) => wire.send(respond('ok', cacheable)) });
+  const { cert, key } = createCertificate('localhost');
+  const folder = t.testdir({ 'cert.pem': cert, 'key.pem': key });
+  const listener = await openListener(
+    { logger: createLogger({ level: 'silent' }), metrics: createListenerMetrics(createMetrics()) },
+    {
+      name: 'access',
+      address: { host: '127.0.0.1', port: 0 },
+      server: access.proxy.serverOptions,
+      handlers: access.proxy.handlers,
+      tls: { certFile: `${folder}/cert.pem`, keyFile: `${folder}/key.pem` },
+    },
+  );
+  t.teardown(() => listener.close(0));
+  const { port } = listener.server.address() as AddressInfo;
+  const secure = await openClient(port, { ca: cert });
+  const answers = await talk(secure, [get('/x'), get('/x'), get('/x')]);
+  t.match(answers[2], /Cache-Status: qalgate; hit/);
+  await talk(await client(), [get('/x')]);
+  t.equal(origin.requests.length, 2, 'http and https share nothing');
+  secure.socket.destroy();
 });
 
 t.test('without the lane everything is answered the usual way', async (t) => {
