@@ -1,3 +1,5 @@
+import type { ErrorCode } from '../wire/index.ts';
+
 /** Bytes that a reader is handed at once. */
 const maxPieceBytes = 262_144;
 const firstCapacity = 16_384;
@@ -23,6 +25,8 @@ export class FillingBody {
   /** Fields behind the body, once it is complete. */
   trailers: readonly string[] = [];
   state: 'filling' | 'complete' | 'failed' = 'filling';
+  /** Why it failed. */
+  failure: { readonly code: ErrorCode; readonly reason: string } | undefined;
   #buffer: Buffer;
   /** Position in the body of the buffer's first byte; moves only when windowed. */
   #start = 0;
@@ -104,8 +108,10 @@ export class FillingBody {
   }
 
   /** It was cut off: readers must not take what they have for the whole. */
-  fail(): void {
-    if (this.state === 'filling') this.state = 'failed';
+  fail(code: ErrorCode, reason: string): void {
+    if (this.state !== 'filling') return;
+    this.state = 'failed';
+    this.failure = { code, reason };
   }
 
   /** A reader from the first byte on. Not for a body that is windowed already. */
@@ -167,6 +173,11 @@ export class BodyReader {
   /** Fields behind the body; when complete. */
   get trailers(): readonly string[] {
     return this.#body.trailers;
+  }
+
+  /** Why the body failed. */
+  get failure(): FillingBody['failure'] {
+    return this.#body.failure;
   }
 
   close(): void {

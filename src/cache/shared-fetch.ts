@@ -4,7 +4,9 @@ import type { NotStored } from './cache-metrics.ts';
 import {
   ageOf,
   type CacheStatus,
+  type Decision,
   type DecisionRule,
+  decide,
   type Forwarded,
   fieldsToStore,
   firstOf,
@@ -180,6 +182,7 @@ export class SharedFetch implements FetchEvents {
   join(waiter: Waiter): void {
     waiter.fetch = this;
     this.#followers.add(waiter);
+    this.#setOrphan(false);
   }
 
   /** Can this request read along? Its head has come, and the response suits the request. */
@@ -189,7 +192,7 @@ export class SharedFetch implements FetchEvents {
       !this.#outdated &&
       this.#arriving?.body.windowed === false &&
       request.facts.range === undefined &&
-      !request.facts.directives.noCache &&
+      isUsable(decide(request.facts, this.#arriving.policy, this.#context.now())) &&
       this.#suits(request)
     );
   }
@@ -207,10 +210,14 @@ export class SharedFetch implements FetchEvents {
     if (this.#state === 'filling') this.#onReaderGone();
     if (this.#state !== 'asking' || this.background || this.#leader !== undefined || this.#followers.size > 0) return;
     // Nobody waits. What an origin works at already may still be of use.
-    if (this.#handle?.sent === true && this.joinable && this.#context.mayOrphan()) {
-      this.#orphan = true;
-      this.#context.orphans(1);
-    } else this.#abort();
+    if (this.#handle?.sent === true && this.joinable && this.#context.mayOrphan()) this.#setOrphan(true);
+    else this.#abort();
+  }
+
+  #setOrphan(orphan: boolean): void {
+    if (this.#orphan === orphan) return;
+    this.#orphan = orphan;
+    this.#context.orphans(orphan ? 1 : -1);
   }
 
   /** Somebody who read along has left. A body that is not stored and has no reader has no use. */
@@ -227,7 +234,7 @@ export class SharedFetch implements FetchEvents {
   #over(): void {
     if (this.#state === 'over') return;
     this.#state = 'over';
-    if (this.#orphan) this.#context.orphans(-1);
+    this.#setOrphan(false);
     this.#context.reserve(-this.#reserved);
     this.#reserved = 0;
     this.#context.unregister(this);
@@ -269,7 +276,6 @@ export class SharedFetch implements FetchEvents {
   }
 
   #noRoomFor({ raw, lengthBytes, endMarked }: OriginHead): NotStored | undefined {
-    if (this.#outdated) return 'outdated';
     // What ends with its connection may have been cut off.
     if (!endMarked) return 'unmarked-end';
     if (firstOf(raw, 'trailer') !== undefined) return 'trailers';
@@ -283,6 +289,11 @@ export class SharedFetch implements FetchEvents {
     if (selected === undefined) return;
     if (status < 400 || status === 404 || status === 410) this.#context.remove(selected);
     else if (this.background) this.#retryLater(selected.response);
+  }
+
+  #onRefreshFailed(): void {
+    this.#context.refreshed('error');
+    if (this.plan.selected !== undefined) this.#retryLater(this.plan.selected.response);
   }
 
   #retryLater(response: StoredResponse): void {
@@ -372,6 +383,7 @@ export class SharedFetch implements FetchEvents {
     this.#over();
     for (const waiter of waiters) {
       if (waiter !== leader && !isFor(response, response.facts, this.request, waiter.request)) {
+        this.#context.hitForMiss(this.request);
         this.#context.askAlone(waiter);
         continue;
       }
@@ -399,12 +411,13 @@ export class SharedFetch implements FetchEvents {
     const { kind } = this.request.rules;
     const { request } = this;
     const { reason, body } = response;
+    const policy = verdict.store === 'no' ? response.policy : verdict.policy;
+    const updated = createStoredResponse({ facts, policy, reason, raw: fields, body, request }, kind);
     if (verdict.store === 'no' || this.#outdated) {
       this.#context.remove(placed);
-      const policy = verdict.store === 'no' ? response.policy : verdict.policy;
-      return { ...createStoredResponse({ facts, policy, reason, raw: fields, body, request }, kind), store: 'no' };
+      // Those who asked before it became outdated may have it all the same.
+      return { ...updated, store: verdict.store };
     }
-    const updated = createStoredResponse({ facts, policy: verdict.policy, reason, raw: fields, body, request }, kind);
     const place = this.#context.placeOf(this.request, verdict.store);
     // A response that now also suits other request fields stays for those that it had.
     const replaced = this.plan.selected === undefined ? undefined : placed;
@@ -431,11 +444,10 @@ export class SharedFetch implements FetchEvents {
     const { response } = selected;
     if (!this.#context.isTrusted(response)) return false;
     const nowMs = this.#context.now();
-    if (this.background) this.#retryLater(response);
+    if (this.background) this.#onRefreshFailed();
     const may = (waiter: Waiter): boolean => mayServeOnError(waiter.request.facts, response.policy, nowMs);
     const served = [...this.#followers].filter(may);
     const leader = this.#leader !== undefined && may(this.#leader) ? this.#leader : undefined;
-    if (this.background) this.#context.refreshed('error');
     if (leader === undefined && served.length === 0 && !this.background) return false;
     for (const waiter of served) this.#followers.delete(waiter);
     const ttlMs = response.policy.freshMs - ageOf(response.policy, nowMs);
@@ -467,7 +479,8 @@ export class SharedFetch implements FetchEvents {
   onFailure(code: ErrorCode, reason: string): void {
     if (this.#state === 'filling') {
       this.#context.notStored('cut-off');
-      this.#arriving?.body.fail();
+      if (this.background) this.#onRefreshFailed();
+      this.#arriving?.body.fail(code, reason);
       this.#arriving?.body.wake();
       this.#over();
       return;
@@ -491,6 +504,8 @@ export class SharedFetch implements FetchEvents {
     const body = new FillingBody(head.lengthBytes);
     if (!this.#account(body)) {
       this.#context.notStored('no-room');
+      this.#forgetReplaced(head.status);
+      if (this.background) this.#context.refreshed('not-stored');
       this.#handOver(head, raw, 'no-room');
       return;
     }
@@ -549,6 +564,8 @@ export class SharedFetch implements FetchEvents {
     if (body.windowed || (body.bytes <= this.#context.entryBytes && this.#account(body))) return;
     // Too large after all: those who read it get the rest, and nobody joins them.
     this.#context.notStored(body.bytes > this.#context.entryBytes ? 'too-large' : 'no-room');
+    const { facts } = this.#arriving as Arriving;
+    this.#forgetReplaced(facts.status);
     if (this.background) this.#context.refreshed('not-stored');
     this.#context.unregister(this);
     body.limitTo(windowBytes, this.#handle as FetchHandle);
@@ -593,9 +610,17 @@ export class SharedFetch implements FetchEvents {
           : undefined;
     const place = this.#context.placeOf(this.request, verdict.store);
     const kept = refused === undefined && this.#context.store(place, response, this.plan.selected);
-    if (!kept) this.#context.notStored(refused ?? 'no-room');
+    if (!kept) {
+      this.#context.notStored(refused ?? 'no-room');
+      this.#forgetReplaced(facts.status);
+    }
     if (this.background) this.#context.refreshed(kept ? 'replaced' : 'not-stored');
   }
+}
+
+/** May it be answered with at once? A body can take longer to arrive than it is fresh. */
+function isUsable({ kind }: Decision): boolean {
+  return kind === 'fresh' || kind === 'stale-while-revalidate';
 }
 
 /** May a response that one request brought answer another one that waited for it (C11, C12)? */

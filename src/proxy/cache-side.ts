@@ -55,6 +55,7 @@ export class CacheSide implements CacheClient {
     this.#relay = new CachedRelay(req, res, {
       onPaused: (paused) => events.onCachePaused(paused),
       onSent: () => events.onCacheSent(),
+      onCutOff: (code, reason) => events.onCacheFailure(code, reason),
     });
   }
 

@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { BodyReader, CachedAnswer } from '../cache/index.ts';
-import { cut } from './error-response.ts';
+import type { ErrorCode } from '../wire/index.ts';
 
 /** Bodies up to this go in one write; of larger ones no more is handed on than the client takes. */
 const pieceBytes = 262_144;
@@ -10,6 +10,8 @@ export interface CachedRelayEvents {
   onPaused(paused: boolean): void;
   /** All has been handed on. */
   onSent(): void;
+  /** The body was cut off on its way to us: what the client has is not the whole, and must not look so. */
+  onCutOff(code: ErrorCode, reason: string): void;
 }
 
 /** Sends an answer of the cache to its client, at the client's pace; its body may still be arriving. */
@@ -18,7 +20,7 @@ export class CachedRelay {
   #req: IncomingMessage;
   #res: ServerResponse;
   #events: CachedRelayEvents;
-  #reader: Pick<BodyReader, 'next' | 'state' | 'trailers' | 'close'> | undefined;
+  #reader: Pick<BodyReader, 'next' | 'state' | 'trailers' | 'failure' | 'close'> | undefined;
   #trailersPass = false;
   #paused = false;
   #over = false;
@@ -60,9 +62,9 @@ export class CachedRelay {
     if (reader === undefined || this.#paused || this.#over) return;
     for (;;) {
       if (reader.state === 'failed') {
-        // What came is not the whole, and must not look so.
         this.#over = true;
-        cut(this.#req.socket);
+        const { code = 'UPSTREAM_CLOSED', reason = '' } = reader.failure ?? {};
+        this.#events.onCutOff(code, reason);
         return;
       }
       const piece = reader.next();
@@ -107,6 +109,7 @@ export class CachedRelay {
 
 /** Reads a body that is all there. */
 class WholeReader {
+  readonly failure = undefined;
   readonly trailers: readonly string[] = [];
   #body: Buffer;
   #position = 0;

@@ -58,7 +58,8 @@ export function storable(
   if (refused !== undefined) return no(refused);
   if (response.vary === '*' || response.vary.some((name) => perRequest.has(name))) return no('vary');
 
-  const open = directives.public || (shared && directives.sMaxage !== undefined);
+  // One that says nothing opens nothing.
+  const open = directives.public || (shared && typeof directives.sMaxage === 'number');
   if (shared) {
     if (directives.private) return no('private');
     // RFC 9111 §3.5
