@@ -10,6 +10,7 @@ import { finished, pipeline } from 'node:stream/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { serveCacheDemo } from './cache-demo.ts';
 import { headerPairs, headersPage } from './page.ts';
 import { serveFile } from './static-files.ts';
 import { acceptWebSocketEcho, refuse } from './websocket.ts';
@@ -68,9 +69,16 @@ async function answer(request: IncomingMessage, response: ServerResponse): Promi
   if (url.pathname.startsWith('/files/')) {
     return serveFile(request, response, publicFolder, url.pathname.slice('/files/'.length));
   }
+  if (url.pathname.startsWith('/cache/')) {
+    return serveCacheDemo(request, response, url.pathname.slice('/cache/'.length));
+  }
   const handler = Object.hasOwn(routes, url.pathname) ? routes[url.pathname] : undefined;
   if (handler === undefined) {
-    return sendText(response, 404, `no such page; there are ${Object.keys(routes).join(' ')} /files/hello.txt /ws\n`);
+    return sendText(
+      response,
+      404,
+      `no such page; there are ${Object.keys(routes).join(' ')} /files/hello.txt /cache/ /ws\n`,
+    );
   }
   await handler(request, response, url);
 }

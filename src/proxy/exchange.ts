@@ -126,6 +126,8 @@ export class Exchange implements Job, Timed, ExchangeEvents, SearchEvents, Cache
         break;
       case 'own':
         this.#req.url = entry.head.target;
+        // A type without a body, which clients send with DELETE: its reader would wait for one.
+        if (entry.head.body === 'none') delete this.#req.headers['content-type'];
         this.#wait('own', context.limits.bodyIdleTimeoutMs);
         if (entry.head.expectsContinue) res.writeContinue();
         context.serveOwn(this.#req, res, { address: entry.address, requestId: this.#requestId, noted: this.#noted });

@@ -41,6 +41,8 @@ export async function startDemo(deps: { dataDir: string; logger: Logger }): Prom
   /** Starts the backend; a port that is given once stays the app's upstream over restarts. */
   async function startBackend(port: number): Promise<string> {
     const started = fork(script, ['--port', String(port)], {
+      // The demo's pages are served from the sources, types stripped.
+      execArgv: [...process.execArgv, '--disable-warning=ExperimentalWarning'],
       stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
       // A Ctrl-C is for us: the backend stays while requests in flight finish, and ends when we do.
       detached: true,
@@ -102,6 +104,8 @@ export async function startDemo(deps: { dataDir: string; logger: Logger }): Prom
         `    curl -s ${access}/.qal/v1/session -H 'Content-Type: application/json' \\`,
         `      -d '{"sdkAppId":${demoAppId},"device":{"os":"iOS","device":"iPhone"},"network":{"apn":"wifi","rat":"LTE"}}'`,
         `    curl -i -H 'QAL-Session: <the session of that answer>' ${access}/headers`,
+        `    curl -i ${access}/cache/answer/swr    several times: Cache-Status says what the cache did`,
+        `    ${access}/cache/    in a browser: the same in the client's own cache`,
         '',
         '  Stop with Ctrl-C. Everything is kept in the data folder.',
         '',

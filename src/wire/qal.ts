@@ -28,7 +28,7 @@ export const ratGenerations = {
 } as const satisfies Record<string, string | null>;
 
 export type Rat = keyof typeof ratGenerations;
-export const rats = Object.keys(ratGenerations) as Rat[];
+export const rats = /* @__PURE__ */ Object.keys(ratGenerations) as Rat[];
 
 /** Operating systems of QAL-OS (A9). */
 export const operatingSystems = [

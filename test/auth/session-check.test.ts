@@ -10,7 +10,11 @@ const sdkAppId = 1_400_000_000;
 const secret = 'the first secret of the app';
 
 function appWith(secrets: string | string[]): AppSettings {
-  return { sdkAppId, secret: secrets, access: { sessions: 'optional', sendImei: false, cache: 'off', cacheDebug: false, routes: [] } };
+  return {
+    sdkAppId,
+    secret: secrets,
+    access: { sessions: 'optional', sendImei: false, cache: 'off', cacheDebug: false, routes: [] },
+  };
 }
 
 /** A session check whose world the test changes. */

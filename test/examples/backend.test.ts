@@ -163,6 +163,42 @@ t.test('a client that leaves a slow or endless answer leaves nothing running', a
   t.equal(server.listening, false);
 });
 
+t.test('/cache/ has a page, answers for caches, and the sources that it needs, nothing else', async (t) => {
+  const port = await start(t);
+  const page = await send(port, { path: '/cache/', headers: { 'QAL-SDK-APP-Id': '1400000000' } });
+  t.match(page.headers['content-security-policy'], /script-src 'self'/);
+  t.match(page.body.toString(), '<body data-app="1400000000">');
+  const forged = await send(port, { path: '/cache/', headers: { 'QAL-SDK-APP-Id': '"><script>' } });
+  t.match(forged.body.toString(), '<body data-app="">');
+
+  const first = await send(port, { path: '/cache/answer/etag' });
+  t.same([first.status, JSON.parse(first.body.toString()).answer], [200, 1]);
+  const again = await send(port, {
+    path: '/cache/answer/etag',
+    headers: { 'If-None-Match': first.headers.etag ?? '' },
+  });
+  t.same([again.status, again.headers['x-asked'], again.body.length], [304, '2', 0]);
+  t.equal((await send(port, { path: '/cache/answer/max-stale-age' })).headers['qal-cache-control'], 'max-stale-age=60');
+
+  const source = await send(port, { path: '/cache/src/sdk/index.ts' });
+  t.match(source.headers['content-type'], /^text\/javascript/);
+  t.match(source.body.toString(), "from './client.ts'");
+  t.notMatch(source.body.toString(), 'export type', 'the types are gone');
+  t.equal((await send(port, { path: '/cache/src/cache/core/index.ts' })).status, 200);
+  for (const path of [
+    '/cache/src/server/main.ts',
+    '/cache/src/sdk/../server/main.ts',
+    '/cache/src/sdk/%2e%2e/server/main.ts',
+    '/cache/src/sdk/node/index.ts',
+    '/cache/src/sdk/none.ts',
+    '/cache/answer/none',
+    '/cache/answer/constructor',
+    '/cache/x',
+  ]) {
+    t.equal((await send(port, { path })).status, 404, path);
+  }
+});
+
 t.test('/files serves the folder with validators and nothing beside it', async (t) => {
   const port = await start(t);
   const first = await send(port, { path: '/files/hello.txt' });

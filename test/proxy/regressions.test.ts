@@ -168,3 +168,16 @@ t.test('every request that was answered has its line in the access log', async (
     );
   }
 });
+
+t.test('a type without a body is no body to wait for', async (t) => {
+  const { client, access } = await openProxied(t);
+  const wire = await client();
+  const fields = `Host: a\r\nContent-Type: application/json\r\nQAL-Session: ${access.session()}\r\n`;
+  wire.send(`DELETE /.qal/v1/session HTTP/1.1\r\n${fields}\r\n`);
+  t.equal(statusOf(await readResponse(wire)), 204);
+  const other = await client();
+  other.send('POST /.qal/v1/session HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n\r\n');
+  const answer = await readResponse(other);
+  t.equal(statusOf(answer), 400);
+  t.match(JSON.parse(answer.body), { error: { code: 'INVALID_FIELD', field: 'body' } });
+});
