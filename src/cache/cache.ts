@@ -11,10 +11,12 @@ import {
   formatCacheStatus,
   invalidates,
   isCredentialed,
+  isOpen,
   namedTargets,
   parseResponse,
   type RawFields,
   type RequestFacts,
+  type ResponseFacts,
   storable,
   updatedFields,
 } from './core/index.ts';
@@ -268,6 +270,15 @@ export function createCache(deps: CacheDeps, options: CacheOptions): HttpCache {
     counts.purged('unsafe-method', store.removeUrl(url));
   }
 
+  /** C12: fields that came to one user are for others only where they say so themselves. */
+  function mayUpdate(request: CacheRequest, { key }: Place, { directives, setsCookie }: ResponseFacts): boolean {
+    const { facts, rules } = request;
+    if (isOpen(directives, rules.kind)) return true;
+    if (setsCookie) return false;
+    if (!isCredentialed(facts) || key === placeOf(request, 'own').key) return true;
+    return rules.routeShared && !facts.authorized;
+  }
+
   /** RFC 9111 §4.3.5: the fields of a stored GET as a HEAD shows them now; or its end, where they speak of another body. */
   function updateByHead(request: CacheRequest, raw: RawFields): void {
     const asGet = withFacts(request, { ...request.facts, method: 'GET' });
@@ -283,6 +294,7 @@ export function createCache(deps: CacheDeps, options: CacheOptions): HttpCache {
       (now.etag === undefined || now.etag === etag) &&
       (now.lastModified === undefined || now.lastModified === lastModified) &&
       (length === undefined || Number(length) === response.body.length);
+    if (same && !mayUpdate(request, place, now)) return;
     store.remove(place, response);
     if (!same) return;
     const times = { requestedMs: nowMs, receivedMs: nowMs };
@@ -290,10 +302,11 @@ export function createCache(deps: CacheDeps, options: CacheOptions): HttpCache {
     const age = firstOf(raw, 'age');
     const facts = parseResponse(200, age === undefined ? fields : [...fields, 'Age', age], nowMs);
     const verdict = storable(asGet.facts, facts, request.rules, times);
-    if (verdict.store === 'no') return;
+    // The body came in another answer: what this one says opens it to nobody new.
+    if (verdict.store === 'no' || placeOf(request, verdict.store).key !== place.key) return;
     const { reason, body } = response;
     store.put(
-      placeOf(request, verdict.store),
+      place,
       createStoredResponse({ facts, policy: verdict.policy, reason, raw: fields, body, request }, request.rules.kind),
     );
   }

@@ -15,9 +15,11 @@ import {
   hasCondition,
   hasValidators,
   isCredentialed,
+  isOpen,
   malformedFields,
   mayServeOnError,
   parseResponse,
+  parseResponseDirectives,
   type RawFields,
   type ResponseFacts,
   type ResponseTimes,
@@ -407,8 +409,12 @@ export class SharedFetch implements FetchEvents {
     const age = firstOf(raw, 'age');
     const withAge = age === undefined ? fields : [...fields, 'Age', age];
     const facts = parseResponse(response.facts.status, withAge, times.receivedMs);
-    const verdict = storable(this.request.facts, facts, this.request.rules, times);
     const { kind } = this.request.rules;
+    // C12: a cookie is for others only where the answer that sets it says so itself.
+    const isClients = firstOf(raw, 'set-cookie') !== undefined && !isOpen(parseResponseDirectives(raw), kind);
+    const verdict: Storable = isClients
+      ? { store: 'no', rule: 'set-cookie' }
+      : storable(this.request.facts, facts, this.request.rules, times);
     const { request } = this;
     const { reason, body } = response;
     const policy = verdict.store === 'no' ? response.policy : verdict.policy;

@@ -45,6 +45,8 @@ export const wireBodyBytes = 16_384;
 
 /** What an entry costs beside its texts and its body: objects, arrays, its place in the tables. */
 const overheadBytes = 1_024;
+/** What a tag costs beside its text, when no other response has it: a table of its own. */
+const tagOverheadBytes = 256;
 
 /** Tags of one response at most, and their length: more are left out. */
 const maxTags = 64;
@@ -89,7 +91,8 @@ export function createStoredResponse(parts: StoredParts, kind: CacheRules['kind'
     varyNames,
     varyKey: key,
     tags,
-    bytes: body.length * (body.length <= wireBodyBytes ? 2 : 1) + chars + overheadBytes,
+    bytes:
+      body.length * (body.length <= wireBodyBytes ? 2 : 1) + chars + tags.length * tagOverheadBytes + overheadBytes,
     answerHead: { raw: [], ageSec: -1, ttlSec: 0, detail: '', wire: undefined },
     retryAtMs: 0,
     failedRefreshes: 0,

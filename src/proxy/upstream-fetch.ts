@@ -1,7 +1,7 @@
 import type { FetchEvents, FetchHandle, RawFields } from '../cache/index.ts';
 import type { ErrorCode } from '../wire/index.ts';
 import type { Deadlines, Timed } from './deadlines.ts';
-import type { FieldClasses } from './header-fields.ts';
+import { type FieldClasses, isEndToEnd } from './header-fields.ts';
 import { OriginSearch, type SearchEvents } from './origin-search.ts';
 import { filterResponseHead } from './response-head.ts';
 import type {
@@ -96,7 +96,12 @@ export class UpstreamFetch implements FetchHandle, ExchangeEvents, SearchEvents,
 
   onEnd(rawTrailers: string[]): void {
     this.#done();
-    this.#events.onEnd(rawTrailers);
+    const trailers: string[] = [];
+    for (let i = 0; i < rawTrailers.length; i += 2) {
+      const name = rawTrailers[i] as string;
+      if (isEndToEnd(this.#shared.classes.of(name))) trailers.push(name, rawTrailers[i + 1] as string);
+    }
+    this.#events.onEnd(trailers);
   }
 
   onFailure(code: ExchangeFailure, reason: string): void {

@@ -1,9 +1,9 @@
 import t from 'tap';
 import { openAccess, testApp } from '../support/access.ts';
+import { cases } from '../support/cache/cases/index.ts';
+import { fieldValue } from '../support/cache/messages.ts';
+import { createTable, titleOf } from '../support/cache/runner.ts';
 import { type Message, openClient, openOrigin, readResponse, respond, statusOf } from '../support/wire.ts';
-import { cases } from './cases/index.ts';
-import { createTable, titleOf } from './runner.ts';
-import { fieldValue } from './support.ts';
 
 /**
  * The standards' own rules as a table: what a shared cache does with which messages at which age, through the proxy on

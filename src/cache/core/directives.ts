@@ -88,7 +88,13 @@ const noDirectives: ResponseDirectives = {
 export function parseResponseDirectives(raw: RawFields): ResponseDirectives {
   const value = combinedOf(raw, 'cache-control');
   if (value === undefined) return noDirectives;
-  const found: { -readonly [K in keyof ResponseDirectives]: ResponseDirectives[K] } = { ...noDirectives };
+  const noCacheFields: string[] = [];
+  const privateFields: string[] = [];
+  const found: { -readonly [K in keyof ResponseDirectives]: ResponseDirectives[K] } = {
+    ...noDirectives,
+    noCacheFields,
+    privateFields,
+  };
   for (const directive of parseDirectives(value)) {
     switch (directive.name) {
       case 'max-age':
@@ -109,13 +115,13 @@ export function parseResponseDirectives(raw: RawFields): ResponseDirectives {
       case 'no-cache': {
         const fields = fieldNames(directive.value);
         if (fields.length === 0) found.noCache = true;
-        found.noCacheFields = [...found.noCacheFields, ...fields];
+        noCacheFields.push(...fields);
         break;
       }
       case 'private': {
         const fields = fieldNames(directive.value);
         if (fields.length === 0) found.private = true;
-        found.privateFields = [...found.privateFields, ...fields];
+        privateFields.push(...fields);
         break;
       }
       case 'public':

@@ -12,6 +12,7 @@ export {
   validatorsFor,
 } from './conditions.ts';
 export { bypassRule, type Decision, type DecisionRule, decide, mayServeOnError } from './decide.ts';
+export { parseResponseDirectives } from './directives.ts';
 export { matchesWeakly } from './entity-tags.ts';
 export { type ExplainedStep, type Explanation, explain, malformedFields } from './explain.ts';
 export { fieldsOf304, fieldsToStore, updatedFields } from './fields.ts';
@@ -25,6 +26,7 @@ export { parseResponse, type ResponseFacts } from './response-facts.ts';
 export {
   type Audience,
   isCredentialed,
+  isOpen,
   type RefusalRule,
   refusalRules,
   type Storable,

@@ -31,28 +31,32 @@ export function combinedOf(raw: RawFields, name: string): string | undefined {
 
 /** Members of a comma-separated list, trimmed, empty ones left out; commas within quotes belong to their member. */
 export function splitList(value: string): string[] {
-  if (!value.includes('"')) {
-    return value
-      .split(',')
-      .map(trimOws)
-      .filter((member) => member !== '');
-  }
+  if (!value.includes('"')) return splitPlain(value);
   const members: string[] = [];
   let from = 0;
   let quoted = false;
-  for (let i = 0; i <= value.length; i += 1) {
+  for (let i = 0; i < value.length; i += 1) {
     const c = value[i];
     if (quoted && c === '\\') i += 1;
     else if (c === '"') quoted = !quoted;
-    else if (c === undefined || (c === ',' && !quoted)) {
+    else if (c === ',' && !quoted) {
       const member = trimOws(value.slice(from, i));
       if (member !== '') members.push(member);
       from = i + 1;
     }
   }
-  // An escape at the very end steps over the end.
-  if (from < value.length && quoted) members.push(trimOws(value.slice(from)));
-  return members;
+  const rest = value.slice(from);
+  // A quote that never ends quotes nothing: no directive is to hide behind one.
+  if (quoted) return [...members, ...splitPlain(rest)];
+  const last = trimOws(rest);
+  return last === '' ? members : [...members, last];
+}
+
+function splitPlain(value: string): string[] {
+  return value
+    .split(',')
+    .map(trimOws)
+    .filter((member) => member !== '');
 }
 
 /** Removes spaces and tabs at both ends; other white space is data. */

@@ -1,3 +1,4 @@
+import type { ResponseDirectives } from './directives.ts';
 import { type CacheRules, isHeuristicallyCacheable, type Policy, policyOf, type ResponseTimes } from './policy.ts';
 import type { RequestFacts } from './request-facts.ts';
 import type { ResponseFacts } from './response-facts.ts';
@@ -58,8 +59,7 @@ export function storable(
   if (refused !== undefined) return no(refused);
   if (response.vary === '*' || response.vary.some((name) => perRequest.has(name))) return no('vary');
 
-  // One that says nothing opens nothing.
-  const open = directives.public || (shared && typeof directives.sMaxage === 'number');
+  const open = isOpen(directives, rules.kind);
   if (shared) {
     if (directives.private) return no('private');
     // RFC 9111 §3.5
@@ -76,6 +76,11 @@ export function storable(
   // RFC 9111 §3, the last condition: something of the response says that it may be kept.
   if (rules.mode === 'rfc9111' && !mayBeKept(response, shared)) return no('no-lifetime');
   return { store: shared ? audienceOf(request, open || rules.routeShared) : 'own', policy };
+}
+
+/** Does it say itself that it is for everybody (RFC 9111 §3.5)? An s-maxage that is no number opens nothing. */
+export function isOpen({ public: isPublic, sMaxage }: ResponseDirectives, kind: CacheRules['kind']): boolean {
+  return isPublic || (kind === 'shared' && typeof sMaxage === 'number');
 }
 
 function audienceOf(request: RequestFacts, forAll: boolean): Audience {

@@ -1,4 +1,4 @@
-import { type Case, stored } from '../support.ts';
+import { type Case, stored } from '../messages.ts';
 
 const fresh = 'Cache-Control: max-age=60';
 

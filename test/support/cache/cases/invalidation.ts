@@ -1,4 +1,4 @@
-import type { Case, Script, Step } from '../support.ts';
+import type { Case, Script, Step } from '../messages.ts';
 
 const fresh: Script = ['Cache-Control: max-age=60'];
 const section = 'RFC 9111 §4.4';

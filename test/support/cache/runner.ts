@@ -1,8 +1,8 @@
 import type { Test } from 'tap';
-import type { SessionClaims } from '../../src/auth/index.ts';
-import type { AccountId, TerminalId } from '../../src/wire/index.ts';
-import { openProxied, type Proxied, type ProxiedOptions } from '../support/proxied.ts';
-import { type Message, splitMessages, statusOf, type Wire } from '../support/wire.ts';
+import type { SessionClaims } from '../../../src/auth/index.ts';
+import type { AccountId, TerminalId } from '../../../src/wire/index.ts';
+import { openProxied, type Proxied, type ProxiedOptions } from '../proxied.ts';
+import { type Message, splitMessages, statusOf, type Wire } from '../wire.ts';
 import {
   type Answer,
   type Case,
@@ -18,7 +18,7 @@ import {
   type Setting,
   splitList,
   stepIn,
-} from './support.ts';
+} from './messages.ts';
 
 /** What the origin said, for the client's answer to be held against. */
 interface Given {

@@ -1,4 +1,4 @@
-import { type Case, failing, notModified } from '../support.ts';
+import { type Case, failing, notModified } from '../messages.ts';
 
 const fresh = 'Cache-Control: max-age=60';
 

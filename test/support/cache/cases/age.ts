@@ -1,4 +1,4 @@
-import { type Case, freshFor, neverFresh, notModified, type Step } from '../support.ts';
+import { type Case, freshFor, neverFresh, notModified, type Step } from '../messages.ts';
 
 /** Stored with an age that is no zero: the Age of hits at once and after 20 s, for a lifetime of 100 s. */
 const startsAt = (age: number, origin: readonly string[], noDate?: true): Step[] => [

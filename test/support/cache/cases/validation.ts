@@ -1,5 +1,5 @@
-import type { Message } from '../../support/wire.ts';
-import { type Answer, type Case, failing, fieldValue, notModified, validated } from '../support.ts';
+import type { Message } from '../../wire.ts';
+import { type Answer, type Case, failing, fieldValue, notModified, validated } from '../messages.ts';
 
 const lifetime = 'Cache-Control: max-age=60';
 const tagged = [lifetime, 'ETag: "a"'];

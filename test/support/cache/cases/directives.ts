@@ -1,4 +1,4 @@
-import { type Case, freshFor, neverFresh } from '../support.ts';
+import { type Case, freshFor, neverFresh } from '../messages.ts';
 
 const cacheControl = (id: string, name: string, value: string, section = 'RFC 9111 §5.2') => ({
   id: `read-${id}`,

@@ -1,4 +1,4 @@
-import { type Case, failing, notModified, type Script, type Step } from '../support.ts';
+import { type Case, failing, notModified, type Script, type Step } from '../messages.ts';
 
 const ten = '0123456789';
 const digits = (...fields: string[]): Script => ({ fields: ['Cache-Control: max-age=60', ...fields], body: ten });

@@ -1,4 +1,4 @@
-import { type Case, type FieldExpectations, failing, notModified, type Step } from '../support.ts';
+import { type Case, type FieldExpectations, failing, notModified, type Step } from '../messages.ts';
 
 const fresh = 'Cache-Control: max-age=60';
 const tagged = [fresh, 'ETag: "a"'];

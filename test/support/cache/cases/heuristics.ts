@@ -1,4 +1,4 @@
-import { type Case, freshFor, type Step } from '../support.ts';
+import { type Case, freshFor, type Step } from '../messages.ts';
 
 const phrases: Record<number, string> = {
   200: 'OK',

@@ -1,4 +1,4 @@
-import { type Case, neverFresh, neverStored, stored } from '../support.ts';
+import { type Case, neverFresh, neverStored, stored } from '../messages.ts';
 
 const fresh = 'Cache-Control: max-age=60';
 

@@ -1,4 +1,4 @@
-import { type Case, freshFor, neverFresh } from '../support.ts';
+import { type Case, freshFor, neverFresh } from '../messages.ts';
 
 /** How long a response is fresh (RFC 9111 §4.2.1), and how its fields are read (§5.2, §5.3). */
 export const freshness: Case[] = [

@@ -1,4 +1,4 @@
-import type { Message } from '../support/wire.ts';
+import type { Message } from '../wire.ts';
 
 /**
  * The language of the table: what a case is, and the small things that its reader needs to know to read one.

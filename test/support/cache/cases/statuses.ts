@@ -1,4 +1,4 @@
-import type { Case } from '../support.ts';
+import type { Case } from '../messages.ts';
 
 const statuses = [
   '201 Created',

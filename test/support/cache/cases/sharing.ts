@@ -1,4 +1,4 @@
-import { type Case, neverStored, notModified, type Script, type Step } from '../support.ts';
+import { type Case, neverStored, notModified, type Script, type Step } from '../messages.ts';
 
 const fresh: Script = ['Cache-Control: max-age=60'];
 const basic = ['Authorization: Basic YWxpY2U6eA=='];

@@ -1,4 +1,4 @@
-import { type Case, failing, notModified, type Script } from '../support.ts';
+import { type Case, failing, notModified, type Script } from '../messages.ts';
 
 const sie = 'Cache-Control: max-age=60, stale-if-error=120';
 const down: Script = failing('503 Service Unavailable');

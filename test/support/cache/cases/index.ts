@@ -1,4 +1,4 @@
-import type { Case } from '../support.ts';
+import type { Case } from '../messages.ts';
 import { age } from './age.ts';
 import { cacheStatus } from './cache-status.ts';
 import { conditions } from './conditions.ts';

@@ -1,4 +1,4 @@
-import { type Case, neverFresh, type Script, type Step } from '../support.ts';
+import { type Case, neverFresh, type Script, type Step } from '../messages.ts';
 
 const vary = (...lines: string[]): Script => ['Cache-Control: max-age=60', ...lines.map((line) => `Vary: ${line}`)];
 

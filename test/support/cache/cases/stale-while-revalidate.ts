@@ -1,4 +1,4 @@
-import { type Case, failing, notModified, type Script, type Step } from '../support.ts';
+import { type Case, failing, notModified, type Script, type Step } from '../messages.ts';
 
 const swr = 'Cache-Control: max-age=60, stale-while-revalidate=30';
 

@@ -1,4 +1,4 @@
-import { type Case, failing, type Script } from '../support.ts';
+import { type Case, failing, type Script } from '../messages.ts';
 
 const ten = '0123456789';
 const page = (...fields: string[]): Script => ({ fields: ['Cache-Control: max-age=60', ...fields], body: ten });

@@ -1,4 +1,4 @@
-import { type Case, notModified, validated } from '../support.ts';
+import { type Case, notModified, validated } from '../messages.ts';
 
 const lifetime = 'Cache-Control: max-age=60';
 const tagged = [lifetime, 'ETag: "a"'];

@@ -7,7 +7,7 @@ import {
   notModified,
   type Script,
   type Step,
-} from '../support.ts';
+} from '../messages.ts';
 
 /** Stale and served at this age, with a refresh; what that brings is fresh for a minute. */
 const servedStale = (age: number): Step[] => [
