@@ -11,20 +11,19 @@ import {
   formatCacheStatus,
   invalidates,
   isCredentialed,
-  isOpen,
   namedTargets,
   parseResponse,
   type RawFields,
   type RequestFacts,
-  type ResponseFacts,
-  storable,
-  updatedFields,
 } from './core/index.ts';
+import type { FetchContext, RegisteredFetch } from './fetch-context.ts';
 import type { CacheClient, CacheRequest, Outcome } from './ports.ts';
-import { type FetchContext, type Placed, type Plan, SharedFetch, Waiter } from './shared-fetch.ts';
+import { SharedFetch } from './shared-fetch.ts';
 import { type Place, Store } from './store.ts';
-import { createStoredResponse, type StoredResponse, selectorOf } from './stored-response.ts';
+import { type StoredResponse, selectorOf } from './stored-response.ts';
+import { updateResponse } from './updating.ts';
 import { type Purge, purgedPrefix } from './url-key.ts';
+import { type Placed, type Plan, Waiter } from './waiter.ts';
 
 export interface CacheOptions {
   /** Memory for stored responses, in bytes. */
@@ -64,6 +63,10 @@ export interface HttpCache {
 const hitForMissMs = 60_000;
 const maxHitForMiss = 16_384;
 const maxHitForMissChars = 8_388_608;
+/** The same after what says little of the next answer. */
+const passingMs = 1_000;
+/** Heads that a request waits for together with others; then it asks for itself. */
+const maxWaits = 2;
 /** Fetches that go on for the store alone. */
 const maxOrphans = 256;
 /** Refreshes in the background at once; over that, stale answers are served without. */
@@ -156,11 +159,14 @@ export function createCache(deps: CacheDeps, options: CacheOptions): HttpCache {
     },
     remove: ({ place, response }) => store.remove(place, response),
     isTrusted: ({ policy }) => policy.receivedMs >= notBeforeMs,
-    askAlone: (waiter) => askAlone(waiter),
-    hitForMiss: (request) => void hitForMiss.set(kindOf(request), clock() + hitForMissMs),
-    unregister(fetch) {
+    askAlone: (waiter) => askAnew(waiter, undefined),
+    askAgain: (waiter, varyNames) => askAnew(waiter, waiter.waits < maxWaits ? varyNames : undefined),
+    hitForMiss(request, why) {
+      hitForMiss.set(kindOf(request), clock() + (why === 'passing' ? passingMs : hitForMissMs));
+    },
+    unregister(fetch: RegisteredFetch) {
       const others = fetches.get(fetch.request.url);
-      if (others?.delete(fetch) !== true) return;
+      if (others?.delete(fetch as SharedFetch) !== true) return;
       fetchCount -= 1;
       if (fetch.background) refreshCount -= 1;
       if (others.size === 0) fetches.delete(fetch.request.url);
@@ -212,8 +218,12 @@ export function createCache(deps: CacheDeps, options: CacheOptions): HttpCache {
     return untilMs === undefined || clock() >= untilMs;
   }
 
-  /** Joins a fetch whose answer it may share, or starts one. @param together false: waits for nobody's head */
-  function ask(waiter: Waiter, together: boolean): void {
+  /**
+   * Joins a fetch whose answer it may share, or starts one.
+   * @param together false: waits for nobody's head
+   * @param varyNames by which fields answers are told apart, where that is known
+   */
+  function ask(waiter: Waiter, together: boolean, varyNames?: readonly string[]): void {
     const { request, plan } = waiter;
     let lookedAt = 0;
     for (const fetch of fetches.get(request.url) ?? []) {
@@ -229,11 +239,12 @@ export function createCache(deps: CacheDeps, options: CacheOptions): HttpCache {
       lookedAt += 1;
       if (lookedAt >= maxLookedAt) break;
     }
-    startFetch(new SharedFetch(context, { request, plan, leader: waiter, joinable: together }));
+    const told = varyNames === undefined ? {} : { varyNames };
+    startFetch(new SharedFetch(context, { request, plan, leader: waiter, joinable: together, ...told }));
   }
 
-  /** The answer that it waited for is not its own. Something else may be there by now. */
-  function askAlone(waiter: Waiter): void {
+  /** The answer that it waited for is not its own. Something else may be there by now. @param varyNames undefined: alone */
+  function askAnew(waiter: Waiter, varyNames: readonly string[] | undefined): void {
     const { request, client } = waiter;
     const { selected, others } = find(request);
     const nowMs = clock();
@@ -244,7 +255,7 @@ export function createCache(deps: CacheDeps, options: CacheOptions): HttpCache {
       return;
     }
     waiter.plan = planOf(decision, selected, others);
-    ask(waiter, false);
+    ask(waiter, varyNames !== undefined, varyNames);
   }
 
   /** One at a time for each stored response, and none for a while after one that failed. */
@@ -270,15 +281,6 @@ export function createCache(deps: CacheDeps, options: CacheOptions): HttpCache {
     counts.purged('unsafe-method', store.removeUrl(url));
   }
 
-  /** C12: fields that came to one user are for others only where they say so themselves. */
-  function mayUpdate(request: CacheRequest, { key }: Place, { directives, setsCookie }: ResponseFacts): boolean {
-    const { facts, rules } = request;
-    if (isOpen(directives, rules.kind)) return true;
-    if (setsCookie) return false;
-    if (!isCredentialed(facts) || key === placeOf(request, 'own').key) return true;
-    return rules.routeShared && !facts.authorized;
-  }
-
   /** RFC 9111 §4.3.5: the fields of a stored GET as a HEAD shows them now; or its end, where they speak of another body. */
   function updateByHead(request: CacheRequest, raw: RawFields): void {
     const asGet = withFacts(request, { ...request.facts, method: 'GET' });
@@ -294,21 +296,18 @@ export function createCache(deps: CacheDeps, options: CacheOptions): HttpCache {
       (now.etag === undefined || now.etag === etag) &&
       (now.lastModified === undefined || now.lastModified === lastModified) &&
       (length === undefined || Number(length) === response.body.length);
-    if (same && !mayUpdate(request, place, now)) return;
-    store.remove(place, response);
-    if (!same) return;
+    if (!same) {
+      store.remove(place, response);
+      return;
+    }
+    // It was purged, maybe: only an answer with a body or a validator of its own makes it good again.
+    if (response.policy.receivedMs < notBeforeMs) return;
     const times = { requestedMs: nowMs, receivedMs: nowMs };
-    const fields = updatedFields(response.raw, raw);
-    const age = firstOf(raw, 'age');
-    const facts = parseResponse(200, age === undefined ? fields : [...fields, 'Age', age], nowMs);
-    const verdict = storable(asGet.facts, facts, request.rules, times);
+    const isOwn = place.key === placeOf(request, 'own').key;
+    const updated = updateResponse(response, raw, { request, times, isOwn });
     // The body came in another answer: what this one says opens it to nobody new.
-    if (verdict.store === 'no' || placeOf(request, verdict.store).key !== place.key) return;
-    const { reason, body } = response;
-    store.put(
-      place,
-      createStoredResponse({ facts, policy: verdict.policy, reason, raw: fields, body, request }, request.rules.kind),
-    );
+    if (updated.store === 'no' || placeOf(request, updated.store).key !== place.key) store.remove(place, response);
+    else store.put(place, updated.response, response);
   }
 
   return {

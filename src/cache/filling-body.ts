@@ -2,7 +2,8 @@ import type { ErrorCode } from '../wire/index.ts';
 
 /** Bytes that a reader is handed at once. */
 const maxPieceBytes = 262_144;
-const firstCapacity = 16_384;
+/** Memory of a body of unknown length at first. */
+export const firstCapacity = 16_384;
 
 /** Where the bytes come from: can be told to wait. */
 export interface BodySource {

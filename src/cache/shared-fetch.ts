@@ -1,105 +1,31 @@
 import type { ErrorCode } from '../wire/index.ts';
-import { type Arriving, answerFrom, answerFromArriving, cacheName } from './answers.ts';
+import { answerFrom, cacheName } from './answers.ts';
+import { ArrivingResponse } from './arriving-response.ts';
 import type { NotStored } from './cache-metrics.ts';
 import {
   ageOf,
   type CacheStatus,
-  type Decision,
-  type DecisionRule,
-  decide,
-  type Forwarded,
-  fieldsToStore,
   firstOf,
   formatCacheStatus,
   formatHttpDate,
-  hasCondition,
   hasValidators,
-  isCredentialed,
-  isOpen,
   malformedFields,
   mayServeOnError,
   parseResponse,
-  parseResponseDirectives,
   type RawFields,
-  type ResponseFacts,
   type ResponseTimes,
-  type Storable,
   selectFor304,
   storable,
-  updatedFields,
   type Validators,
   validatorsFor,
 } from './core/index.ts';
-import { FillingBody } from './filling-body.ts';
-import type { CacheClient, CacheRequest, FetchEvents, FetchHandle, OriginHead, Waiting } from './ports.ts';
-import type { Place } from './store.ts';
-import { createStoredResponse, type StoredResponse, selectorOf } from './stored-response.ts';
+import type { FetchContext, RegisteredFetch } from './fetch-context.ts';
+import type { CacheRequest, FetchEvents, FetchHandle, OriginHead } from './ports.ts';
+import { sameConditions, sharing } from './sharing.ts';
+import { type StoredResponse, selectorOf } from './stored-response.ts';
+import { type Updated, updateResponse } from './updating.ts';
+import type { Placed, Plan, Waiter } from './waiter.ts';
 
-/** A stored response and where it is. */
-export interface Placed {
-  readonly place: Place;
-  readonly response: StoredResponse;
-}
-
-/** What a request found when it was decided to ask the origin. */
-export interface Plan {
-  /** What key and Vary select. */
-  readonly selected: Placed | undefined;
-  /** Other responses of the same URL, which may turn out to suit. */
-  readonly others: readonly Placed[];
-  readonly forwarded: Forwarded;
-  readonly rule: DecisionRule;
-}
-
-/** Somebody who waits for the answer to a request; the fetch that he waits for may change. */
-export class Waiter implements Waiting {
-  readonly client: CacheClient;
-  readonly request: CacheRequest;
-  plan: Plan;
-  fetch: SharedFetch | undefined;
-
-  constructor(client: CacheClient, request: CacheRequest, plan: Plan) {
-    this.client = client;
-    this.request = request;
-    this.plan = plan;
-  }
-
-  leave(): void {
-    this.fetch?.leave(this);
-    this.fetch = undefined;
-  }
-}
-
-/** What fetches share: the cache behind them. */
-export interface FetchContext {
-  now(): number;
-  readonly entryBytes: number;
-  /** Memory of all bodies that are arriving; false when there is none left. */
-  reserve(bytes: number): boolean;
-  placeOf(request: CacheRequest, audience: 'shared' | 'anonymous' | 'own'): Place;
-  store(place: Place, response: StoredResponse, replaced: Placed | undefined): boolean;
-  remove(placed: Placed): void;
-  /** False: a purge of it may have been missed. */
-  isTrusted(response: StoredResponse): boolean;
-  /** Asks for a waiter by himself: the answer that he waited for is not his to share. */
-  askAlone(waiter: Waiter): void;
-  /** Requests of this kind do not wait for one another for a while. */
-  hitForMiss(request: CacheRequest): void;
-  /** Nobody can join any more, or nothing is left to do. */
-  unregister(fetch: SharedFetch): void;
-  /** May one more fetch go on for nobody but the store? */
-  mayOrphan(): boolean;
-  orphans(change: 1 | -1): void;
-  collapsed(): void;
-  served(rule: DecisionRule | 'stale-if-error'): void;
-  revalidated(): void;
-  notStored(reason: NotStored): void;
-  malformed(field: string, request: CacheRequest): void;
-  refreshed(outcome: 'updated' | 'replaced' | 'not-stored' | 'error'): void;
-}
-
-/** More than a reader may lag behind a body that is too large to be stored. */
-const windowBytes = 1_048_576;
 /** Refreshes that fail are tried again no sooner than this, doubling. */
 const firstRetryMs = 1_000;
 const longestRetryMs = 30_000;
@@ -114,11 +40,12 @@ const isOutage = (status: number): boolean => status >= 500 && status <= 504 && 
  * at his own pace; otherwise they ask for themselves at once. The fetch goes on when its first client leaves, as long as
  * somebody waits or the store wants it.
  */
-export class SharedFetch implements FetchEvents {
+export class SharedFetch implements FetchEvents, RegisteredFetch {
   readonly request: CacheRequest;
   readonly plan: Plan;
   /** Others may wait for its head. */
   readonly joinable: boolean;
+  readonly #varyNames: readonly string[];
   #context: FetchContext;
   #leader: Waiter | undefined;
   #followers = new Set<Waiter>();
@@ -132,19 +59,22 @@ export class SharedFetch implements FetchEvents {
   /** What it brings is not to be stored any more: the URL was purged or changed meanwhile. */
   #outdated = false;
   #repeated = false;
-  #arriving: Arriving | undefined;
-  #lengthBytes: number | undefined;
-  #verdict: Exclude<Storable, { store: 'no' }> | undefined;
-  /** As it came. */
-  #raw: RawFields = [];
-  #reserved = 0;
+  #arriving: ArrivingResponse | undefined;
 
   /** @param leader whose request it is; undefined: a refresh in the background */
   constructor(
     context: FetchContext,
-    options: { request: CacheRequest; plan: Plan; leader: Waiter | undefined; joinable: boolean },
+    options: {
+      request: CacheRequest;
+      plan: Plan;
+      leader: Waiter | undefined;
+      joinable: boolean;
+      /** By which fields those are told apart for whom nothing is stored, where that is known. */
+      varyNames?: readonly string[];
+    },
   ) {
     const { request, plan, leader, joinable } = options;
+    this.#varyNames = options.varyNames ?? plan.others[0]?.response.varyNames ?? [];
     this.#context = context;
     this.request = request;
     this.plan = plan;
@@ -177,32 +107,25 @@ export class SharedFetch implements FetchEvents {
     if (this.#state !== 'asking' || !this.joinable || this.#outdated || this.#repeated) return false;
     if (plan.selected?.response !== this.plan.selected?.response) return false;
     if (plan.selected !== undefined) return plan.selected.place.key === this.plan.selected?.place.key;
-    const names = plan.others[0]?.response.varyNames ?? [];
-    return selectorOf(names, request) === selectorOf(names, this.request);
+    return selectorOf(this.#varyNames, request) === selectorOf(this.#varyNames, this.request);
   }
 
   join(waiter: Waiter): void {
     waiter.fetch = this;
+    waiter.waits += 1;
     this.#followers.add(waiter);
     this.#setOrphan(false);
   }
 
   /** Can this request read along? Its head has come, and the response suits the request. */
   mayRead(request: CacheRequest): boolean {
-    return (
-      this.#state === 'filling' &&
-      !this.#outdated &&
-      this.#arriving?.body.windowed === false &&
-      request.facts.range === undefined &&
-      isUsable(decide(request.facts, this.#arriving.policy, this.#context.now())) &&
-      this.#suits(request)
-    );
+    return this.#state === 'filling' && !this.#outdated && this.#arriving?.mayBeReadBy(request) === true;
   }
 
   read(waiter: Waiter): void {
     waiter.fetch = this;
     this.#context.collapsed();
-    this.#answerArriving(waiter, false);
+    if (this.#arriving !== undefined) this.#answer(waiter, this.#arriving, false);
   }
 
   /** For {@link Waiter}. Its reader, if it has one, is closed already. */
@@ -237,8 +160,7 @@ export class SharedFetch implements FetchEvents {
     if (this.#state === 'over') return;
     this.#state = 'over';
     this.#setOrphan(false);
-    this.#context.reserve(-this.#reserved);
-    this.#reserved = 0;
+    this.#arriving?.release();
     this.#context.unregister(this);
   }
 
@@ -265,19 +187,25 @@ export class SharedFetch implements FetchEvents {
     const facts = parseResponse(head.status, raw, times.receivedMs);
     for (const field of malformedFields(facts)) this.#context.malformed(field, this.request);
     const verdict = storable(this.request.facts, facts, this.request.rules, times);
-    const refused = verdict.store === 'no' ? verdict.rule : this.#noRoomFor(head);
+    const refused = verdict.store === 'no' ? verdict.rule : this.#unfit(head);
     if (verdict.store === 'no' || refused !== undefined) {
-      const why = refused ?? 'no-room';
-      this.#context.notStored(why);
-      this.#forgetReplaced(head.status);
-      if (this.background) this.#context.refreshed(head.status >= 500 ? 'error' : 'not-stored');
-      this.#handOver(head, raw, why);
+      this.#refuse(head, raw, refused ?? 'no-room');
       return;
     }
-    this.#fill(head, raw, facts, verdict);
+    const arriving = ArrivingResponse.begin(this.#context, this.request, { ...head, raw }, { facts, verdict });
+    if (arriving === undefined) this.#refuse(head, raw, 'no-room');
+    else this.#fill(arriving);
   }
 
-  #noRoomFor({ raw, lengthBytes, endMarked }: OriginHead): NotStored | undefined {
+  /** It is not stored. */
+  #refuse(head: OriginHead, raw: RawFields, why: NotStored): void {
+    this.#context.notStored(why);
+    this.#forgetReplaced(head.status);
+    if (this.background) this.#context.refreshed(head.status >= 500 ? 'error' : 'not-stored');
+    this.#handOver(head, raw, why);
+  }
+
+  #unfit({ raw, lengthBytes, endMarked }: OriginHead): NotStored | undefined {
     // What ends with its connection may have been cut off.
     if (!endMarked) return 'unmarked-end';
     if (firstOf(raw, 'trailer') !== undefined) return 'trailers';
@@ -321,7 +249,8 @@ export class SharedFetch implements FetchEvents {
       );
     if (head.status === 304) this.#share304(followers, head, raw);
     else {
-      this.#context.hitForMiss(this.request);
+      // An error, or a moment without memory, says little of the next answer.
+      this.#context.hitForMiss(this.request, head.status >= 500 || why === 'no-room' ? 'passing' : 'not-theirs');
       for (const follower of followers) this.#context.askAlone(follower);
     }
   }
@@ -333,10 +262,12 @@ export class SharedFetch implements FetchEvents {
   #share304(followers: readonly Waiter[], head: OriginHead, raw: RawFields): void {
     const times = { requestedMs: this.#requestedMs, receivedMs: this.#context.now() };
     const facts = parseResponse(200, raw, times.receivedMs);
-    const verdict = storable({ ...this.request.facts }, facts, this.request.rules, times);
+    const verdict = storable(this.request.facts, facts, this.request.rules, times);
     for (const follower of followers) {
       const alike = sameConditions(follower.request, this.request);
-      if (verdict.store === 'no' || !alike || !isFor(verdict, facts, this.request, follower.request)) {
+      const shared =
+        alike && verdict.store !== 'no' && sharing({ ...verdict, facts }, this.request, follower.request) === 'yes';
+      if (!shared) {
         this.#context.askAlone(follower);
         continue;
       }
@@ -374,7 +305,7 @@ export class SharedFetch implements FetchEvents {
       this.#repeat();
       return;
     }
-    const response = this.#update(placed, raw, times);
+    const { response, store } = this.#update(placed, raw, times);
     this.#context.revalidated();
     if (this.background) this.#context.refreshed('updated');
     const waiters = [...(this.#leader === undefined ? [] : [this.#leader]), ...this.#followers];
@@ -384,8 +315,8 @@ export class SharedFetch implements FetchEvents {
     this.#state = 'taken';
     this.#over();
     for (const waiter of waiters) {
-      if (waiter !== leader && !isFor(response, response.facts, this.request, waiter.request)) {
-        this.#context.hitForMiss(this.request);
+      if (waiter !== leader && sharing({ ...response, store }, this.request, waiter.request) !== 'yes') {
+        this.#context.hitForMiss(this.request, 'not-theirs');
         this.#context.askAlone(waiter);
         continue;
       }
@@ -403,32 +334,19 @@ export class SharedFetch implements FetchEvents {
   }
 
   /** The stored response as the 304 makes it; stored again, where its fields still allow that. */
-  #update(placed: Placed, raw: RawFields, times: ResponseTimes): StoredResponse & { store: Storable['store'] } {
-    const { response } = placed;
-    const fields = updatedFields(response.raw, raw);
-    const age = firstOf(raw, 'age');
-    const withAge = age === undefined ? fields : [...fields, 'Age', age];
-    const facts = parseResponse(response.facts.status, withAge, times.receivedMs);
-    const { kind } = this.request.rules;
-    // C12: a cookie is for others only where the answer that sets it says so itself.
-    const isClients = firstOf(raw, 'set-cookie') !== undefined && !isOpen(parseResponseDirectives(raw), kind);
-    const verdict: Storable = isClients
-      ? { store: 'no', rule: 'set-cookie' }
-      : storable(this.request.facts, facts, this.request.rules, times);
+  #update(placed: Placed, raw: RawFields, times: ResponseTimes): Updated {
     const { request } = this;
-    const { reason, body } = response;
-    const policy = verdict.store === 'no' ? response.policy : verdict.policy;
-    const updated = createStoredResponse({ facts, policy, reason, raw: fields, body, request }, kind);
-    if (verdict.store === 'no' || this.#outdated) {
+    const isOwn = placed.place.key === this.#context.placeOf(request, 'own').key;
+    const updated = updateResponse(placed.response, raw, { request, times, isOwn });
+    if (updated.store === 'no' || this.#outdated) {
       this.#context.remove(placed);
       // Those who asked before it became outdated may have it all the same.
-      return { ...updated, store: verdict.store };
+      return updated;
     }
-    const place = this.#context.placeOf(this.request, verdict.store);
     // A response that now also suits other request fields stays for those that it had.
     const replaced = this.plan.selected === undefined ? undefined : placed;
-    this.#context.store(place, updated, replaced);
-    return { ...updated, store: verdict.store };
+    this.#context.store(this.#context.placeOf(request, updated.store), updated.response, replaced);
+    return updated;
   }
 
   /** A 304 that speaks of nothing that we have, or that we cannot tell: ask once more, for the whole. */
@@ -506,85 +424,51 @@ export class SharedFetch implements FetchEvents {
 
   // ——— a response that is stored while it arrives ———
 
-  #fill(head: OriginHead, raw: RawFields, facts: ResponseFacts, verdict: Exclude<Storable, { store: 'no' }>): void {
-    const body = new FillingBody(head.lengthBytes);
-    if (!this.#account(body)) {
-      this.#context.notStored('no-room');
-      this.#forgetReplaced(head.status);
-      if (this.background) this.#context.refreshed('not-stored');
-      this.#handOver(head, raw, 'no-room');
-      return;
-    }
-    const { policy } = verdict;
+  #fill(arriving: ArrivingResponse): void {
     this.#state = 'filling';
-    this.#verdict = verdict;
-    this.#raw = raw;
-    this.#lengthBytes = head.lengthBytes;
-    const fields = fieldsToStore(raw, facts.directives, this.request.rules.kind);
-    this.#arriving = { facts, policy, reason: head.reason, raw: fields, body };
-    if (this.#leader !== undefined) this.#answerArriving(this.#leader, true);
+    this.#arriving = arriving;
+    if (this.#leader !== undefined) this.#answer(this.#leader, arriving, true);
     const followers = [...this.#followers];
     this.#followers.clear();
-    let strangers = false;
-    for (const follower of followers) {
-      if (this.#suits(follower.request)) {
-        this.#context.collapsed();
-        this.#answerArriving(follower, false);
-        continue;
-      }
-      strangers = true;
-      this.#context.askAlone(follower);
-    }
     // What each terminal gets for itself is not waited for again.
-    if (strangers || verdict.store === 'own') this.#context.hitForMiss(this.request);
+    let apart = arriving.store === 'own';
+    for (const follower of followers) {
+      const shared = arriving.sharing(follower.request);
+      if (shared === 'yes') {
+        this.#context.collapsed();
+        this.#answer(follower, arriving, false);
+      } else if (shared === 'vary') this.#context.askAgain(follower, namesOf(arriving));
+      else {
+        apart = true;
+        this.#context.askAlone(follower);
+      }
+    }
+    if (apart) this.#context.hitForMiss(this.request, 'not-theirs');
   }
 
-  #suits(request: CacheRequest): boolean {
-    const arriving = this.#arriving;
-    return (
-      arriving !== undefined &&
-      this.#verdict !== undefined &&
-      isFor(this.#verdict, arriving.facts, this.request, request)
-    );
-  }
-
-  #answerArriving(waiter: Waiter, asked: boolean): void {
-    const arriving = this.#arriving as Arriving;
+  #answer(waiter: Waiter, arriving: ArrivingResponse, asked: boolean): void {
     const status: CacheStatus = { ...this.#forwardStatus(waiter), stored: asked && !this.#outdated, collapsed: !asked };
-    // Who asked gets it as it came; what only he may have is not for the others.
-    const response = asked ? { ...arriving, raw: asCame(this.#raw) } : arriving;
-    const answer = answerFromArriving(response, waiter.request.facts, status, {
-      nowMs: this.#context.now(),
-      lengthBytes: this.#lengthBytes,
-      asked,
-      judged: asked && this.#validators === undefined,
-      onMore: () => waiter.client.onMore(),
-    });
-    waiter.client.onAnswer(answer);
+    const judged = asked && this.#validators === undefined;
+    const onMore = (): void => waiter.client.onMore();
+    waiter.client.onAnswer(arriving.answerFor(waiter.request.facts, status, { asked, judged, onMore }));
   }
 
   onBody(piece: Buffer): void {
-    const body = this.#arriving?.body;
-    if (this.#state !== 'filling' || body === undefined) return;
-    body.push(piece);
-    if (body.windowed || (body.bytes <= this.#context.entryBytes && this.#account(body))) return;
-    // Too large after all: those who read it get the rest, and nobody joins them.
-    this.#context.notStored(body.bytes > this.#context.entryBytes ? 'too-large' : 'no-room');
-    const { facts } = this.#arriving as Arriving;
-    this.#forgetReplaced(facts.status);
-    if (this.background) this.#context.refreshed('not-stored');
+    const arriving = this.#arriving;
+    if (this.#state !== 'filling' || arriving === undefined) return;
+    const refused = arriving.push(piece);
+    if (refused === undefined) return;
+    // Those who read it get the rest, and nobody joins them.
+    this.#onNotKept(refused, arriving);
     this.#context.unregister(this);
-    body.limitTo(windowBytes, this.#handle as FetchHandle);
+    arriving.giveUp(this.#handle as FetchHandle);
     this.#onReaderGone();
   }
 
-  /** Counts the memory that the body takes. */
-  #account(body: FillingBody): boolean {
-    const more = body.capacity - this.#reserved;
-    if (more === 0) return true;
-    if (!this.#context.reserve(more)) return false;
-    this.#reserved = body.capacity;
-    return true;
+  #onNotKept(why: NotStored, { facts }: ArrivingResponse): void {
+    this.#context.notStored(why);
+    this.#forgetReplaced(facts.status);
+    if (this.background) this.#context.refreshed('not-stored');
   }
 
   onReadDone(): void {
@@ -594,19 +478,13 @@ export class SharedFetch implements FetchEvents {
   onEnd(trailers: readonly string[]): void {
     const arriving = this.#arriving;
     if (this.#state !== 'filling' || arriving === undefined) return;
-    arriving.body.trailers = trailers;
-    const whole = arriving.body.complete();
-    if (whole !== undefined) this.#keep(arriving, whole, trailers);
+    const response = arriving.complete(trailers);
+    if (response !== undefined) this.#keep(arriving, response, trailers);
     arriving.body.wake();
     this.#over();
   }
 
-  #keep(arriving: Arriving, body: Buffer, trailers: readonly string[]): void {
-    const verdict = this.#verdict;
-    if (verdict === undefined) return;
-    const { facts, policy, reason } = arriving;
-    const { request } = this;
-    const response = createStoredResponse({ facts, policy, reason, raw: this.#raw, body, request }, request.rules.kind);
+  #keep(arriving: ArrivingResponse, response: StoredResponse, trailers: readonly string[]): void {
     const refused: NotStored | undefined = this.#outdated
       ? 'outdated'
       : trailers.length > 0
@@ -614,58 +492,18 @@ export class SharedFetch implements FetchEvents {
         : response.bytes > this.#context.entryBytes
           ? 'too-large'
           : undefined;
-    const place = this.#context.placeOf(this.request, verdict.store);
+    const place = this.#context.placeOf(this.request, arriving.store);
     const kept = refused === undefined && this.#context.store(place, response, this.plan.selected);
-    if (!kept) {
-      this.#context.notStored(refused ?? 'no-room');
-      this.#forgetReplaced(facts.status);
-    }
-    if (this.background) this.#context.refreshed(kept ? 'replaced' : 'not-stored');
+    if (!kept) this.#onNotKept(refused ?? 'no-room', arriving);
+    else if (this.background) this.#context.refreshed('replaced');
   }
 }
 
-/** May it be answered with at once? A body can take longer to arrive than it is fresh. */
-function isUsable({ kind }: Decision): boolean {
-  return kind === 'fresh' || kind === 'stale-while-revalidate';
-}
-
-/** May a response that one request brought answer another one that waited for it (C11, C12)? */
-function isFor(
-  { store, policy }: Pick<Exclude<Storable, { store: 'no' }>, 'policy'> & { store: Storable['store'] },
-  facts: ResponseFacts,
-  asked: CacheRequest,
-  other: CacheRequest,
-): boolean {
-  if (store === 'no') return false;
-  if (store === 'own' && (other.owner === undefined || other.owner !== asked.owner)) return false;
-  if (store === 'anonymous' && isCredentialed(other.facts)) return false;
-  // Each use of it needs an answer of the origin of its own.
-  if (policy.alwaysRevalidate || (policy.neverStale !== undefined && policy.freshMs <= policy.initialAgeMs)) {
-    return false;
-  }
-  const names = facts.vary === '*' ? [] : facts.vary;
-  return selectorOf(names, asked) === selectorOf(names, other);
-}
-
-function sameConditions({ facts: one }: CacheRequest, { facts: other }: CacheRequest): boolean {
-  return (
-    hasCondition(one) &&
-    String(one.ifNoneMatch) === String(other.ifNoneMatch) &&
-    one.ifModifiedSinceMs === other.ifModifiedSinceMs
-  );
+function namesOf({ facts }: ArrivingResponse): readonly string[] {
+  return facts.vary === '*' ? [] : facts.vary;
 }
 
 /** RFC 9110 §6.6.1: who stores a response without Date gives it the time at which it came. */
 function withDate(raw: RawFields, receivedMs: number): RawFields {
   return firstOf(raw, 'date') === undefined ? [...raw, 'Date', formatHttpDate(receivedMs)] : raw;
-}
-
-/** As it came, but for what is made anew for each answer. */
-function asCame(raw: RawFields): string[] {
-  const kept: string[] = [];
-  for (let i = 0; i < raw.length; i += 2) {
-    const name = (raw[i] as string).toLowerCase();
-    if (name !== 'age' && name !== 'content-length') kept.push(raw[i] as string, raw[i + 1] as string);
-  }
-  return kept;
 }

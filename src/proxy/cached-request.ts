@@ -49,8 +49,12 @@ export class CachedRequest implements CacheRequest, Upstream {
     });
   }
 
+  /** What a trusted proxy says of the client's connection tells answers apart as their route does: a purge need not know it. */
   get route(): string {
-    return this.#of.admission.entry.caching.route;
+    const { head, admission } = this.#of;
+    return head.forwardedDetail === ''
+      ? admission.entry.caching.route
+      : admission.entry.caching.route + head.forwardedDetail;
   }
 
   get rules(): CacheRequest['rules'] {
@@ -82,6 +86,7 @@ export class CachedRequest implements CacheRequest, Upstream {
   #readFields(): Map<string, string> {
     const { head, admission, versionMinor } = this.#of;
     const fields = new Map<string, string>([['host', head.host]]);
+    if (head.acceptsTrailers) fields.set('te', 'trailers');
     for (const line of `${head.lines}Via: 1.${versionMinor} qalgate\r\n${admission.qalLines}`.split('\r\n')) {
       const colon = line.indexOf(':');
       if (colon < 0) continue;

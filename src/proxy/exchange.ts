@@ -194,7 +194,10 @@ export class Exchange implements Job, Timed, ExchangeEvents, SearchEvents, Cache
 
   onTakeOver(fetch: UpstreamFetch): void {
     const taken = fetch.handOver(this);
-    if (taken === undefined) return;
+    if (taken === undefined) {
+      this.#fail('INTERNAL');
+      return;
+    }
     this.#takenFrom = fetch.search;
     this.#connection = taken.connection;
     const { status, reason, rawHeaders, framing } = taken.head;

@@ -101,8 +101,8 @@ export async function createProxy(deps: ProxyDeps, options: ProxyOptions): Promi
   let router: Router<RouteUpstreams>;
   let served = new Set<SdkAppId>();
   const readApps = (): void => {
-    const ids = new Set(apps.list().map(({ sdkAppId }) => sdkAppId));
-    // A number that is given again later starts with nothing stored.
+    const ids = new Set(apps.list().flatMap(({ sdkAppId, access }) => (access.cache === 'off' ? [] : [sdkAppId])));
+    // An app whose number is given again later, or whose cache was off meanwhile and saw no changes, starts with nothing stored.
     for (const sdkAppId of served) if (!ids.has(sdkAppId)) deps.cache.purge({ by: 'app', sdkAppId });
     served = ids;
     router = createRouter(apps.list(), (_, route) => upstreams.forRoute(route));
@@ -290,6 +290,8 @@ export async function createProxy(deps: ProxyDeps, options: ProxyOptions): Promi
         if (!current.requestComplete) current.refuseBody(code);
         return;
       }
+      // Likewise behind a hit that its client has still to take.
+      if (current !== undefined) return;
       refuse(socket, code, { requestId: deps.nextSerial(), address: connectionOf(socket).peer });
     },
 

@@ -34,7 +34,6 @@ export function answerQuickly(
   const answer = entry.kind === 'admitted' ? find(context, socket, request, entry) : undefined;
   if (answer === undefined || entry.kind !== 'admitted') return entry;
 
-  client.started += 1;
   send(context, client, socket, answer);
   client.bytesAnswered = socket.bytesRead;
   context.metrics.request(answer.status, (performance.now() - startedMs) / 1_000);
@@ -76,7 +75,9 @@ function send(context: ExchangeContext, client: ClientConnection, socket: Socket
     socket.write(body);
     socket.uncork();
   }
+  // A job of its own counts itself.
   if (socket.writableLength > 0) waitForClient(context, client, socket);
+  else client.started += 1;
 }
 
 /** The bytes of an answer on a connection that stays open: what Node would make of it. */

@@ -26,6 +26,8 @@ export interface RequestHead {
   readonly cacheFields: RawFields;
   /** What a trusted proxy in front says of the client's connection. */
   readonly forwardedProto: 'http' | 'https' | undefined;
+  /** All that it says of it and the backend is told, as lines; '' mostly. Backends make links of it, so answers differ by it. */
+  readonly forwardedDetail: string;
   /** The client wants to be told what the cache decides. */
   readonly asksCacheDebug: boolean;
 }
@@ -190,12 +192,16 @@ export function parseRequestHead(input: HeadInput, classes: FieldClasses): HeadR
   if (target.includes('#')) return refuse('BAD_TARGET', 'a fragment is not sent to servers');
 
   let lines = '';
+  let forwardedDetail = '';
   for (let i = 0; i < raw.length; i += 2) {
     const name = raw[i] as string;
     const kind = classes.of(name);
     const passes =
       isEndToEnd(kind) || (kind === 'trailer' && chunked) || (kind === 'forwarded-detail' && input.peerTrusted);
-    if (passes && (named === undefined || !named.has(name.toLowerCase()))) lines += `${name}: ${raw[i + 1]}\r\n`;
+    if (!passes || named?.has(name.toLowerCase()) === true) continue;
+    const line = `${name}: ${raw[i + 1]}\r\n`;
+    lines += line;
+    if (kind === 'forwarded-detail') forwardedDetail += line;
   }
 
   // A field that ends at us is none for the cache either: it decides by what the backend sees.
@@ -217,6 +223,7 @@ export function parseRequestHead(input: HeadInput, classes: FieldClasses): HeadR
       asksToUpgrade,
       cacheFields: cacheFields ?? noFields,
       forwardedProto,
+      forwardedDetail,
       asksCacheDebug,
     },
   };

@@ -13,7 +13,7 @@ export interface RouteEntry<T> {
 /** What the cache has to know of a route. */
 export interface RouteCaching {
   readonly mode: AppSettings['access']['cache'];
-  /** What names the route among those of its app. */
+  /** What names the route among those of its app, and by which rules it stores. */
   readonly route: string;
   readonly rules: CacheRequest['rules'];
   readonly target: TargetRules;
@@ -23,7 +23,8 @@ function cachingOf({ access }: AppSettings, route: Route): RouteCaching {
   const mode = access.cache;
   return {
     mode,
-    route: `${route.host.toLowerCase()}${route.prefix}`,
+    // What was stored under other rules is not found any more: it may have been stored for more people than it is now for.
+    route: `${route.host.toLowerCase()}${route.prefix} ${mode} ${route.cacheScope}`,
     rules: { mode: mode === 'off' ? 'qal' : mode, kind: 'shared', routeShared: route.cacheScope === 'shared' },
     target: { sortQuery: route.cacheSortQuery, dropParams: route.cacheDropParams },
   };

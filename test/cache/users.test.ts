@@ -217,7 +217,8 @@ function interleave(
           if (each.control === null)
             Object.assign(own, { open: before.open, mustRevalidate: before.mustRevalidate, closed: before.closed });
           if (own.setsCookie && !readOpenness(fields).open) own.open = false;
-          own.setsCookie ||= before.setsCookie;
+          // A cookie stays with what is stored only where the answer that set it was open.
+          own.setsCookie ||= before.setsCookie && before.open;
           before.open ||= own.open && !own.closed;
           before.mustRevalidate ||= own.mustRevalidate;
         }
@@ -415,3 +416,23 @@ t.test(
     }
   },
 );
+
+t.test('[C12] [C3] what a 304 tells one user refreshes what all get, and tells them nothing of him', async (t) => {
+  const one = openInProcess();
+  const nth = (i: number): Asked => one.asked[i] as Asked;
+  const first = ['Cache-Control', 'public, max-age=10', 'ETag', '"1"', 'X-User', 'nobody'];
+  one.ask({ owner: 'a' });
+  nth(0).answer('for all', first);
+  one.time.nowMs += 20_000;
+  one.ask({ owner: 'b' });
+  nth(1).answer('', ['ETag', '"1"', 'X-User', 'b', 'X-Balance-Of-B', '7'], 304);
+  const other = one.ask({ owner: 'c' });
+  t.equal(one.asked.length, 2, 'it is fresh again');
+  t.equal(firstOf(other.raw, 'x-user'), 'nobody');
+  t.equal(firstOf(other.raw, 'x-balance-of-b'), undefined);
+
+  one.time.nowMs += 20_000;
+  one.ask({ owner: 'b' });
+  nth(2).answer('', [...first.slice(0, 4), 'X-User', 'all'], 304);
+  t.equal(firstOf(one.ask({ owner: 'c' }).raw, 'x-user'), 'all', 'unless it says itself that it is for all');
+});

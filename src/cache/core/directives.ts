@@ -47,10 +47,16 @@ interface Directive {
 
 const token = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
 
+const forbidding = /(?:^|;)[\t ]*(no-store|no-cache|private)[\t ]*(?=;|$)/g;
+
 /** Takes a list of directives apart. A member that is none, such as `=5` or `a b`, is left out. */
 export function parseDirectives(value: string): Directive[] {
   const found: Directive[] = [];
   for (const member of splitList(value)) {
+    // `no-store; max-age=60` is no directive by the grammar; what it forbids is heard all the same.
+    if (member.includes(';')) {
+      for (const [, name = ''] of member.toLowerCase().matchAll(forbidding)) found.push({ name, value: undefined });
+    }
     const equals = member.indexOf('=');
     const name = (equals < 0 ? member : member.slice(0, equals)).toLowerCase();
     // `max-age =60` is malformed, and still says that somebody meant max-age.
@@ -73,6 +79,8 @@ export function parseSeconds(value: string | undefined): Seconds {
   return value !== undefined && /^[0-9]+$/.test(value) ? Math.min(Number(value), maxSeconds) : 'malformed';
 }
 
+type Writable<T> = { -readonly [K in keyof T]: T[K] };
+
 const noDirectives: ResponseDirectives = {
   noStore: false,
   noCache: false,
@@ -85,58 +93,31 @@ const noDirectives: ResponseDirectives = {
   mustUnderstand: false,
 };
 
+/** Directives that bring a number, and those that bring nothing, by the names of their fields. */
+const responseSeconds = ['maxAge', 'sMaxage', 'staleWhileRevalidate', 'staleIfError'] as const;
+const responseFlags = ['noStore', 'public', 'mustRevalidate', 'proxyRevalidate', 'mustUnderstand'] as const;
+
+/** The field of a directive: `max-age` → maxAge, where it is one of these. */
+function fieldOf<F extends string>(name: string, fields: readonly F[]): F | undefined {
+  const field = name.replaceAll(/-./g, (match) => match.slice(1).toUpperCase());
+  return fields.find((one) => one === field);
+}
+
 export function parseResponseDirectives(raw: RawFields): ResponseDirectives {
   const value = combinedOf(raw, 'cache-control');
   if (value === undefined) return noDirectives;
   const noCacheFields: string[] = [];
   const privateFields: string[] = [];
-  const found: { -readonly [K in keyof ResponseDirectives]: ResponseDirectives[K] } = {
-    ...noDirectives,
-    noCacheFields,
-    privateFields,
-  };
-  for (const directive of parseDirectives(value)) {
-    switch (directive.name) {
-      case 'max-age':
-        found.maxAge ??= parseSeconds(directive.value);
-        break;
-      case 's-maxage':
-        found.sMaxage ??= parseSeconds(directive.value);
-        break;
-      case 'stale-while-revalidate':
-        found.staleWhileRevalidate ??= parseSeconds(directive.value);
-        break;
-      case 'stale-if-error':
-        found.staleIfError ??= parseSeconds(directive.value);
-        break;
-      case 'no-store':
-        found.noStore = true;
-        break;
-      case 'no-cache': {
-        const fields = fieldNames(directive.value);
-        if (fields.length === 0) found.noCache = true;
-        noCacheFields.push(...fields);
-        break;
-      }
-      case 'private': {
-        const fields = fieldNames(directive.value);
-        if (fields.length === 0) found.private = true;
-        privateFields.push(...fields);
-        break;
-      }
-      case 'public':
-        found.public = true;
-        break;
-      case 'must-revalidate':
-        found.mustRevalidate = true;
-        break;
-      case 'proxy-revalidate':
-        found.proxyRevalidate = true;
-        break;
-      case 'must-understand':
-        found.mustUnderstand = true;
-        break;
-      default:
+  const found: Writable<ResponseDirectives> = { ...noDirectives, noCacheFields, privateFields };
+  for (const { name, value: text } of parseDirectives(value)) {
+    const seconds = fieldOf(name, responseSeconds);
+    const flag = fieldOf(name, responseFlags);
+    if (seconds !== undefined) found[seconds] ??= parseSeconds(text);
+    if (flag !== undefined) found[flag] = true;
+    if (name === 'no-cache' || name === 'private') {
+      const fields = fieldNames(text);
+      (name === 'private' ? privateFields : noCacheFields).push(...fields);
+      if (fields.length === 0) found[name === 'private' ? name : 'noCache'] = true;
     }
   }
   return found;
@@ -151,40 +132,23 @@ function fieldNames(value: string | undefined): string[] {
 
 const noRequestDirectives: RequestDirectives = { noCache: false, noStore: false, onlyIfCached: false };
 
+const requestSeconds = ['maxAge', 'maxStale', 'minFresh', 'staleIfError'] as const;
+const requestFlags = ['noCache', 'noStore', 'onlyIfCached'] as const;
+
 /** Cache-Control of a request; without one, `Pragma: no-cache` counts as no-cache (RFC 9111 §5.4). */
 export function parseRequestDirectives(raw: RawFields): RequestDirectives {
   const value = combinedOf(raw, 'cache-control');
   if (value === undefined) {
     return hasPragmaNoCache(raw) ? { ...noRequestDirectives, noCache: true } : noRequestDirectives;
   }
-  const found: { -readonly [K in keyof RequestDirectives]: RequestDirectives[K] } = { ...noRequestDirectives };
-  for (const directive of parseDirectives(value)) {
-    const seconds = parseSeconds(directive.value);
-    switch (directive.name) {
-      case 'max-age':
-        if (seconds !== 'malformed') found.maxAge ??= seconds;
-        break;
-      case 'max-stale':
-        if (directive.value === undefined) found.maxStale ??= Number.POSITIVE_INFINITY;
-        else if (seconds !== 'malformed') found.maxStale ??= seconds;
-        break;
-      case 'min-fresh':
-        if (seconds !== 'malformed') found.minFresh ??= seconds;
-        break;
-      case 'stale-if-error':
-        if (seconds !== 'malformed') found.staleIfError ??= seconds;
-        break;
-      case 'no-cache':
-        found.noCache = true;
-        break;
-      case 'no-store':
-        found.noStore = true;
-        break;
-      case 'only-if-cached':
-        found.onlyIfCached = true;
-        break;
-      default:
-    }
+  const found: Writable<RequestDirectives> = { ...noRequestDirectives };
+  for (const { name, value: text } of parseDirectives(value)) {
+    const number = fieldOf(name, requestSeconds);
+    const flag = fieldOf(name, requestFlags);
+    // Without a number: any age.
+    const seconds = name === 'max-stale' && text === undefined ? Number.POSITIVE_INFINITY : parseSeconds(text);
+    if (number !== undefined && seconds !== 'malformed') found[number] ??= seconds;
+    if (flag !== undefined) found[flag] = true;
   }
   return found;
 }

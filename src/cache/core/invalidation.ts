@@ -1,7 +1,7 @@
 import { type RawFields, valuesOf } from './raw-fields.ts';
 
 /** Methods of which the registry says that they change nothing (RFC 9110 §9.2.1). */
-const safe = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PROPFIND', 'REPORT', 'SEARCH', 'QUERY', 'PRI']);
+const safe = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PROPFIND', 'REPORT', 'SEARCH', 'QUERY']);
 
 /** Does an answer to this request end what is stored for its URL (RFC 9111 §4.4)? Also when the method is unknown. */
 export function invalidates(method: string, status: number): boolean {

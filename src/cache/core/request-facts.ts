@@ -38,8 +38,6 @@ export const requestFieldNames = [
   'range',
 ] as const;
 
-const plainDirectives: RequestDirectives = { noCache: false, noStore: false, onlyIfCached: false };
-
 /**
  * @param raw the request's fields; those of {@link requestFieldNames} are enough
  * @param nowMs which century a year of two digits is in
@@ -49,7 +47,6 @@ export function parseRequest(
   raw: RawFields,
   { hasSession, hasBody, nowMs }: { hasSession: boolean; hasBody: boolean; nowMs: number },
 ): RequestFacts {
-  if (raw.length === 0) return { ...plain, method, hasSession, hasBody };
   const noneMatch = combinedOf(raw, 'if-none-match');
   const modifiedSince = firstOf(raw, 'if-modified-since');
   return {
@@ -57,7 +54,7 @@ export function parseRequest(
     directives: parseRequestDirectives(raw),
     ifNoneMatch: noneMatch === undefined ? undefined : noneMatch.trim() === '*' ? '*' : parseTagList(noneMatch),
     ifModifiedSinceMs: modifiedSince === undefined ? undefined : parseHttpDate(modifiedSince, nowMs),
-    forOrigin: firstOf(raw, 'if-match') !== undefined || firstOf(raw, 'if-unmodified-since') !== undefined,
+    forOrigin: (firstOf(raw, 'if-match') ?? firstOf(raw, 'if-unmodified-since')) !== undefined,
     range: firstOf(raw, 'range'),
     ifRange: firstOf(raw, 'if-range'),
     authorized: firstOf(raw, 'authorization') !== undefined,
@@ -66,17 +63,3 @@ export function parseRequest(
     hasBody,
   };
 }
-
-const plain: RequestFacts = {
-  method: 'GET',
-  directives: plainDirectives,
-  ifNoneMatch: undefined,
-  ifModifiedSinceMs: undefined,
-  forOrigin: false,
-  range: undefined,
-  ifRange: undefined,
-  authorized: false,
-  hasCookie: false,
-  hasSession: false,
-  hasBody: false,
-};

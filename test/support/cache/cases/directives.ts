@@ -1,4 +1,4 @@
-import { type Case, freshFor, neverFresh } from '../messages.ts';
+import { type Case, freshFor, neverFresh, neverStored } from '../messages.ts';
 
 const cacheControl = (id: string, name: string, value: string, section = 'RFC 9111 §5.2') => ({
   id: `read-${id}`,
@@ -40,6 +40,15 @@ export const directives: Case[] = [
   fresh60('no-spaces', 'no white space around the comma', 'public,max-age=60,foo', 'RFC 9110 §5.6.1'),
   fresh60('twice-first', 'of two values the first counts', 'max-age=60, max-age=1', 'RFC 9111 §4.2.1'),
   fresh60('twice-s-maxage', 'of two values the first counts', 's-maxage=60, s-maxage=1', 'RFC 9111 §4.2.1'),
+  // Ours: what somebody plainly meant to forbid is not stored, though his spelling is no directive (C12).
+  ...['no-store; max-age=60', 'max-age=60; no-store', 'max-age=60; private ; foo', 'max-age=60, no-cache; x'].map(
+    (value, i): Case => {
+      const { origin, ...facts } = cacheControl(`semicolon-${i}`, 'what forbids is heard behind a semicolon', value);
+      return value.includes('no-cache')
+        ? { ...facts, modes: ['qal'], steps: neverStored([...origin, 'ETag: "a"']) }
+        : { ...facts, steps: neverStored([...origin, 'ETag: "a"']) };
+    },
+  ),
   {
     id: 'read-twice-short',
     section: 'RFC 9111 §4.2.1',
