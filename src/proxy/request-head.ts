@@ -150,8 +150,9 @@ export function parseRequestHead(input: HeadInput, classes: FieldClasses): HeadR
         break;
       case 'forwarded-detail':
         if (input.peerTrusted && name.length === 17 && name.toLowerCase() === 'x-forwarded-proto') {
-          const proto = value.toLowerCase();
-          if (proto === 'http' || proto === 'https') forwardedProto = proto;
+          // Of a chain of proxies the first saw the client.
+          const proto = value.split(',', 1)[0]?.trim().toLowerCase();
+          if (proto === 'http' || proto === 'https') forwardedProto ??= proto;
         }
         break;
       case 'qal':

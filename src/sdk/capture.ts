@@ -40,7 +40,7 @@ export function captureBody(source: ReadableStream<Uint8Array>, options: Capture
         budget.bytes += value.byteLength;
         if (bytes > maxBytes || budget.bytes > budget.maxBytes) {
           // The other branch goes on, at its reader's pace.
-          void reader.cancel();
+          leave(reader);
           return await onEnd(undefined, 'too-large');
         }
       }
@@ -66,11 +66,16 @@ export function captureBody(source: ReadableStream<Uint8Array>, options: Capture
       },
       cancel() {
         hasLeft = true;
-        // Each settles only when both branches have been cancelled.
-        void ownReader.cancel();
-        void reader.cancel();
+        // Each settles only when both branches have been cancelled, and rejects when the source has failed already: whoever
+        // leaves does not want to know.
+        leave(ownReader);
+        leave(reader);
       },
     },
     { highWaterMark: 0 },
   );
+}
+
+function leave(reader: ReadableStreamDefaultReader): void {
+  reader.cancel().catch(() => {});
 }

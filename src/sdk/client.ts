@@ -195,6 +195,7 @@ export function createQalClient(options: QalClientOptions): QalClient {
       const asker = identity;
       const context: CacheContext = {
         partition,
+        ended: asker.ended.signal,
         send: (request, fields) => send(asker, request, fields),
         injected,
       };
@@ -246,6 +247,8 @@ export function createQalClient(options: QalClientOptions): QalClient {
       identity.ended.abort(reason);
       cache?.close(reason);
       await Promise.all([partition.flush(), dropping]);
+      // A body that ends later would open the storage again.
+      partition.close();
       await storage.close();
     },
   };

@@ -11,7 +11,7 @@ export type QalEvent =
       readonly url: string;
       readonly outcome: 'changed' | 'unchanged' | 'not-stored' | 'failed';
     }
-  /** A response was not stored, and why: a rule of the cache's core, or `cut-off`, `too-large`, `redirected`, `superseded`, `busy`. */
+  /** A response was not stored, and why: a rule of the cache's core, or `cut-off`, `too-large`, `redirected`, `superseded`. */
   | { readonly type: 'not-stored'; readonly url: string; readonly rule: string }
   /** The storage failed. No request fails because of it. */
   | ({ readonly type: 'storage-failed' } & StorageFailure);

@@ -23,6 +23,8 @@ import { judge, type PrivateRules, type Variant, type VariantParts, variantId } 
 /** Who asks, and by which way. */
 export interface CacheContext {
   readonly partition: Partition;
+  /** Fires when whoever asks is somebody else by now: what is under way for the next one is none of his. */
+  readonly ended: AbortSignal;
   /** Sends a request over the network, these fields besides its own, as far as there is something in them. */
   send(request: ClientRequest, fields: Record<string, string | undefined>): Promise<Exchange>;
   /** What stands for a `qal-*` field that the access service will add to the request. */

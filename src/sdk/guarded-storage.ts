@@ -60,7 +60,12 @@ export function guardStorage(
       if (current !== inner) run('delete', () => inner.delete(key));
       await run('delete', (storage) => storage.delete(key));
     },
-    keys: async (prefix) => (await run('keys', (storage) => storage.keys(prefix))) ?? [],
+    async keys(prefix) {
+      // What is in one that failed is still there, and has to be found to be removed.
+      const left = current === inner ? [] : await run('keys', () => inner.keys(prefix));
+      const found = await run('keys', (storage) => storage.keys(prefix));
+      return [left, found].flatMap((keys) => keys ?? []);
+    },
     async close() {
       await within(timeoutMs, 'the storage', undefined, () => inner.close()).catch(() => {});
     },

@@ -198,6 +198,8 @@ export function createPrivateCache({ rules, limits, clock, emit }: PrivateCacheO
     if (passes !== undefined) return bypass(request, facts, context, passes);
 
     const variants = cacheMode === 'reload' ? [] : await context.partition.read(request.url);
+    // From here to the look at what is under way nothing is waited for: it is all of the same account (C0).
+    context.ended.throwIfAborted();
     const found: Question = { request, facts, selected: undefined, variants, context };
     const selected = variants.find((variant) => matches(variant, found));
     const question = { ...found, selected };

@@ -1,7 +1,10 @@
 import { createQalClient as createClient, type QalClient, type QalClientOptions, QalError } from '../index.ts';
+import { readSmall } from '../transport.ts';
 
 /** Redirects that one request follows, as the Fetch standard has it. */
 const maxRedirects = 20;
+/** Of the body of one of them. */
+const maxRedirectBytes = 65_536;
 
 /**
  * `createQalClient` of `qalgate/sdk` with a `fetch` that follows redirects within the origin: Node shows where they lead, so
@@ -27,8 +30,8 @@ async function followRedirects(
     if (![301, 302, 303, 307, 308].includes(response.status) || location === null) {
       return hops === 0 ? response : Object.defineProperty(response, 'redirected', { value: true });
     }
-    // To its end: it may be being stored.
-    await response.arrayBuffer();
+    // To its end, as it may be being stored; but of what need not be read no more than a page.
+    await readSmall(response.body, maxRedirectBytes);
     const { status } = response;
     const method = (hop.method ?? 'GET').toUpperCase();
     // Fetch standard, HTTP-redirect fetch

@@ -52,9 +52,10 @@ function readHead(
   let first: RegExpExecArray | undefined;
   for (const [index, line] of lines.entries()) {
     if (line.trim() === '') continue;
+    // What is read here is shown on a terminal.
+    if (hasControls(line)) return wrong(index, line, 'has control characters');
     const [, name, value = ''] = field.exec(line) ?? [];
     if (name !== undefined) {
-      if (hasControls(value)) return wrong(index, line, 'has control characters');
       raw.push(name, value.replace(/^[ \t]+|[ \t]+$/g, ''));
       continue;
     }
@@ -70,8 +71,8 @@ function readHead(
   return { ok: true, value: { first, raw } };
 }
 
-function hasControls(value: string): boolean {
-  for (const char of value) if ((char < ' ' && char !== '\t') || char === '\x7f') return true;
+function hasControls(text: string): boolean {
+  for (const char of text) if ((char < ' ' && char !== '\t') || (char >= '\x7f' && char < '\xa0')) return true;
   return false;
 }
 
