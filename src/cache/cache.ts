@@ -17,10 +17,10 @@ import {
   type RequestFacts,
 } from './core/index.ts';
 import type { FetchContext, RegisteredFetch } from './fetch-context.ts';
-import type { CacheClient, CacheRequest, Outcome } from './ports.ts';
+import type { CacheClient, CacheRequest, Outcome, RouteRules } from './ports.ts';
 import { SharedFetch } from './shared-fetch.ts';
 import { type Place, Store } from './store.ts';
-import { type StoredResponse, selectorOf } from './stored-response.ts';
+import { Selector, type StoredResponse } from './stored-response.ts';
 import { updateResponse } from './updating.ts';
 import { type Purge, purgedPrefix } from './url-key.ts';
 import { type Placed, type Plan, Waiter } from './waiter.ts';
@@ -93,6 +93,7 @@ export function createCache(deps: CacheDeps, options: CacheOptions): HttpCache {
   let fetchCount = 0;
   let refreshCount = 0;
   let orphanCount = 0;
+  const orphansOfRoute = new WeakMap<RouteRules, number>();
   let fillingBytes = 0;
   let notBeforeMs = 0;
   const counts = createCacheMetrics(deps.metrics, {
@@ -126,10 +127,10 @@ export function createCache(deps: CacheDeps, options: CacheOptions): HttpCache {
     request: CacheRequest,
     found: { selected: Placed | undefined; others: Placed[] },
   ): void {
+    const selector = new Selector(request);
     for (const response of store.at(place.key)) {
       const placed = { place, response };
-      const { varyNames } = response;
-      if (varyNames.length > 0 && selectorOf(varyNames, request) !== response.varyKey) found.others.push(placed);
+      if (!selector.selects(response)) found.others.push(placed);
       else if (found.selected === undefined || isNewer(response, found.selected.response)) found.selected = placed;
     }
   }
@@ -171,10 +172,12 @@ export function createCache(deps: CacheDeps, options: CacheOptions): HttpCache {
       if (fetch.background) refreshCount -= 1;
       if (others.size === 0) fetches.delete(fetch.request.url);
     },
-    mayOrphan: () => orphanCount < maxOrphans,
-    orphans(change) {
+    mayOrphan: ({ rules }) => orphanCount < maxOrphans && (orphansOfRoute.get(rules) ?? 0) < rules.maxOrphans,
+    orphans({ rules }, change) {
       orphanCount += change;
+      orphansOfRoute.set(rules, (orphansOfRoute.get(rules) ?? 0) + change);
     },
+    shares: (request) => void hitForMiss.delete(kindOf(request)),
     collapsed() {
       counts.collapsed += 1;
     },
@@ -312,21 +315,28 @@ export function createCache(deps: CacheDeps, options: CacheOptions): HttpCache {
 
   return {
     fresh(request, maxBodyBytes) {
+      if (request.overrides) return undefined;
       const selected = select(request);
       if (selected === undefined || selected.body.length > maxBodyBytes) return undefined;
       const nowMs = clock();
       const decision = decide(request.facts, selected.policy, nowMs, notBeforeMs);
       if (decision.kind !== 'fresh') return undefined;
       counts.hits += 1;
+      selected.usedAtMs = nowMs;
       return answerFrom(selected, request.facts, hitStatus(decision), nowMs);
     },
 
     handle(request, client) {
       const { facts } = request;
+      if (request.overrides) {
+        counts.miss('bypass');
+        return { kind: 'forward', status: formatCacheStatus(cacheName, { forwarded: 'bypass', detail: 'override' }) };
+      }
       const { selected, others } = find(request);
       const nowMs = clock();
       const decision = decide(facts, selected?.response.policy, nowMs, notBeforeMs);
       if (selected !== undefined && (decision.kind === 'fresh' || decision.kind === 'stale-while-revalidate')) {
+        selected.response.usedAtMs = nowMs;
         if (decision.kind === 'fresh') counts.hits += 1;
         else {
           counts.staleHit(decision.rule);
@@ -349,7 +359,8 @@ export function createCache(deps: CacheDeps, options: CacheOptions): HttpCache {
 
     observe(request, status, raw) {
       const { method } = request.facts;
-      if (invalidates(method, status)) {
+      const mayChange = request.overrides && status >= 200 && status <= 399;
+      if (mayChange || invalidates(method, status)) {
         forget(request.url);
         for (const target of namedTargets(raw, request.url.slice(request.url.indexOf(' ') + 1))) {
           forget(request.urlOf(target));
@@ -393,10 +404,11 @@ function pick(
   request: CacheRequest,
   known: StoredResponse | undefined,
 ): StoredResponse | undefined {
+  if (responses.length === 0) return known;
   let picked = known;
+  const selector = new Selector(request);
   for (const response of responses) {
-    const { varyNames } = response;
-    if (varyNames.length > 0 && selectorOf(varyNames, request) !== response.varyKey) continue;
+    if (!selector.selects(response)) continue;
     if (picked === undefined || isNewer(response, picked)) picked = response;
   }
   return picked;
@@ -422,9 +434,9 @@ function forwardedFor(
 
 /** The same request, with other things said to caches. */
 function withFacts(request: CacheRequest, facts: RequestFacts): CacheRequest {
-  const { url, route, owner, rules, upstream } = request;
+  const { url, route, owner, overrides, rules, upstream } = request;
   return {
-    ...{ url, route, owner, rules, upstream, facts },
+    ...{ url, route, owner, overrides, rules, upstream, facts },
     urlOf: (target) => request.urlOf(target),
     fieldOf: (name) => request.fieldOf(name),
   };

@@ -28,11 +28,13 @@ export interface FetchContext {
   askAgain(waiter: Waiter, varyNames: readonly string[]): void;
   /** Requests of this kind do not wait for one another for a while. */
   hitForMiss(request: CacheRequest, why: 'not-theirs' | 'passing'): void;
+  /** Requests of this kind share after all. */
+  shares(request: CacheRequest): void;
   /** Nobody can join any more, or nothing is left to do. */
   unregister(fetch: RegisteredFetch): void;
   /** May one more fetch go on for nobody but the store? */
-  mayOrphan(): boolean;
-  orphans(change: 1 | -1): void;
+  mayOrphan(request: CacheRequest): boolean;
+  orphans(request: CacheRequest, change: 1 | -1): void;
   collapsed(): void;
   served(rule: DecisionRule | 'stale-if-error'): void;
   revalidated(): void;

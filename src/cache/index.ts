@@ -23,6 +23,7 @@ export type {
   FetchHandle,
   OriginHead,
   Outcome,
+  RouteRules,
   Upstream,
   Waiting,
 } from './ports.ts';

@@ -2,6 +2,14 @@ import type { ErrorCode } from '../wire/index.ts';
 import type { CachedAnswer } from './answers.ts';
 import type { CacheRules, RawFields, RequestFacts, Validators } from './core/index.ts';
 
+/** How a route is cached; one object for all its requests. */
+export interface RouteRules extends CacheRules {
+  /** It serves the same to everybody (`cacheScope: shared`). */
+  readonly routeShared: boolean;
+  /** Of its connections, how many may go on for the store alone. */
+  readonly maxOrphans: number;
+}
+
 /** A request as the cache sees it. */
 export interface CacheRequest {
   /** App, scheme, host, path and query, as {@link urlKey} writes them. */
@@ -11,7 +19,9 @@ export interface CacheRequest {
   /** Terminal and account of its session; undefined: it has none (C12). */
   readonly owner: string | undefined;
   readonly facts: RequestFacts;
-  readonly rules: CacheRules & { readonly routeShared: boolean };
+  /** It may mean another method or another URL than it says: it is not for the cache. */
+  readonly overrides: boolean;
+  readonly rules: RouteRules;
   /** The {@link url} of another target of the same host. */
   urlOf(target: string): string;
   /** A field as the backend sees it, injected ones included; its lines joined. @param name in lower case */
@@ -59,6 +69,8 @@ export interface FetchHandle {
   readonly sent: boolean;
   pause(): void;
   resume(): void;
+  /** Fails it when it is not over by then; undefined: what was said of that before does not hold any more. */
+  limit(ms: number | undefined): void;
   /** Ends it; no event follows. */
   destroy(): void;
 }

@@ -30,6 +30,9 @@ import type { Placed, Plan, Waiter } from './waiter.ts';
 const firstRetryMs = 1_000;
 const longestRetryMs = 30_000;
 
+/** How long a response may take to arrive that nobody waits for. */
+const longestAloneMs = 60_000;
+
 /** Statuses for which a stored answer may stand in (RFC 5861 §4). */
 const isOutage = (status: number): boolean => status >= 500 && status <= 504 && status !== 501;
 
@@ -135,20 +138,29 @@ export class SharedFetch implements FetchEvents, RegisteredFetch {
     if (this.#state === 'filling') this.#onReaderGone();
     if (this.#state !== 'asking' || this.background || this.#leader !== undefined || this.#followers.size > 0) return;
     // Nobody waits. What an origin works at already may still be of use.
-    if (this.#handle?.sent === true && this.joinable && this.#context.mayOrphan()) this.#setOrphan(true);
+    if (this.#handle?.sent === true && this.joinable) this.#orphanOrAbort();
+    else this.#abort();
+  }
+
+  /** Goes on for the store alone, where there are not too many such, and not for ever. */
+  #orphanOrAbort(): void {
+    if (this.#context.mayOrphan(this.request)) this.#setOrphan(true);
     else this.#abort();
   }
 
   #setOrphan(orphan: boolean): void {
     if (this.#orphan === orphan) return;
     this.#orphan = orphan;
-    this.#context.orphans(orphan ? 1 : -1);
+    this.#context.orphans(this.request, orphan ? 1 : -1);
+    if (this.#state !== 'over') this.#handle?.limit(orphan ? longestAloneMs : undefined);
   }
 
   /** Somebody who read along has left. A body that is not stored and has no reader has no use. */
   #onReaderGone(): void {
     const body = this.#arriving?.body;
-    if (this.#state === 'filling' && body?.windowed === true && body.readers === 0) this.#abort();
+    if (this.#state !== 'filling' || body === undefined || body.readers > 0) return;
+    if (body.windowed) this.#abort();
+    else if (!this.background) this.#orphanOrAbort();
   }
 
   #abort(): void {
@@ -250,7 +262,7 @@ export class SharedFetch implements FetchEvents, RegisteredFetch {
     if (head.status === 304) this.#share304(followers, head, raw);
     else {
       // An error, or a moment without memory, says little of the next answer.
-      this.#context.hitForMiss(this.request, head.status >= 500 || why === 'no-room' ? 'passing' : 'not-theirs');
+      this.#context.hitForMiss(this.request, head.status >= 400 || why === 'no-room' ? 'passing' : 'not-theirs');
       for (const follower of followers) this.#context.askAlone(follower);
     }
   }
@@ -444,6 +456,8 @@ export class SharedFetch implements FetchEvents, RegisteredFetch {
       }
     }
     if (apart) this.#context.hitForMiss(this.request, 'not-theirs');
+    else this.#context.shares(this.request);
+    if (this.background) this.#handle?.limit(arriving.body.readers === 0 ? longestAloneMs : undefined);
   }
 
   #answer(waiter: Waiter, arriving: ArrivingResponse, asked: boolean): void {
@@ -451,6 +465,9 @@ export class SharedFetch implements FetchEvents, RegisteredFetch {
     const judged = asked && this.#validators === undefined;
     const onMore = (): void => waiter.client.onMore();
     waiter.client.onAnswer(arriving.answerFor(waiter.request.facts, status, { asked, judged, onMore }));
+    if (arriving.body.readers === 0) return;
+    this.#setOrphan(false);
+    if (this.background) this.#handle?.limit(undefined);
   }
 
   onBody(piece: Buffer): void {

@@ -22,7 +22,7 @@ interface Slot {
   responses: StoredResponse[];
 }
 
-/** Variants of one place at most; the one stored first gives way. */
+/** Variants of one place at most; the one used least recently gives way. */
 const maxVariants = 64;
 
 /**
@@ -65,12 +65,11 @@ export class Store {
   put(place: Place, response: StoredResponse, replaced?: StoredResponse): boolean {
     const slot = this.#slots.get(place.key) ?? { url: place.url, responses: [] };
     const others = slot.responses.filter(
-      (other) =>
-        other !== replaced &&
-        (other.varyKey !== response.varyKey || other.varyNames.join() !== response.varyNames.join()),
+      (other) => other !== replaced && (other.varyKey !== response.varyKey || other.varyText !== response.varyText),
     );
     if (others.length >= maxVariants) {
-      others.shift();
+      const oldest = others.reduce((one, other) => (other.usedAtMs < one.usedAtMs ? other : one));
+      others.splice(others.indexOf(oldest), 1);
       this.evictions += 1;
     }
     return this.#set(place, slot, [...others, response]);

@@ -18,6 +18,8 @@ export interface StoredResponse {
   readonly body: Buffer;
   /** Request fields that select it, in lower case, and what they were. */
   readonly varyNames: readonly string[];
+  /** The same names as one text. */
+  readonly varyText: string;
   readonly varyKey: string;
   /** Of Cache-Tag and Surrogate-Key. */
   readonly tags: readonly string[];
@@ -25,6 +27,8 @@ export interface StoredResponse {
   readonly bytes: number;
   /** What its answers' heads are made in; see `answers.ts`. */
   readonly answerHead: AnswerHead;
+  /** When it last answered a request; milliseconds since the epoch. */
+  usedAtMs: number;
   /** When a refresh that failed may be tried again; milliseconds since the epoch. */
   retryAtMs: number;
   failedRefreshes: number;
@@ -48,6 +52,9 @@ const overheadBytes = 1_024;
 /** What a tag costs beside its text, when no other response has it: a table of its own. */
 const tagOverheadBytes = 256;
 
+/** What each text of the fields costs beside its characters. */
+const textOverheadBytes = 16;
+
 /** Tags of one response at most, and their length: more are left out. */
 const maxTags = 64;
 const maxTagChars = 256;
@@ -67,6 +74,26 @@ export interface SelectingRequest {
   fieldOf(name: string): string | undefined;
 }
 
+/** Tells which responses a request selects; works out what its fields are once for all that have the same Vary. */
+export class Selector {
+  #request: SelectingRequest;
+  #names = '';
+  #key = '';
+
+  constructor(request: SelectingRequest) {
+    this.#request = request;
+  }
+
+  selects({ varyNames, varyText, varyKey: key }: StoredResponse): boolean {
+    if (varyText === '') return true;
+    if (varyText !== this.#names) {
+      this.#names = varyText;
+      this.#key = selectorOf(varyNames, this.#request);
+    }
+    return this.#key === key;
+  }
+}
+
 /** What the request's fields are for a list of names (RFC 9111 §4.1). */
 export function selectorOf(names: readonly string[], request: SelectingRequest): string {
   return names.length === 0 ? '' : varyKey(names, (name) => request.fieldOf(name));
@@ -80,7 +107,7 @@ export function createStoredResponse(parts: StoredParts, kind: CacheRules['kind'
   const tags = readTags(raw);
   let chars = reason.length + key.length;
   // As stored, as answered, and as bytes.
-  for (const text of raw) chars += 3 * text.length;
+  for (const text of raw) chars += 3 * text.length + textOverheadBytes;
   for (const text of [...varyNames, ...tags]) chars += text.length;
   return {
     facts,
@@ -89,11 +116,13 @@ export function createStoredResponse(parts: StoredParts, kind: CacheRules['kind'
     raw,
     body,
     varyNames,
+    varyText: varyNames.join(),
     varyKey: key,
     tags,
     bytes:
       body.length * (body.length <= wireBodyBytes ? 2 : 1) + chars + tags.length * tagOverheadBytes + overheadBytes,
     answerHead: { raw: [], ageSec: -1, ttlSec: 0, detail: '', wire: undefined },
+    usedAtMs: policy.receivedMs,
     retryAtMs: 0,
     failedRefreshes: 0,
   };

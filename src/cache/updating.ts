@@ -2,9 +2,11 @@ import {
   firstOf,
   isCredentialed,
   isOpen,
+  parseRequest,
   parseResponse,
   parseResponseDirectives,
   type RawFields,
+  type RequestFacts,
   type ResponseTimes,
   type Storable,
   storable,
@@ -57,11 +59,18 @@ export function updateResponse(
   const facts = parseResponse(stored.facts.status, withAge, times.receivedMs);
   const verdict: Storable = endsIt
     ? { store: 'no', rule: 'set-cookie' }
-    : storable({ ...request.facts, method: 'GET' }, facts, rules, times);
+    : storable(asked(request.facts), facts, rules, times);
   const policy = verdict.store === 'no' ? stored.policy : verdict.policy;
   const { reason, body } = stored;
   const response = createStoredResponse({ facts, policy, reason, raw: fields, body, request }, rules.kind);
   return { response, store: verdict.store };
+}
+
+/** A HEAD counts as a GET that says nothing but who asks: it decides of fields, not of the body that was stored. */
+function asked(facts: RequestFacts): RequestFacts {
+  if (facts.method === 'GET') return facts;
+  const { hasSession, hasCookie } = facts;
+  return parseRequest('GET', hasCookie && !hasSession ? ['cookie', ''] : [], { hasSession, hasBody: false, nowMs: 0 });
 }
 
 function onlyOfCaches(raw: RawFields): string[] {

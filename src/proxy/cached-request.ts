@@ -67,6 +67,10 @@ export class CachedRequest implements CacheRequest, Upstream {
     return claims === undefined ? undefined : `${claims.terminalId} ${claims.account ?? ''}`;
   }
 
+  get overrides(): boolean {
+    return this.#of.head.overrides;
+  }
+
   get upstream(): Upstream {
     return this;
   }

@@ -10,6 +10,8 @@ export type FieldClass =
   | 'end-to-end'
   /** Goes through too; the cache reads it. */
   | 'caching'
+  /** Goes through too. Some backends take method or URL from it, so what is answered may be another's. */
+  | 'override'
   /** Ends here: it speaks of this connection only (RFC 9110 §7.6.1). */
   | 'hop-by-hop'
   /** `QAL-*` and its spellings, the session aside: only we may set these. */
@@ -27,13 +29,24 @@ export type FieldClass =
   | 'expect'
   | 'trailer';
 
+/** Fields by which frameworks let a client say that it means another method or another URL. */
+const overrides = [
+  'x-http-method',
+  'x-http-method-override',
+  'x-method-override',
+  'x-original-url',
+  'x-original-uri',
+  'x-rewrite-url',
+];
+
 /** Does it go through as it came? */
 export function isEndToEnd(kind: FieldClass): boolean {
-  return kind === 'end-to-end' || kind === 'caching';
+  return kind === 'end-to-end' || kind === 'caching' || kind === 'override';
 }
 
 const byName: Record<string, FieldClass> = {
   ...Object.fromEntries(requestFieldNames.map((name) => [name, 'caching'] as const)),
+  ...Object.fromEntries(overrides.map((name) => [name, 'override'] as const)),
   connection: 'connection',
   'proxy-connection': 'hop-by-hop',
   'keep-alive': 'hop-by-hop',
@@ -63,6 +76,7 @@ function classify(name: string): FieldClass {
   if (dashed.startsWith('qal-')) return 'qal';
   // With other marks these are no standard fields, but a backend may take them for such: never pass them on.
   const meant = byName[dashed];
+  if (meant === 'override') return meant;
   if (dashed !== lower && meant !== undefined && meant !== 'caching') return 'forwarded';
   if (dashed.startsWith('x-forwarded-')) return 'forwarded';
   return 'end-to-end';

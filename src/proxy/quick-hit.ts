@@ -34,10 +34,18 @@ export function answerQuickly(
   const answer = entry.kind === 'admitted' ? find(context, socket, request, entry) : undefined;
   if (answer === undefined || entry.kind !== 'admitted') return entry;
 
-  send(context, client, socket, answer);
+  const over = (complete: boolean): void => {
+    if (!complete) context.metrics.clientClosed();
+    context.metrics.request(answer.status, (performance.now() - startedMs) / 1_000);
+    if (context.accessLog) log(context, entry, answer, { startedMs, complete });
+  };
+  write(context, socket, answer);
   client.bytesAnswered = socket.bytesRead;
-  context.metrics.request(answer.status, (performance.now() - startedMs) / 1_000);
-  if (context.accessLog) log(context, entry, answer, startedMs);
+  if (socket.writableLength > 0) waitForClient(context, client, socket, over);
+  else {
+    client.started += 1;
+    over(true);
+  }
   return 'answered';
 }
 
@@ -52,15 +60,14 @@ function find(
   { httpVersionMinor: versionMinor }: LaneRequest,
   { head, admission, address }: Admitted,
 ): CachedAnswer | undefined {
-  if (admission.entry.caching.mode === 'off' || head.body !== 'none' || head.asksCacheDebug || versionMinor === 0) {
-    return undefined;
-  }
+  if (admission.entry.caching.mode === 'off' || head.body !== 'none' || versionMinor === 0) return undefined;
+  if (head.asksCacheDebug || head.expectsContinue || head.asksToUpgrade) return undefined;
   // What goes to an origin is none of this request's: it has no number.
   const facts = { head, admission, encrypted: 'encrypted' in socket, versionMinor, address, requestId: '' };
   return context.cache.fresh(new CachedRequest(facts, context, context.clock()), maxBodyBytes);
 }
 
-function send(context: ExchangeContext, client: ClientConnection, socket: Socket, answer: CachedAnswer): void {
+function write(context: ExchangeContext, socket: Socket, answer: CachedAnswer): void {
   const { head, body } = answer;
   const inWire = body === undefined || body.length <= wireBodyBytes;
   let wire = head?.wire;
@@ -75,9 +82,6 @@ function send(context: ExchangeContext, client: ClientConnection, socket: Socket
     socket.write(body);
     socket.uncork();
   }
-  // A job of its own counts itself.
-  if (socket.writableLength > 0) waitForClient(context, client, socket);
-  else client.started += 1;
 }
 
 /** The bytes of an answer on a connection that stays open: what Node would make of it. */
@@ -90,7 +94,12 @@ function toWire({ status, reason, raw, body }: CachedAnswer, keepAliveTimeoutMs:
 }
 
 /** What comes next waits until the client has taken this; one that takes nothing at all is cut. */
-function waitForClient(context: ExchangeContext, client: ClientConnection, socket: Socket): void {
+function waitForClient(
+  context: ExchangeContext,
+  client: ClientConnection,
+  socket: Socket,
+  over: (complete: boolean) => void,
+): void {
   const { responseWriteTimeoutMs, keepAliveTimeoutMs } = context.limits;
   const onTimeout = (): void => cut(socket);
   // Before Node's own listener, which would end the connection in order.
@@ -100,13 +109,20 @@ function waitForClient(context: ExchangeContext, client: ClientConnection, socke
   client.run({ start: watch, onQueued: watch });
   socket.write('', (error) => {
     socket.off('timeout', onTimeout);
-    if (error) context.metrics.clientClosed();
+    // Nothing that waits behind it may still be done for a client that is gone.
+    if (error) client.abandon();
     else socket.setTimeout(keepAliveTimeoutMs);
+    over(!error);
     client.done();
   });
 }
 
-function log(context: ExchangeContext, entry: Admitted, { status, raw, body }: CachedAnswer, startedMs: number): void {
+function log(
+  context: ExchangeContext,
+  entry: Admitted,
+  { status, raw, body }: CachedAnswer,
+  { startedMs, complete }: { startedMs: number; complete: boolean },
+): void {
   const { head, admission, address } = entry;
   logAccess(context.logger, {
     requestId: context.nextSerial(),
@@ -118,7 +134,7 @@ function log(context: ExchangeContext, entry: Admitted, { status, raw, body }: C
     host: head.host,
     target: head.target,
     status,
-    complete: true,
+    complete,
     bytesIn: 0,
     bytesOut: body?.length ?? 0,
     cache: raw.at(-1),

@@ -28,6 +28,8 @@ export interface RequestHead {
   readonly forwardedProto: 'http' | 'https' | undefined;
   /** All that it says of it and the backend is told, as lines; '' mostly. Backends make links of it, so answers differ by it. */
   readonly forwardedDetail: string;
+  /** It may mean another method or another URL than it says: no answer to it is another's. */
+  readonly overrides: boolean;
   /** The client wants to be told what the cache decides. */
   readonly asksCacheDebug: boolean;
 }
@@ -110,6 +112,7 @@ export function parseRequestHead(input: HeadInput, classes: FieldClasses): HeadR
   let cacheFields: string[] | undefined;
   let forwardedProto: RequestHead['forwardedProto'];
   let asksCacheDebug = false;
+  let overrides = false;
 
   for (let i = 0; i < raw.length; i += 2) {
     const name = raw[i] as string;
@@ -147,6 +150,9 @@ export function parseRequestHead(input: HeadInput, classes: FieldClasses): HeadR
       case 'caching':
         cacheFields ??= [];
         cacheFields.push(name, value);
+        break;
+      case 'override':
+        overrides = true;
         break;
       case 'forwarded-detail':
         if (input.peerTrusted && name.length === 17 && name.toLowerCase() === 'x-forwarded-proto') {
@@ -226,6 +232,7 @@ export function parseRequestHead(input: HeadInput, classes: FieldClasses): HeadR
       forwardedProto,
       forwardedDetail,
       asksCacheDebug,
+      overrides,
     },
   };
 }

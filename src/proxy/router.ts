@@ -25,7 +25,12 @@ function cachingOf({ access }: AppSettings, route: Route): RouteCaching {
     mode,
     // What was stored under other rules is not found any more: it may have been stored for more people than it is now for.
     route: `${route.host.toLowerCase()}${route.prefix} ${mode} ${route.cacheScope}`,
-    rules: { mode: mode === 'off' ? 'qal' : mode, kind: 'shared', routeShared: route.cacheScope === 'shared' },
+    rules: {
+      mode: mode === 'off' ? 'qal' : mode,
+      kind: 'shared',
+      routeShared: route.cacheScope === 'shared',
+      maxOrphans: Math.floor(route.maxConnections / 4),
+    },
     target: { sortQuery: route.cacheSortQuery, dropParams: route.cacheDropParams },
   };
 }

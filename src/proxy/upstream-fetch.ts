@@ -35,6 +35,8 @@ export class UpstreamFetch implements FetchHandle, ExchangeEvents, SearchEvents,
   #phase: 'connect' | 'head' | 'body' | 'paused' | 'done' = 'connect';
   #deadlineMs = Number.POSITIVE_INFINITY;
   #totalDeadlineMs = Number.POSITIVE_INFINITY;
+  /** What the cache allows it. */
+  #limitMs = Number.POSITIVE_INFINITY;
 
   /** @param text makes the whole request head for an origin of that authority */
   constructor(
@@ -122,6 +124,10 @@ export class UpstreamFetch implements FetchHandle, ExchangeEvents, SearchEvents,
     if (this.#phase === 'paused') this.#wait('body', this.search.upstreams.timeouts.bodyIdleMs);
   }
 
+  limit(ms: number | undefined): void {
+    this.#limitMs = ms === undefined ? Number.POSITIVE_INFINITY : this.#shared.deadlines.now() + ms;
+  }
+
   destroy(): void {
     if (this.#phase === 'done') return;
     const connection = this.#connection;
@@ -141,7 +147,8 @@ export class UpstreamFetch implements FetchHandle, ExchangeEvents, SearchEvents,
   }
 
   onSweep(nowMs: number): void {
-    if (nowMs >= this.#totalDeadlineMs) this.#expire('UPSTREAM_TOTAL_TIMEOUT', 'it took too long in all');
+    if (nowMs >= Math.min(this.#totalDeadlineMs, this.#limitMs))
+      this.#expire('UPSTREAM_TOTAL_TIMEOUT', 'it took too long in all');
     else if (nowMs >= this.#deadlineMs) this.#onDeadline();
   }
 

@@ -430,3 +430,40 @@ t.test('[C11] who leaves a body that is not stored any more ends it', async (t) 
   t.equal(await one.metric('qalgate_cache_filling_bytes'), 0);
   t.equal(await one.metric('qalgate_cache_fetches'), 0);
 });
+
+t.test('[C11] a response that nobody waits for has a limited time, until somebody does again', async (t) => {
+  const one = openInProcess();
+  const first = one.ask();
+  nth(one.asked, 0).head(fresh, { lengthBytes: 10 });
+  nth(one.asked, 0).body('12345');
+  t.equal(nth(one.asked, 0).limitMs, undefined);
+  first.leave();
+  t.equal(nth(one.asked, 0).destroyed, false, 'the store wants it');
+  t.equal(nth(one.asked, 0).limitMs, 60_000);
+  const second = one.ask();
+  t.equal(one.asked.length, 1, 'a newcomer reads along');
+  t.equal(nth(one.asked, 0).limitMs, undefined);
+  nth(one.asked, 0).body('67890');
+  nth(one.asked, 0).end();
+  t.equal(second.body, '1234567890');
+});
+
+t.test('[C11] of a route only so many go on for the store alone', async (t) => {
+  const one = openInProcess();
+  const clients = many(300, (i) => one.ask({ target: `/${i}` }));
+  for (const asked of one.asked) asked.head(fresh, { lengthBytes: 10 });
+  for (const client of clients) client.leave();
+  t.equal(one.asked.filter(({ destroyed }) => !destroyed).length, 256);
+});
+
+t.test('[C11] a kind of requests that turns out to share waits together again', async (t) => {
+  const one = openInProcess();
+  many(3, () => one.ask());
+  nth(one.asked, 0).answer('x', ['Cache-Control', 'no-store']);
+  t.equal(one.asked.length, 3);
+  nth(one.asked, 1).answer('x', fresh);
+  one.time.nowMs += 61_000 - 30_000;
+  one.cache.purge({ sdkAppId: 1 as never, by: 'app' });
+  many(5, () => one.ask());
+  t.equal(one.asked.length, 4, 'within the 60 s of the first answer, which the second one took back');
+});

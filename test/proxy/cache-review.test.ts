@@ -2,8 +2,17 @@ import t from 'tap';
 import { readRequest } from '../../src/server/cli/message-head.ts';
 import type { AccountId } from '../../src/wire/index.ts';
 import { testApp, testAppId, testRoute } from '../support/access.ts';
+import { until } from '../support/database.ts';
 import { openProxied, type Proxied } from '../support/proxied.ts';
-import { fieldOf, type OriginScript, readResponses, respond } from '../support/wire.ts';
+import {
+  fieldOf,
+  type Message,
+  type OriginScript,
+  openClient,
+  readResponse,
+  readResponses,
+  respond,
+} from '../support/wire.ts';
 
 /** What a review of the cache in the proxy found: each of these gave somebody what was not for him. */
 
@@ -96,4 +105,61 @@ t.test('cache explain prints nothing that a terminal would obey', async (t) => {
     t.equal(readRequest([text]).ok, false, JSON.stringify(text));
   }
   t.equal(readRequest(['GET /é HTTP/1.1\r\nX: a\tb é\xa0']).ok, true);
+});
+
+t.test('[C12] a request that may mean another method or URL is not for the cache', async (t) => {
+  const { access, origin } = await openProxied(
+    t,
+    { onRequest: (wire) => wire.send(respond('ok', 'Cache-Control: public, max-age=60\r\n')) },
+    { access: { cache: 'qal' } },
+  );
+  const ask = async (...fields: string[]): Promise<Message> => {
+    const wire = await openClient(access.port);
+    wire.send(['GET / HTTP/1.1', 'Host: a', ...fields, '\r\n'].join('\r\n'));
+    const answer = await readResponse(wire);
+    wire.socket.destroy();
+    return answer;
+  };
+  await ask();
+  const names = [
+    'X-HTTP-Method-Override: DELETE',
+    'x-original-url: /admin',
+    'X_Rewrite_URL: /admin',
+    'X-HTTP-Method: PUT',
+  ];
+  for (const [i, field] of names.entries()) {
+    const answer = await ask(field);
+    t.equal(fieldOf(answer, 'Cache-Status'), 'qalgate; fwd=bypass; detail=override', field);
+    t.equal(origin.requests.length, 2 + 2 * i);
+    t.match(fieldOf(await ask(), 'Cache-Status'), /fwd=uri-miss/, 'it may have changed something');
+  }
+});
+
+t.test('[C11] clients that left do not hold a route’s connections', async (t) => {
+  const { access } = await openProxied(
+    t,
+    {
+      onRequest(wire, { start }) {
+        if (start.includes('/now')) wire.send(respond('ok'));
+        else wire.send('HTTP/1.1 200 OK\r\nCache-Control: public, max-age=60\r\nContent-Length: 100000\r\n\r\nslow');
+      },
+    },
+    { access: { cache: 'qal' }, route: { maxConnections: 20, maxQueued: 0 } },
+  );
+  for (let i = 0; i < 60; i += 1) {
+    const wire = await openClient(access.port);
+    wire.send(`GET /${i} HTTP/1.1\r\nHost: a\r\n\r\n`);
+    await wire.until('the head', () => wire.received.includes('slow') || wire.received.includes('503'));
+    t.notMatch(wire.received, '503');
+    const before = i;
+    wire.socket.destroy();
+    await until(async () => {
+      const fetches = await access.metrics.registry.getSingleMetricAsString('qalgate_cache_fetches');
+      return Number(/ (\d+)$/m.exec(fetches)?.[1]) <= Math.min(5, before + 1);
+    });
+  }
+  const wire = await openClient(access.port);
+  wire.send('GET /now HTTP/1.1\r\nHost: a\r\n\r\n');
+  t.match(await readResponse(wire), { body: 'ok' });
+  wire.socket.destroy();
 });

@@ -1,5 +1,4 @@
 import { createQalClient as createClient, type QalClient, type QalClientOptions, QalError } from '../index.ts';
-import { readSmall } from '../transport.ts';
 
 /** Redirects that one request follows, as the Fetch standard has it. */
 const maxRedirects = 20;
@@ -31,7 +30,7 @@ async function followRedirects(
       return hops === 0 ? response : Object.defineProperty(response, 'redirected', { value: true });
     }
     // To its end, as it may be being stored; but of what need not be read no more than a page.
-    await readSmall(response.body, maxRedirectBytes);
+    await readUpTo(response.body, maxRedirectBytes);
     const { status } = response;
     const method = (hop.method ?? 'GET').toUpperCase();
     // Fetch standard, HTTP-redirect fetch
@@ -42,6 +41,15 @@ async function followRedirects(
     }
     url = new URL(location, response.url).href;
     if (asGet) hop = { ...hop, method: 'GET', body: null };
+  }
+}
+
+async function readUpTo(body: ReadableStream<Uint8Array> | null, maxBytes: number): Promise<void> {
+  let bytes = 0;
+  // Leaving early cancels the rest.
+  for await (const piece of body ?? []) {
+    bytes += piece.byteLength;
+    if (bytes > maxBytes) return;
   }
 }
 

@@ -22,6 +22,8 @@ export interface Asked {
   /** In its conditions, instead of the client's own. */
   readonly etags: readonly string[];
   paused: boolean;
+  /** How long it may go on, where that is limited. */
+  limitMs: number | undefined;
   destroyed: boolean;
   over: boolean;
   head(fields: RawFields, options?: { status?: number; lengthBytes?: number | undefined; endMarked?: boolean }): void;
@@ -96,12 +98,13 @@ export function openInProcess(mode: 'qal' | 'rfc9111' = 'rfc9111', options: Part
       url: host + (of.target ?? '/'),
       route: of.route ?? 'route',
       owner: of.owner,
+      overrides: false,
       facts: parseRequest(of.method ?? 'GET', fields, {
         hasSession: of.owner !== undefined,
         hasBody: false,
         nowMs: time.nowMs,
       }),
-      rules: { mode, kind: 'shared', routeShared: of.routeShared ?? false },
+      rules: { mode, kind: 'shared', routeShared: of.routeShared ?? false, maxOrphans: 256 },
       urlOf: (target) => host + target,
       fieldOf: (name) => found.get(name),
       upstream: {
@@ -124,7 +127,7 @@ export function openInProcess(mode: 'qal' | 'rfc9111' = 'rfc9111', options: Part
     to: { events: FetchEvents },
   ): FetchHandle {
     const one: Asked = {
-      ...{ fields, owner, target, etags, paused: false, destroyed: false, over: false },
+      ...{ fields, owner, target, etags, paused: false, limitMs: undefined, destroyed: false, over: false },
       head(raw, { status = 200, lengthBytes, endMarked = true } = {}) {
         if (!one.destroyed) to.events.onHead({ status, reason: 'OK', raw, lengthBytes, endMarked });
       },
@@ -157,6 +160,9 @@ export function openInProcess(mode: 'qal' | 'rfc9111' = 'rfc9111', options: Part
       },
       resume() {
         one.paused = false;
+      },
+      limit(ms) {
+        one.limitMs = ms;
       },
       destroy() {
         one.destroyed = true;
