@@ -1,6 +1,6 @@
 import { ageOf, type CacheStatus, formatCacheStatus } from '../cache/core/index.ts';
 import type { NetworkAnswer } from './fill.ts';
-import type { ClientRequest } from './request.ts';
+import { type ClientRequest, headersOf } from './request.ts';
 import type { Variant } from './variant.ts';
 
 /** Our name in Cache-Status (RFC 9211 §2). */
@@ -49,8 +49,7 @@ export function answerFromStore(
   status: CacheStatus,
   nowMs: number,
 ): Response {
-  const headers = new Headers();
-  for (let i = 0; i + 1 < raw.length; i += 2) headers.append(raw[i] ?? '', raw[i + 1] ?? '');
+  const headers = headersOf(raw);
   headers.set('Age', String(Math.floor(ageOf(policy, nowMs) / 1_000)));
   addStatus(headers, status);
   if (!headers.has('content-encoding') && !isBodyless(code)) headers.set('Content-Length', String(body.byteLength));

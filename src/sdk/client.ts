@@ -202,6 +202,11 @@ export function createQalClient(options: QalClientOptions): QalClient {
       const request = await readRequest(input, init, baseUrl);
       request.signal?.throwIfAborted();
       const response = await answer(request, asker, context);
+      // What was asked for as somebody else is not shown any more; what was done is told.
+      if (asker.ended.signal.aborted && /^(?:GET|HEAD)$/.test(request.method)) {
+        response.body?.cancel().catch(() => {});
+        throw asker.ended.signal.reason;
+      }
       refuseRedirect(request, response);
       return response;
     },

@@ -1,3 +1,4 @@
+import { headersOf } from './request.ts';
 import { joined } from './transport.ts';
 import type { VariantParts } from './variant.ts';
 
@@ -58,6 +59,9 @@ export function decodeRecord(record: Uint8Array, url: string): VariantParts[] {
       return { id, status, statusText, age, times: { requestedMs, receivedMs }, raw, body, isSound };
     });
     const isSound = v === version && of === url && at === record.byteLength && variants.every((each) => each.isSound);
+    // Throws for what no answer could be made of.
+    for (const { status, statusText, raw } of variants)
+      new Response(null, { status, statusText, headers: headersOf(raw) });
     return isSound ? variants : [];
   } catch {
     return [];

@@ -83,6 +83,13 @@ export function rawFields(headers: Headers): string[] {
   return raw;
 }
 
+/** The other way round. @throws TypeError for what no field can be */
+export function headersOf(raw: RawFields): Headers {
+  const headers = new Headers();
+  for (let i = 0; i < raw.length; i += 2) headers.append(raw[i] ?? '', raw[i + 1] ?? '');
+  return headers;
+}
+
 /**
  * A redirect that nobody has followed, and that the caller did not ask to see. @throws QalError
  * Only the browser follows them, within the page's origin (sender.ts); and `qalgate/sdk/node`.

@@ -28,7 +28,7 @@ export function createSender(
       // The access service's own 401, by which it names the way to authenticate (RFC 9110 §11.6.1), is about the session.
       const { status, headers } = sent.response;
       if (status !== 401 || headers.get('www-authenticate') !== sessionHeader) return sent;
-      sessions.reject(identity, token.value);
+      sessions.reject(identity, token.value, attempt === 2);
       if (attempt === 2 || request.sendsOnce) return sent;
       // It refuses before it forwards: nothing has happened yet, so even a POST may be sent again.
       sent.abort();

@@ -29,8 +29,8 @@ export interface Sessions {
   readonly network: NetworkReport;
   /** The session to send with a request; asks for one when there is none. */
   token(identity: Identity, signal?: AbortSignal): Promise<Token>;
-  /** The server did not accept it: it is not used again. */
-  reject(identity: Identity, value: string): void;
+  /** The server did not accept it: it is not used again. @param again nor the one before: asking for more has to wait */
+  reject(identity: Identity, value: string, again: boolean): void;
   /** The network changed (A12). */
   reportNetwork(identity: Identity, network: NetworkReport): Promise<void>;
   /** Ends a session on the server. */
@@ -182,8 +182,10 @@ export function createSessions(deps: SessionDeps, options: SessionOptions): Sess
       identity.ended.signal.throwIfAborted();
       return renewed;
     },
-    reject(identity, value) {
-      if (identity.token?.value === value) identity.token = undefined;
+    reject(identity, value, again) {
+      if (identity.token?.value !== value) return;
+      identity.token = undefined;
+      if (again) backOff(identity, new QalError('SESSION_INVALID', 'new sessions are refused', { retryable: true }));
     },
     async reportNetwork(identity, changed) {
       network = { ...changed };

@@ -12,18 +12,18 @@ export interface ResponseDirectives {
   readonly sMaxage?: Seconds;
   readonly staleWhileRevalidate?: Seconds;
   readonly staleIfError?: Seconds;
-  readonly noStore: boolean;
+  readonly noStore?: boolean;
   /** Without a list of fields: of the whole response. */
-  readonly noCache: boolean;
+  readonly noCache?: boolean;
   /** `no-cache="a, b"`: fields in lower case. */
   readonly noCacheFields: readonly string[];
   /** Without a list of fields: of the whole response. */
-  readonly private: boolean;
+  readonly private?: boolean;
   readonly privateFields: readonly string[];
-  readonly public: boolean;
-  readonly mustRevalidate: boolean;
-  readonly proxyRevalidate: boolean;
-  readonly mustUnderstand: boolean;
+  readonly public?: boolean;
+  readonly mustRevalidate?: boolean;
+  readonly proxyRevalidate?: boolean;
+  readonly mustUnderstand?: boolean;
 }
 
 /** Cache-Control of a request (RFC 9111 §5.2.1, RFC 5861 §4). A malformed number counts as absent. */
@@ -33,9 +33,9 @@ export interface RequestDirectives {
   readonly maxStale?: number;
   readonly minFresh?: number;
   readonly staleIfError?: number;
-  readonly noCache: boolean;
-  readonly noStore: boolean;
-  readonly onlyIfCached: boolean;
+  readonly noCache?: boolean;
+  readonly noStore?: boolean;
+  readonly onlyIfCached?: boolean;
 }
 
 interface Directive {
@@ -47,15 +47,16 @@ interface Directive {
 
 const token = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
 
-const forbidding = /(?:^|;)[\t ]*(no-store|no-cache|private)[\t ]*(?=;|$)/g;
+const forbidding = /^(?:no-(?:store|cache)|private)$/;
 
 /** Takes a list of directives apart. A member that is none, such as `=5` or `a b`, is left out. */
 export function parseDirectives(value: string): Directive[] {
   const found: Directive[] = [];
   for (const member of splitList(value)) {
     // `no-store; max-age=60` is no directive by the grammar; what it forbids is heard all the same.
-    if (member.includes(';')) {
-      for (const [, name = ''] of member.toLowerCase().matchAll(forbidding)) found.push({ name, value: undefined });
+    for (const piece of member.toLowerCase().split(';')) {
+      const name = trimOws(piece);
+      if (forbidding.test(name)) found.push({ name, value: undefined });
     }
     const equals = member.indexOf('=');
     const name = (equals < 0 ? member : member.slice(0, equals)).toLowerCase();
@@ -81,18 +82,6 @@ export function parseSeconds(value: string | undefined): Seconds {
 
 type Writable<T> = { -readonly [K in keyof T]: T[K] };
 
-const noDirectives: ResponseDirectives = {
-  noStore: false,
-  noCache: false,
-  noCacheFields: [],
-  private: false,
-  privateFields: [],
-  public: false,
-  mustRevalidate: false,
-  proxyRevalidate: false,
-  mustUnderstand: false,
-};
-
 /** Directives that bring a number, and those that bring nothing, by the names of their fields. */
 const responseSeconds = ['maxAge', 'sMaxage', 'staleWhileRevalidate', 'staleIfError'] as const;
 const responseFlags = ['noStore', 'public', 'mustRevalidate', 'proxyRevalidate', 'mustUnderstand'] as const;
@@ -104,12 +93,10 @@ function fieldOf<F extends string>(name: string, fields: readonly F[]): F | unde
 }
 
 export function parseResponseDirectives(raw: RawFields): ResponseDirectives {
-  const value = combinedOf(raw, 'cache-control');
-  if (value === undefined) return noDirectives;
   const noCacheFields: string[] = [];
   const privateFields: string[] = [];
-  const found: Writable<ResponseDirectives> = { ...noDirectives, noCacheFields, privateFields };
-  for (const { name, value: text } of parseDirectives(value)) {
+  const found: Writable<ResponseDirectives> = { noCacheFields, privateFields };
+  for (const { name, value: text } of parseDirectives(combinedOf(raw, 'cache-control') ?? '')) {
     const seconds = fieldOf(name, responseSeconds);
     const flag = fieldOf(name, responseFlags);
     if (seconds !== undefined) found[seconds] ??= parseSeconds(text);
@@ -130,8 +117,6 @@ function fieldNames(value: string | undefined): string[] {
   return names.every((name) => token.test(name)) ? names : [];
 }
 
-const noRequestDirectives: RequestDirectives = { noCache: false, noStore: false, onlyIfCached: false };
-
 const requestSeconds = ['maxAge', 'maxStale', 'minFresh', 'staleIfError'] as const;
 const requestFlags = ['noCache', 'noStore', 'onlyIfCached'] as const;
 
@@ -139,9 +124,9 @@ const requestFlags = ['noCache', 'noStore', 'onlyIfCached'] as const;
 export function parseRequestDirectives(raw: RawFields): RequestDirectives {
   const value = combinedOf(raw, 'cache-control');
   if (value === undefined) {
-    return hasPragmaNoCache(raw) ? { ...noRequestDirectives, noCache: true } : noRequestDirectives;
+    return hasPragmaNoCache(raw) ? { noCache: true } : {};
   }
-  const found: Writable<RequestDirectives> = { ...noRequestDirectives };
+  const found: Writable<RequestDirectives> = {};
   for (const { name, value: text } of parseDirectives(value)) {
     const number = fieldOf(name, requestSeconds);
     const flag = fieldOf(name, requestFlags);

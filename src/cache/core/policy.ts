@@ -79,7 +79,7 @@ export function policyOf(facts: ResponseFacts, rules: CacheRules, times: Respons
     // What may be served stale at once may be served so in place of an error, too.
     staleIfErrorMs: ifErrorMs === 0 ? staleMs : Math.max(staleMs, fresh.ms + ifErrorMs),
     neverStale,
-    alwaysRevalidate: directives.noCache,
+    alwaysRevalidate: directives.noCache === true,
     initialAgeMs: initialAge(facts, times),
     receivedMs,
   };
