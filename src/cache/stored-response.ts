@@ -40,12 +40,19 @@ export interface AnswerHead {
   ageSec: number;
   ttlSec: number;
   detail: string;
-  /** For whoever sends it, to keep what he makes of it; dropped when it changes. At most {@link wireBodyBytes} of body. */
+  /** For whoever sends it, to keep what he makes of it; dropped when it changes. */
   wire: Buffer | undefined;
+  /** Memory in front of a larger body, in which its head may be written: one piece is sent faster than two. */
+  readonly room: { readonly buffer: Buffer; readonly bodyAt: number } | undefined;
+  /** Sends from that memory that are not over: it must not change. */
+  sending: number;
 }
 
 /** A body up to this may stand behind its head in {@link AnswerHead.wire}. It is counted twice, then. */
 export const wireBodyBytes = 16_384;
+/** A body up to this has room for its head in front of it; larger ones are sent in pieces. */
+const roomyBodyBytes = 262_144;
+const roomBytes = 2_048;
 
 /** What an entry costs beside its texts and its body: objects, arrays, its place in the tables. */
 const overheadBytes = 1_024;
@@ -100,7 +107,9 @@ export function selectorOf(names: readonly string[], request: SelectingRequest):
 }
 
 export function createStoredResponse(parts: StoredParts, kind: CacheRules['kind']): StoredResponse {
-  const { facts, policy, reason, body } = parts;
+  const { facts, policy, reason } = parts;
+  const room = makeRoom(parts.body);
+  const body = room === undefined ? parts.body : room.buffer.subarray(room.bodyAt);
   const raw = fieldsToStore(parts.raw, facts.directives, kind);
   const varyNames = facts.vary === '*' ? [] : facts.vary;
   const key = selectorOf(varyNames, parts.request);
@@ -120,12 +129,23 @@ export function createStoredResponse(parts: StoredParts, kind: CacheRules['kind'
     varyKey: key,
     tags,
     bytes:
-      body.length * (body.length <= wireBodyBytes ? 2 : 1) + chars + tags.length * tagOverheadBytes + overheadBytes,
-    answerHead: { raw: [], ageSec: -1, ttlSec: 0, detail: '', wire: undefined },
+      body.length * (body.length <= wireBodyBytes ? 2 : 1) +
+      (room === undefined ? 0 : roomBytes) +
+      chars +
+      tags.length * tagOverheadBytes +
+      overheadBytes,
+    answerHead: { raw: [], ageSec: -1, ttlSec: 0, detail: '', wire: undefined, room, sending: 0 },
     usedAtMs: policy.receivedMs,
     retryAtMs: 0,
     failedRefreshes: 0,
   };
+}
+
+function makeRoom(body: Buffer): AnswerHead['room'] {
+  if (body.length <= wireBodyBytes || body.length > roomyBodyBytes) return undefined;
+  const buffer = Buffer.allocUnsafeSlow(roomBytes + body.length);
+  body.copy(buffer, roomBytes);
+  return { buffer, bodyAt: roomBytes };
 }
 
 /** `Cache-Tag: a, b` and `Surrogate-Key: a b`. */

@@ -2,7 +2,8 @@ import type { Socket } from 'node:net';
 import { type CachedAnswer, wireBodyBytes } from '../cache/index.ts';
 import { logAccess } from './access-log.ts';
 import { CachedRequest } from './cached-request.ts';
-import type { ClientConnection } from './client-connection.ts';
+import type { ClientConnection, Job } from './client-connection.ts';
+import type { Timed } from './deadlines.ts';
 import type { Entry } from './entrance.ts';
 import { cut } from './error-response.ts';
 import type { ExchangeContext } from './exchange-context.ts';
@@ -41,8 +42,15 @@ export function answerQuickly(
   };
   write(context, socket, answer);
   client.bytesAnswered = socket.bytesRead;
-  if (socket.writableLength > 0) waitForClient(context, client, socket, over);
-  else {
+  if (socket.writableLength > 0) {
+    const { head } = answer;
+    if (head !== undefined) head.sending += 1;
+    const onWritten = (complete: boolean): void => {
+      if (head !== undefined) head.sending -= 1;
+      over(complete);
+    };
+    client.run(new PendingHit(context, client, socket, onWritten));
+  } else {
     client.started += 1;
     over(true);
   }
@@ -69,13 +77,13 @@ function find(
 
 function write(context: ExchangeContext, socket: Socket, answer: CachedAnswer): void {
   const { head, body } = answer;
-  const inWire = body === undefined || body.length <= wireBodyBytes;
   let wire = head?.wire;
   if (wire === undefined) {
-    wire = toWire(answer, context.limits.keepAliveTimeoutMs, inWire);
+    wire = toWire(answer, context.limits.keepAliveTimeoutMs);
     if (head !== undefined) head.wire = wire;
   }
-  if (inWire) socket.write(wire);
+  const isWhole = body === undefined || body.length <= wireBodyBytes || wire.buffer === head?.room?.buffer.buffer;
+  if (isWhole) socket.write(wire);
   else {
     socket.cork();
     socket.write(wire);
@@ -84,37 +92,73 @@ function write(context: ExchangeContext, socket: Socket, answer: CachedAnswer): 
   }
 }
 
-/** The bytes of an answer on a connection that stays open: what Node would make of it. */
-function toWire({ status, reason, raw, body }: CachedAnswer, keepAliveTimeoutMs: number, withBody: boolean): Buffer {
+/**
+ * The bytes of an answer on a connection that stays open: what Node would make of it. With the body where that is small or
+ * has room in front of it that nobody is sending from; else the head alone.
+ */
+function toWire({ status, reason, raw, body, head }: CachedAnswer, keepAliveTimeoutMs: number): Buffer {
   let text = `HTTP/1.1 ${status} ${reason}\r\n`;
   for (let i = 0; i < raw.length; i += 2) text += `${raw[i]}: ${raw[i + 1]}\r\n`;
   text += `Connection: keep-alive\r\nKeep-Alive: timeout=${Math.floor(keepAliveTimeoutMs / 1_000)}\r\n\r\n`;
-  const head = Buffer.from(text, 'latin1');
-  return withBody && body !== undefined ? Buffer.concat([head, body]) : head;
+  const bytes = Buffer.from(text, 'latin1');
+  if (body === undefined) return bytes;
+  if (body.length <= wireBodyBytes) return Buffer.concat([bytes, body]);
+  const room = head?.room;
+  if (head === undefined || room === undefined || head.sending > 0 || bytes.length > room.bodyAt) return bytes;
+  bytes.copy(room.buffer, room.bodyAt - bytes.length);
+  return room.buffer.subarray(room.bodyAt - bytes.length);
 }
 
-/** What comes next waits until the client has taken this; one that takes nothing at all is cut. */
-function waitForClient(
-  context: ExchangeContext,
-  client: ClientConnection,
-  socket: Socket,
-  over: (complete: boolean) => void,
-): void {
-  const { responseWriteTimeoutMs, keepAliveTimeoutMs } = context.limits;
-  const onTimeout = (): void => cut(socket);
-  // Before Node's own listener, which would end the connection in order.
-  socket.prependListener('timeout', onTimeout);
-  const watch = (): void => void socket.setTimeout(responseWriteTimeoutMs);
-  // Node ends a connection's time-out with each request that comes.
-  client.run({ start: watch, onQueued: watch });
-  socket.write('', (error) => {
-    socket.off('timeout', onTimeout);
+/**
+ * An answer that the system has not taken yet, as the job of its connection: what comes next waits. A client that takes
+ * nothing at all for long is cut; a large answer is often on its way for a moment only, so the watch begins late.
+ */
+class PendingHit implements Job, Timed {
+  #context: ExchangeContext;
+  #client: ClientConnection;
+  #socket: Socket;
+  #over: (complete: boolean) => void;
+  #watched = false;
+
+  constructor(context: ExchangeContext, client: ClientConnection, socket: Socket, over: (complete: boolean) => void) {
+    this.#context = context;
+    this.#client = client;
+    this.#socket = socket;
+    this.#over = over;
+  }
+
+  start(): void {
+    this.#context.deadlines.add(this);
+    // Behind all of the answer.
+    this.#socket.write('', (error) => this.#onWritten(error));
+  }
+
+  onQueued(): void {
+    // Node ends a connection's time-out with each request that comes.
+    if (this.#watched) this.#socket.setTimeout(this.#context.limits.responseWriteTimeoutMs);
+  }
+
+  onSweep(): void {
+    if (this.#watched) return;
+    this.#watched = true;
+    // Before Node's own listener, which would end the connection in order. The socket can tell whether anything is taken.
+    this.#socket.prependListener('timeout', this.#onTimeout);
+    this.#socket.setTimeout(this.#context.limits.responseWriteTimeoutMs);
+  }
+
+  readonly #onTimeout = (): void => cut(this.#socket);
+
+  #onWritten(error: Error | null | undefined): void {
+    this.#context.deadlines.remove(this);
+    if (this.#watched) {
+      this.#socket.off('timeout', this.#onTimeout);
+      if (!error) this.#socket.setTimeout(this.#context.limits.keepAliveTimeoutMs);
+    }
     // Nothing that waits behind it may still be done for a client that is gone.
-    if (error) client.abandon();
-    else socket.setTimeout(keepAliveTimeoutMs);
-    over(!error);
-    client.done();
-  });
+    if (error) this.#client.abandon();
+    this.#over(!error);
+    this.#client.done();
+  }
 }
 
 function log(
