@@ -9,6 +9,7 @@ import { createCertificate } from '../support/certificates.ts';
 import { until } from '../support/database.ts';
 import { openProxied, type ProxiedOptions } from '../support/proxied.ts';
 import {
+  fieldOf,
   type OriginScript,
   openClient,
   openOrigin,
@@ -225,6 +226,39 @@ t.test('a client that takes nothing of a large hit is cut, one that takes it slo
   );
   wire.socket.resume();
   t.equal(await wire.end(), 'reset', 'an answer that was cut does not look complete');
+});
+
+t.test('an answer that somebody is still taking does not change under him when its head is made anew', async (t) => {
+  let nowMs = Date.UTC(2026, 10, 26, 8, 0, 0);
+  const body = `<${'x'.repeat(199_998)}>`;
+  const { client } = await open(
+    t,
+    true,
+    { onRequest: (wire) => wire.send(respond(body, `Date: ${new Date(nowMs).toUTCString()}\r\n${cacheable}`)) },
+    { options: { clock: () => nowMs } },
+  );
+  const slow = await client();
+  await talk(slow, [get('/x'), get('/x')]);
+  slow.socket.pause();
+  const count = 60;
+  for (let i = 0; i < count; i += 1) slow.send(get('/x'));
+  const ages: (string | undefined)[] = [];
+  for (const sec of [1, 9, 10, 100]) {
+    nowMs = Date.UTC(2026, 10, 26, 8, 0, 0) + (sec % 100) * 1_000;
+    const other = await client();
+    const answers = await talk(other, [get('/x'), get('/x'), get('/x')]);
+    for (const answer of answers) t.ok(answer.endsWith(`\r\n\r\n${body}`));
+    ages.push(/Age: (\d+)/.exec(answers[2] ?? '')?.[1]);
+    other.socket.destroy();
+  }
+  t.same(ages, ['1', '9', '10', '0']);
+  slow.socket.resume();
+  const all = await readResponses(slow, count + 2);
+  t.ok(all.every((answer) => answer.body === body && /^\d+$/.test(fieldOf(answer, 'Age') ?? '0')));
+  nowMs += 33_000;
+  const [, last] = await talk(await client(), [get('/x'), get('/x')]);
+  t.match(last, /Age: 33\r\n/);
+  t.ok(last?.endsWith(`\r\n\r\n${body}`));
 });
 
 t.test('closing the listener: connections that only had hits end at once, and no answer is lost', async (t) => {
