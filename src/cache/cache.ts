@@ -137,7 +137,10 @@ export function createCache(deps: CacheDeps, options: CacheOptions): HttpCache {
 
   /** The same as the `selected` of {@link find}, without the rest of it: the hot path. */
   function select(request: CacheRequest): StoredResponse | undefined {
-    const selected = pick(store.at(placeOf(request, 'shared').key), request, undefined);
+    const { responses, places } = store.look(placeOf(request, 'shared').key);
+    const selected = pick(responses, request, undefined);
+    // Nobody has anything of his own for this URL.
+    if (places.size === 1) return selected;
     if (request.owner !== undefined) return pick(store.at(placeOf(request, 'own').key), request, selected);
     if (isCredentialed(request.facts)) return selected;
     return pick(store.at(placeOf(request, 'anonymous').key), request, selected);

@@ -20,6 +20,8 @@ export interface StoreOptions {
 interface Slot {
   readonly url: string;
   responses: StoredResponse[];
+  /** Keys of all places of its URL. */
+  places: ReadonlySet<string>;
 }
 
 /** Variants of one place at most; the one used least recently gives way. */
@@ -61,9 +63,14 @@ export class Store {
     return this.#slots.get(key)?.responses ?? none;
   }
 
+  /** The variants of a place, and whether its URL has nothing in other places. */
+  look(key: string): { readonly responses: readonly StoredResponse[]; readonly places: { readonly size: number } } {
+    return this.#slots.get(key) ?? nothing;
+  }
+
   /** Stores a response in the place of the one with the same Vary, or of `replaced`. False: it does not fit. */
   put(place: Place, response: StoredResponse, replaced?: StoredResponse): boolean {
-    const slot = this.#slots.get(place.key) ?? { url: place.url, responses: [] };
+    const slot = this.#slots.get(place.key) ?? { url: place.url, responses: [], places: nothing.places };
     const others = slot.responses.filter(
       (other) => other !== replaced && (other.varyKey !== response.varyKey || other.varyText !== response.varyText),
     );
@@ -92,7 +99,7 @@ export class Store {
       return true;
     }
     // A new object: lru-cache takes one that it has for unchanged, and keeps the size that it had.
-    const slot = { url, responses };
+    const slot: Slot = { url, responses, places: nothing.places };
     this.#remember(key, slot);
     let size = 2 * (key.length + url.length);
     for (const { bytes } of responses) size += bytes;
@@ -105,7 +112,7 @@ export class Store {
 
   #remember(key: string, slot: Slot): void {
     this.#responses += slot.responses.length;
-    addTo(this.#byUrl, slot.url, key);
+    slot.places = addTo(this.#byUrl, slot.url, key);
     for (const { tags } of slot.responses) for (const tag of tags) addTo(this.#byTag, tag, key);
   }
 
@@ -154,11 +161,16 @@ export class Store {
 }
 
 const none: readonly StoredResponse[] = [];
+const nothing = { responses: none, places: new Set<string>() } as const;
 
-function addTo(index: Map<string, Set<string>>, name: string, key: string): void {
-  const keys = index.get(name);
-  if (keys === undefined) index.set(name, new Set([key]));
-  else keys.add(key);
+function addTo(index: Map<string, Set<string>>, name: string, key: string): ReadonlySet<string> {
+  let keys = index.get(name);
+  if (keys === undefined) {
+    keys = new Set();
+    index.set(name, keys);
+  }
+  keys.add(key);
+  return keys;
 }
 
 function removeFrom(index: Map<string, Set<string>>, name: string, key: string): void {
