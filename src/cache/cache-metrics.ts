@@ -2,10 +2,19 @@ import type { Metrics } from '../observe/index.ts';
 import type { DecisionRule, Forwarded, RefusalRule } from './core/index.ts';
 
 /** Why a response was not stored: by its fields, or by what became of it. */
-export type NotStored = RefusalRule | 'too-large' | 'cut-off' | 'unmarked-end' | 'trailers' | 'no-room' | 'outdated';
+export type NotStored =
+  | RefusalRule
+  | 'too-large'
+  | 'cut-off'
+  | 'unmarked-end'
+  | 'trailers'
+  | 'no-room'
+  | 'outdated'
+  /** Its clients left, and enough others go on for the store alone. */
+  | 'abandoned';
 
-/** What became of a refresh in the background. */
-export type RefreshOutcome = 'updated' | 'replaced' | 'not-stored' | 'error';
+/** What became of a refresh in the background; `too-many`: it was not begun. */
+export type RefreshOutcome = 'updated' | 'replaced' | 'not-stored' | 'error' | 'too-many';
 
 /** What the cache counts. Hits are plain numbers: they are the hot path. */
 export interface CacheMetrics {

@@ -268,8 +268,12 @@ export function createCache(deps: CacheDeps, options: CacheOptions): HttpCache {
   function refresh(request: CacheRequest, selected: Placed, decision: Decision, nowMs: number): void {
     const { facts } = request;
     const { noStore, onlyIfCached } = facts.directives;
-    if (nowMs < selected.response.retryAtMs || refreshCount >= maxRefreshes || noStore || onlyIfCached) return;
+    if (nowMs < selected.response.retryAtMs || noStore || onlyIfCached) return;
     for (const { plan } of fetches.get(request.url) ?? []) if (plan.selected?.response === selected.response) return;
+    if (refreshCount >= maxRefreshes) {
+      counts.refreshed('too-many');
+      return;
+    }
     const whole = { ...facts, method: 'GET', ifNoneMatch: undefined, ifModifiedSinceMs: undefined, range: undefined };
     const plan = planOf(decision, selected, []);
     const asked = withFacts(request, whole);

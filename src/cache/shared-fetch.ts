@@ -144,8 +144,12 @@ export class SharedFetch implements FetchEvents, RegisteredFetch {
 
   /** Goes on for the store alone, where there are not too many such, and not for ever. */
   #orphanOrAbort(): void {
-    if (this.#context.mayOrphan(this.request)) this.#setOrphan(true);
-    else this.#abort();
+    if (this.#context.mayOrphan(this.request)) {
+      this.#setOrphan(true);
+      return;
+    }
+    this.#context.notStored('abandoned');
+    this.#abort();
   }
 
   #setOrphan(orphan: boolean): void {
@@ -160,7 +164,8 @@ export class SharedFetch implements FetchEvents, RegisteredFetch {
     const body = this.#arriving?.body;
     if (this.#state !== 'filling' || body === undefined || body.readers > 0) return;
     if (body.windowed) this.#abort();
-    else if (!this.background) this.#orphanOrAbort();
+    else if (this.background) this.#handle?.limit(longestAloneMs);
+    else this.#orphanOrAbort();
   }
 
   #abort(): void {
@@ -457,7 +462,7 @@ export class SharedFetch implements FetchEvents, RegisteredFetch {
     }
     if (apart) this.#context.hitForMiss(this.request, 'not-theirs');
     else this.#context.shares(this.request);
-    if (this.background) this.#handle?.limit(arriving.body.readers === 0 ? longestAloneMs : undefined);
+    if (this.background && arriving.body.readers === 0) this.#handle?.limit(longestAloneMs);
   }
 
   #answer(waiter: Waiter, arriving: ArrivingResponse, asked: boolean): void {

@@ -448,12 +448,49 @@ t.test('[C11] a response that nobody waits for has a limited time, until somebod
   t.equal(second.body, '1234567890');
 });
 
+t.test('[C11] so has a refresh in the background, also after somebody has read along', async (t) => {
+  const one = openInProcess();
+  fill(one, 'old', ['Cache-Control', 'max-age=1, stale-while-revalidate=600']);
+  one.time.nowMs += 2_000;
+  t.equal(one.ask().body, 'old');
+  const refresh = nth(one.asked, 1);
+  refresh.head(fresh, { lengthBytes: 10 });
+  t.equal(refresh.limitMs, 60_000);
+  const reader = one.ask({ fields: ['Cache-Control', 'max-age=1'] });
+  const other = one.ask({ fields: ['Cache-Control', 'max-age=1'] });
+  t.equal(one.asked.length, 2, 'both read along');
+  t.equal(refresh.limitMs, undefined);
+  reader.leave();
+  t.equal(refresh.limitMs, undefined, 'one still reads');
+  other.leave();
+  t.equal(refresh.limitMs, 60_000);
+  t.equal(refresh.destroyed, false, 'the store wants it');
+});
+
 t.test('[C11] of a route only so many go on for the store alone', async (t) => {
   const one = openInProcess();
   const clients = many(300, (i) => one.ask({ target: `/${i}` }));
   for (const asked of one.asked) asked.head(fresh, { lengthBytes: 10 });
   for (const client of clients) client.leave();
   t.equal(one.asked.filter(({ destroyed }) => !destroyed).length, 256);
+  t.equal(await one.metric('qalgate_cache_not_stored_total'), 300 - 256, 'the others are counted');
+});
+
+t.test('[C11] no more than 1,024 refreshes run at once; all are answered all the same', async (t) => {
+  const one = openInProcess();
+  const targets = Array.from({ length: 1_030 }, (_, i) => `/${i}`);
+  for (const target of targets) {
+    one.ask({ target });
+    nth(one.asked, one.asked.length - 1).answer('old', ['Cache-Control', 'max-age=1, stale-while-revalidate=600']);
+  }
+  one.time.nowMs += 2_000;
+  assertAll(
+    t,
+    targets.map((target) => one.ask({ target })),
+    'old',
+  );
+  t.equal(one.asked.length - targets.length, 1_024);
+  t.equal(await one.metric('qalgate_cache_refreshes_total'), 6, 'the others are counted');
 });
 
 t.test('[C11] a kind of requests that turns out to share waits together again', async (t) => {
