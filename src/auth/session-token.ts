@@ -41,8 +41,8 @@ export interface SessionTokensOptions {
 /** Longer tokens are refused before any work. The largest claims that the session endpoint accepts make under 3.2 KB. */
 export const maxTokenChars = 4_096;
 
-/** Base64url characters of an HMAC-SHA256. */
-const macChars = 43;
+/** Base64url characters of an HMAC-SHA256; a token ends with them. */
+export const macChars = 43;
 const invalid = { ok: false, code: 'SESSION_INVALID' } as const;
 const expired = { ok: false, code: 'SESSION_EXPIRED' } as const;
 

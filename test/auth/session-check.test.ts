@@ -74,6 +74,22 @@ t.test('[A13] a token is verified once, and its claims stay the same object', as
   t.equal(await cachedCount(), 1, 'what is not valid is not remembered');
 });
 
+t.test('[A13] a remembered MAC vouches for its own token only', async (t) => {
+  const { check, token, cachedCount } = createWorld();
+  const [mine, other] = [token(), token(secret)];
+  const first = check(mine);
+  t.ok(check(other).ok);
+  const [generation, , mac] = mine.split('.');
+  const [, claims] = other.split('.');
+  const invalid = { ok: false, code: 'SESSION_INVALID' };
+  t.strictSame(check(`${generation}.${claims}.${mac}`), invalid, 'the claims of another');
+  t.strictSame(check(`x${mine}`), invalid);
+  t.strictSame(check(mac ?? ''), invalid);
+  const again = check(mine);
+  t.ok(first.ok && again.ok && first.claims === again.claims, 'and the token itself is still known');
+  t.equal(await cachedCount(), 2);
+});
+
 t.test('[A14] what ends a session ends it at the next check, also when its token is remembered', async (t) => {
   const { world, check, ended, token, cachedCount } = createWorld();
   const bound = token(secret);
