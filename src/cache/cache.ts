@@ -158,6 +158,7 @@ export function createCache(deps: CacheDeps, options: CacheOptions): HttpCache {
     },
     placeOf,
     store(place, response, replaced) {
+      if (response.tagsLeftOut > 0) tellMalformed('Cache-Tag', place.url);
       if (replaced !== undefined && replaced.place.key !== place.key) store.remove(replaced.place, replaced.response);
       return store.put(place, response, replaced?.place.key === place.key ? replaced.response : undefined);
     },
@@ -187,16 +188,14 @@ export function createCache(deps: CacheDeps, options: CacheOptions): HttpCache {
     served: counts.staleHit,
     revalidated: counts.revalidated,
     notStored: counts.notStored,
-    malformed(field, { url }) {
-      counts.malformed(field);
-      warnMalformed(field, url);
-    },
+    malformed: (field, { url }) => tellMalformed(field, url),
     refreshed: counts.refreshed,
   };
 
   /** One line a minute and field: a backend sends the same with each answer. The query may carry secrets. */
   const warnedMs = new Map<string, number>();
-  function warnMalformed(field: string, url: string): void {
+  function tellMalformed(field: string, url: string): void {
+    counts.malformed(field);
     const nowMs = clock();
     if (nowMs - (warnedMs.get(field) ?? Number.NEGATIVE_INFINITY) < warningIntervalMs) return;
     warnedMs.set(field, nowMs);

@@ -1,11 +1,10 @@
 import type { Refusal, Result } from '../store/index.ts';
 import type { SdkAppId } from '../wire/index.ts';
+import { maxTagChars } from './stored-response.ts';
 import type { Purge } from './url-key.ts';
 
 /** Characters of a purge's URL at most, as JSON writes it: it has to fit into a message of the control bus. */
 export const maxPurgeUrlChars = 4_096;
-/** As of the tags that are kept of a response. */
-export const maxPurgeTagChars = 256;
 
 const kinds = ['url', 'prefix', 'tag', 'all'] as const;
 const allowedKinds = 'exactly one of url, prefix, tag, all';
@@ -42,9 +41,9 @@ function refused(field: string, reason: string, allowed: string): Refusal {
 }
 
 function readTag(sdkAppId: SdkAppId, tag: unknown): Result<Purge> {
-  const allowed = `a tag as Cache-Tag or Surrogate-Key names it: 1 to ${maxPurgeTagChars} printable ASCII characters, no comma`;
+  const allowed = `a tag as Cache-Tag or Surrogate-Key names it: 1 to ${maxTagChars} printable ASCII characters, no comma`;
   if (typeof tag !== 'string') return refused('tag', 'is no text', allowed);
-  if (tag.length > maxPurgeTagChars) return refused('tag', `is longer than ${maxPurgeTagChars} characters`, allowed);
+  if (tag.length > maxTagChars) return refused('tag', `is longer than ${maxTagChars} characters`, allowed);
   // A comma, or a space at its end, belongs to no tag: the purge would find nothing, without a word.
   if (!/^[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?$/.test(tag) || tag.includes(',')) {
     return refused('tag', 'has characters that a tag cannot have, or none', allowed);

@@ -23,6 +23,8 @@ export interface StoredResponse {
   readonly varyKey: string;
   /** Of Cache-Tag and Surrogate-Key. */
   readonly tags: readonly string[];
+  /** How many more it names: no purge finds it by those. */
+  readonly tagsLeftOut: number;
   /** Memory that it counts for. */
   readonly bytes: number;
   /** What its answers' heads are made in; see `answers.ts`. */
@@ -64,7 +66,7 @@ const textOverheadBytes = 16;
 
 /** Tags of one response at most, and their length: more are left out. */
 const maxTags = 64;
-const maxTagChars = 256;
+export const maxTagChars = 256;
 
 export interface StoredParts {
   facts: ResponseFacts;
@@ -113,7 +115,8 @@ export function createStoredResponse(parts: StoredParts, kind: CacheRules['kind'
   const raw = fieldsToStore(parts.raw, facts.directives, kind);
   const varyNames = facts.vary === '*' ? [] : facts.vary;
   const key = selectorOf(varyNames, parts.request);
-  const tags = readTags(raw);
+  const named = readTags(raw);
+  const tags = named.filter((tag) => tag.length <= maxTagChars).slice(0, maxTags);
   let chars = reason.length + key.length;
   // As stored, as answered, and as bytes.
   for (const text of raw) chars += 3 * text.length + textOverheadBytes;
@@ -128,6 +131,7 @@ export function createStoredResponse(parts: StoredParts, kind: CacheRules['kind'
     varyText: varyNames.join(),
     varyKey: key,
     tags,
+    tagsLeftOut: named.length - tags.length,
     bytes:
       body.length * (body.length <= wireBodyBytes ? 2 : 1) +
       (room === undefined ? 0 : roomBytes) +
@@ -156,5 +160,5 @@ function readTags(raw: RawFields): string[] {
       ...(combinedOf(raw, 'surrogate-key') ?? '').split(/[\s,]+/),
     ].map((tag) => tag.trim()),
   );
-  return [...tags].filter((tag) => tag !== '' && tag.length <= maxTagChars).slice(0, maxTags);
+  return [...tags].filter((tag) => tag !== '');
 }

@@ -172,6 +172,30 @@ t.test('[C8] a malformed QAL field is looked past, counted, and warned of once a
   t.notMatch(JSON.stringify(warnings), /secret/);
 });
 
+t.test('[C14] tags beyond 64, and longer than 256 characters, are left out, counted, and warned of', async (t) => {
+  const numbered = Array.from({ length: 65 }, (_, i) => `tag-${i}`);
+  const long = 'x'.repeat(256);
+  for (const [tags, kept, leftOut] of [
+    [numbered.slice(0, 64), 'tag-63', undefined],
+    [[...numbered, numbered[0]], 'tag-63', 'tag-64'],
+    [[`${long}x`, long], long, `${long}x`],
+  ] as const) {
+    const { access } = await open(t, `${shared}Cache-Tag: ${tags.join()}\r\n`);
+    await get(access.port, '/x');
+    const counted = await metric(access, 'qalgate_cache_malformed_fields_total');
+    const warned = access.logLines.filter(({ event }) => event === 'cache.field.malformed');
+    if (leftOut === undefined) {
+      t.notMatch(counted, /Cache-Tag/);
+      t.strictSame(warned, []);
+    } else {
+      t.match(counted, /field="Cache-Tag"\} 1$/m);
+      t.match(warned, [{ level: 'warn', field: 'Cache-Tag', url: 'http://a.example/x' }]);
+      t.equal(access.proxy.purge({ sdkAppId: testAppId, by: 'tag', tag: leftOut }), 0);
+    }
+    t.equal(access.proxy.purge({ sdkAppId: testAppId, by: 'tag', tag: kept }), 1);
+  }
+});
+
 t.test('[C14] what is stored is bounded: the least recently used gives way, and is counted', async (t) => {
   const origin = await openOrigin({ onRequest: (wire) => wire.send(respond('x'.repeat(20_000), shared)) });
   t.teardown(() => origin.close());
