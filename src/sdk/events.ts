@@ -39,7 +39,10 @@ export interface CacheStats {
   storageFailures: number;
 }
 
-export function emptyStats(): CacheStats {
+/** What the cache itself counts. */
+export type CacheCounts = Omit<CacheStats, 'storageFailures'>;
+
+export function emptyStats(): CacheCounts {
   return {
     hits: 0,
     staleHits: 0,
@@ -52,6 +55,5 @@ export function emptyStats(): CacheStats {
     notStored: 0,
     refreshes: 0,
     failedRefreshes: 0,
-    storageFailures: 0,
   };
 }

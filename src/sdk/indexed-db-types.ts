@@ -29,9 +29,7 @@ export interface IdbTransaction {
   readonly error: unknown;
   oncomplete: (() => void) | null;
   onabort: (() => void) | null;
-  onerror: (() => void) | null;
   objectStore(name: string): IdbStore;
-  abort(): void;
 }
 
 export interface IdbStore {

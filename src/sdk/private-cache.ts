@@ -14,7 +14,7 @@ import {
 } from '../cache/core/index.ts';
 import { answerFromNetwork, answerFromStore } from './answer.ts';
 import { within } from './deadline.ts';
-import { type CacheStats, emptyStats, type QalEvent } from './events.ts';
+import { type CacheCounts, emptyStats, type QalEvent } from './events.ts';
 import { type CacheContext, createFill, type Filled, type NetworkAnswer, type Question } from './fill.ts';
 import { createFlight, type Flight, type Outcome } from './flight.ts';
 import type { QalLimits } from './limits.ts';
@@ -22,7 +22,7 @@ import { type ClientRequest, rawFields } from './request.ts';
 import { type PrivateRules, plainGet, type Variant, variantId } from './variant.ts';
 
 export interface PrivateCache {
-  readonly stats: CacheStats;
+  readonly stats: CacheCounts;
   /** Answers a request from the store or over the network. */
   answer(request: ClientRequest, context: CacheContext): Promise<Response>;
   /** What is under way for these URLs is not stored any more. Without a test: for none. */
@@ -73,7 +73,7 @@ export function createPrivateCache({ rules, limits, clock, emit }: PrivateCacheO
   /** The answer, counted and told of. */
   function reply(
     request: ClientRequest,
-    counter: keyof CacheStats,
+    counter: keyof CacheCounts,
     source: Variant | NetworkAnswer,
     cache: CacheStatus,
   ): Response {
@@ -254,9 +254,9 @@ function byMode(cacheMode: ClientRequest['cacheMode'], decision: Decision, selec
 }
 
 /** RFC 9211 §2.2 */
-function forwardedFor({ kind, rule }: Verdict, variants: readonly Variant[]): Forwarded {
+function forwardedFor({ kind, rule, ttlMs }: Verdict, variants: readonly Variant[]): Forwarded {
   if (kind === 'miss') return variants.length > 0 ? 'vary-miss' : 'uri-miss';
-  return rule.startsWith('request-') ? 'request' : 'stale';
+  return rule.startsWith('request-') && ttlMs > 0 ? 'request' : 'stale';
 }
 
 /** An answer that nobody is there to read: its body goes on only where it is being stored. */

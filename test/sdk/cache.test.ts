@@ -447,7 +447,8 @@ t.test('request Cache-Control and the cache modes of fetch', async (t) => {
   t.equal(c.count, 4);
   t.equal(
     (await get(c.client, '/a', { cache: 'no-cache' }))[1],
-    'fwd=request; fwd-status=304; stored; detail=request-no-cache',
+    'fwd=stale; fwd-status=304; stored; detail=request-no-cache',
+    'RFC 9211 §2.2: of a fresh one alone the request is the reason',
   );
   t.equal(c.service.backend.requests.at(-1)?.headers['cache-control'], 'no-cache');
   t.equal((await get(c.client, '/a', { cache: 'reload' }))[1], 'fwd=uri-miss; stored; detail=no-entry');

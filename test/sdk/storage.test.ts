@@ -58,6 +58,18 @@ for (const [name, open] of storages) {
   });
 }
 
+t.test('a URL too long for a file is not stored on disk, and the storage goes on', async (t) => {
+  const folder = join(makeFolder(t), 'sdk');
+  const storage = directoryStorage(folder);
+  const key = (chars: number): string => 'k'.repeat(chars);
+  await storage.set(key(16_384), bytes('fits'));
+  await storage.set(key(16_385), bytes('does not'));
+  t.same(await storage.get(key(16_384)), bytes('fits'));
+  t.equal(await storage.get(key(16_385)), undefined);
+  t.same(await storage.keys('k'), [key(16_384)]);
+  await storage.close();
+});
+
 t.test('directory: files are private, foreign ones stay, damaged ones do not exist', async (t) => {
   const folder = join(makeFolder(t), 'sdk');
   const storage = directoryStorage(folder);

@@ -12,7 +12,7 @@ import {
   writeFile,
 } from 'node:fs/promises';
 import { join } from 'node:path';
-import { keepPrefix, type QalStorage } from '../index.ts';
+import { defaultStorageBytes, isKept, type QalStorage } from '../storage.ts';
 import { decodeFile, encodeFile, headBytes, keyOfHead } from './storage-file.ts';
 
 export interface DirectoryStorageOptions {
@@ -38,7 +38,7 @@ const keysAtOnce = 32;
  * @param path of the directory, for this alone
  */
 export function directoryStorage(path: string, options: DirectoryStorageOptions = {}): QalStorage {
-  const { maxBytes = 50 * 1_048_576 } = options;
+  const { maxBytes = defaultStorageBytes } = options;
   /** What the files take together, as far as we know; others may write, too. Undefined: not looked at yet. */
   let bytes: number | undefined;
   let sweeping: Promise<void> | undefined;
@@ -67,7 +67,7 @@ export function directoryStorage(path: string, options: DirectoryStorageOptions 
       for (const { name, size } of files.toSorted((a, b) => a.usedMs - b.usedMs)) {
         if (total <= maxBytes * 0.9) break;
         const key = await readKey(join(path, name));
-        if (key?.startsWith(keepPrefix) === true) continue;
+        if (key !== undefined && isKept(key)) continue;
         await unlink(join(path, name)).catch(orNothing(undefined));
         total -= size;
       }
@@ -101,7 +101,8 @@ export function directoryStorage(path: string, options: DirectoryStorageOptions 
     async set(key, value) {
       const content = encodeFile(key, value);
       const file = fileOf(key);
-      if (content.byteLength > maxBytes) {
+      // What has no room is forgotten, which is no failure of the storage.
+      if (content === undefined || content.byteLength > maxBytes) {
         await unlink(file).catch(orNothing(undefined));
         return;
       }

@@ -2,6 +2,8 @@ import { createQalClient as createClient, type QalClient, type QalClientOptions,
 
 /** Redirects that one request follows, as the Fetch standard has it. */
 const maxRedirects = 20;
+/** Fields that go with the body (Fetch standard, request-body-header name). */
+const ofBody = ['Content-Encoding', 'Content-Language', 'Content-Location', 'Content-Type'];
 /** Of the body of one of them. */
 const maxRedirectBytes = 65_536;
 
@@ -40,7 +42,11 @@ async function followRedirects(
       throw new QalError('REDIRECT', `${response.url} redirects to ${location}`);
     }
     url = new URL(location, response.url).href;
-    if (asGet) hop = { ...hop, method: 'GET', body: null };
+    if (asGet) {
+      const headers = new Headers(hop.headers);
+      for (const name of ofBody) headers.delete(name);
+      hop = { ...hop, method: 'GET', headers, body: null };
+    }
   }
 }
 

@@ -7,15 +7,16 @@ import { createHash } from 'node:crypto';
 const mark = Buffer.from('QALSDK1\n');
 const sumBytes = 16;
 const keyAt = mark.byteLength + 4;
-/** Longer keys cannot be found by `keys`, and are not written. */
+/** Longer keys could not be found by `keys`. */
 const maxKeyBytes = 16_384;
 
 /** So much of a file has its key in it. */
 export const headBytes = keyAt + maxKeyBytes;
 
-export function encodeFile(key: string, value: Uint8Array): Buffer {
+/** Undefined: the key is too long. */
+export function encodeFile(key: string, value: Uint8Array): Buffer | undefined {
   const name = Buffer.from(key);
-  if (name.byteLength > maxKeyBytes) throw new Error('the key is too long');
+  if (name.byteLength > maxKeyBytes) return undefined;
   const length = Buffer.alloc(4);
   length.writeUInt32BE(name.byteLength);
   return Buffer.concat([mark, length, name, sumOf(name, value), value]);
