@@ -266,6 +266,26 @@ t.test('explain: what the request says decides, too', async (t) => {
       ],
     ],
     [
+      'Cache-Control: max-age=x, max-age=5',
+      [
+        ['0 to 5 s', fresh, 'Cache-Control: max-age=10', 'it is not asked'],
+        [
+          '5 to 10 s',
+          asked,
+          'Cache-Control: max-age=5 of the request',
+          'the stored answer, by Cache-Control: max-age=10',
+        ],
+        ['10 s on', asked, 'Cache-Control: max-age=5 of the request', error],
+      ],
+    ],
+    [
+      'Cache-Control: max-stale=, max-stale',
+      [
+        ['0 to 10 s', fresh, 'Cache-Control: max-age=10', 'it is not asked'],
+        ['10 s on', stale, 'Cache-Control: max-stale of the request', 'nothing changes'],
+      ],
+    ],
+    [
       'Cache-Control: max-stale',
       [
         ['0 to 10 s', fresh, 'Cache-Control: max-age=10', 'it is not asked'],

@@ -17,7 +17,7 @@ import { CliError } from './cli-error.ts';
 import { type CliContext, type ConfigOption, loadOrFail, withConfig } from './context.ts';
 import { exitCodes } from './exit-codes.ts';
 import { readRequest, readResponse, type WrittenRequest, type WrittenResponse } from './message-head.ts';
-import { unknownApp, withStore } from './open-store.ts';
+import { requireApp, withStore } from './open-store.ts';
 
 export function cacheCommand(context: CliContext): Command {
   const command = new Command('cache').description(
@@ -59,8 +59,7 @@ Examples:
       const purge = purgeOf(options);
       const loaded = loadOrFail(context, options);
       await withStore(context, loaded, options, async ({ db, bus, apps, logger, metrics }) => {
-        const configured = loaded.config.apps.some(({ sdkAppId }) => sdkAppId === options.app);
-        if (!configured && (await apps.get(options.app)) === undefined) throw unknownApp(options.app);
+        await requireApp(loaded, apps, options.app);
         const { generation } = await createPurges({ db, bus, logger, metrics }).publish(purge);
         context.print(`purge ${generation} is published: ${describePurge(purge)}`);
         // The server was started for this command: nobody else is there to hear it.

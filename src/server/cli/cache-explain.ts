@@ -179,7 +179,7 @@ function whatDecides({ kind, rule }: Step, { request, response }: Explained, pol
     case 'request-max-age':
     case 'request-min-fresh':
     case 'request-max-stale':
-      return ofRequest(directive(request.raw, rule.slice('request-'.length)));
+      return ofRequest(secondsDirective(request.raw, rule.slice('request-'.length)));
     case 'origin-precondition':
       return ofRequest([...fieldLines(request.raw, 'If-Match'), ...fieldLines(request.raw, 'If-Unmodified-Since')][0]);
     default:
@@ -201,7 +201,7 @@ function onError({ kind, onError, toMs }: Step, { request, response }: Explained
         ? stalenessOf(response.raw, policy)
         : toMs <= policy.staleIfErrorMs
           ? directive(response.raw, 'stale-if-error')
-          : ofRequest(directive(request.raw, 'stale-if-error'));
+          : ofRequest(secondsDirective(request.raw, 'stale-if-error'));
   return `the stored answer, by ${by}`;
 }
 
@@ -245,6 +245,14 @@ function dateOf(line: string): number {
 /** `Cache-Control: max-age=15`, as written, of the first member of that name. */
 function directive(raw: RawFields, name: string): string | undefined {
   return directives(raw, 'Cache-Control', name)[0];
+}
+
+/** The same for those of a request that have a number: one whose number is none does not count there. */
+function secondsDirective(raw: RawFields, name: string): string | undefined {
+  const counts = /=\s*"?[0-9]+"?$/;
+  return directives(raw, 'Cache-Control', name).find(
+    (written) => counts.test(written) || (name === 'max-stale' && !written.includes('=')),
+  );
 }
 
 function directives(raw: RawFields, fieldName: string, name: string): string[] {

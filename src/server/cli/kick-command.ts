@@ -3,7 +3,7 @@ import { createRevocations } from '../../auth/index.ts';
 import type { AccountId, SdkAppId } from '../../wire/index.ts';
 import { parseAccount, parseAppNumber } from './arguments.ts';
 import { type CliContext, type ConfigOption, loadOrFail, withConfig } from './context.ts';
-import { unknownApp, withStore } from './open-store.ts';
+import { requireApp, withStore } from './open-store.ts';
 
 export function kickCommand(context: CliContext): Command {
   return withConfig(new Command('kick'))
@@ -14,8 +14,7 @@ export function kickCommand(context: CliContext): Command {
     .action(async (account: AccountId, options: ConfigOption & { app: SdkAppId }) => {
       const loaded = loadOrFail(context, options);
       await withStore(context, loaded, options, async ({ db, bus, apps, logger, metrics }) => {
-        const configured = loaded.config.apps.some(({ sdkAppId }) => sdkAppId === options.app);
-        if (!configured && (await apps.get(options.app)) === undefined) throw unknownApp(options.app);
+        await requireApp(loaded, apps, options.app);
         const revocations = await createRevocations(
           { db, bus, clock: () => Date.now(), logger, metrics },
           { sessionLifetimeMs: loaded.config.sessions.lifetimeSec * 1_000 },

@@ -95,6 +95,12 @@ export async function findApp(
   return stored.settings;
 }
 
+/** Ends the command when neither the configuration nor the database has the app. */
+export async function requireApp({ config }: Loaded, apps: Pick<AppStore, 'get'>, sdkAppId: SdkAppId): Promise<void> {
+  const configured = config.apps.some((app) => app.sdkAppId === sdkAppId);
+  if (!configured && (await apps.get(sdkAppId)) === undefined) throw unknownApp(sdkAppId);
+}
+
 export function unknownApp(sdkAppId: SdkAppId): CliError {
   return new CliError(
     exitCodes.failed,
