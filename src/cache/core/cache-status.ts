@@ -1,5 +1,5 @@
 /** Why a request went on to the origin (RFC 9211 §2.2). */
-export type Forwarded = 'bypass' | 'method' | 'uri-miss' | 'vary-miss' | 'miss' | 'request' | 'stale';
+export type Forwarded = 'bypass' | 'method' | 'uri-miss' | 'vary-miss' | 'request' | 'stale';
 
 /** What the answer to one request has to say of the cache (C13; RFC 9211). */
 export interface CacheStatus {

@@ -13,8 +13,7 @@ export {
 } from './conditions.ts';
 export { bypassRule, type Decision, type DecisionRule, decide, mayServeOnError } from './decide.ts';
 export { parseResponseDirectives } from './directives.ts';
-export { matchesWeakly } from './entity-tags.ts';
-export { type ExplainedStep, type Explanation, explain, malformedFields } from './explain.ts';
+export { type Explanation, explain, malformedFields } from './explain.ts';
 export { fieldsOf304, fieldsToStore, updatedFields } from './fields.ts';
 export { formatHttpDate, parseHttpDate } from './http-date.ts';
 export { invalidates, namedTargets } from './invalidation.ts';
@@ -28,7 +27,6 @@ export {
   isCredentialed,
   isOpen,
   type RefusalRule,
-  refusalRules,
   type Storable,
   storable,
 } from './storable.ts';

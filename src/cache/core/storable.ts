@@ -4,22 +4,20 @@ import type { RequestFacts } from './request-facts.ts';
 import type { ResponseFacts } from './response-facts.ts';
 
 /** Why a response is not stored. */
-export const refusalRules = [
-  'method',
-  'request-no-store',
-  'status',
-  'no-store',
-  'no-cache',
-  'must-revalidate',
-  'pragma',
-  'private',
-  'authorization',
-  'cookie',
-  'set-cookie',
-  'vary',
-  'no-lifetime',
-] as const;
-export type RefusalRule = (typeof refusalRules)[number];
+export type RefusalRule =
+  | 'method'
+  | 'request-no-store'
+  | 'status'
+  | 'no-store'
+  | 'no-cache'
+  | 'must-revalidate'
+  | 'pragma'
+  | 'private'
+  | 'authorization'
+  | 'cookie'
+  | 'set-cookie'
+  | 'vary'
+  | 'no-lifetime';
 
 /**
  * For whom a response is stored (C12): `shared`, for everybody; `anonymous`, for requests that show no sign of a user, as
