@@ -58,9 +58,10 @@ export interface QalClient {
    * answers from the local cache where it may; `Cache-Status` says what it did (member `qal-sdk`, RFC 9211).
    *
    * - All of `init` counts, `cache` among it: `reload`, `no-cache`, `force-cache`, `no-store`; `only-if-cached` answers 504 when
-   *   nothing is stored.
+   *   nothing is stored; with a `Range` or a condition of the caller's own, and without a cache, the request is sent.
    * - Fields that the Fetch standard forbids, and those that begin with `QAL-`, are left out.
-   * - Redirects are followed within the origin.
+   * - Redirects are followed within the origin: by the browser, on pages of the same origin, and by `qalgate/sdk/node`.
+   *   Elsewhere they throw `REDIRECT`.
    * - When the session has ended, a new one is made and the request is sent once more, unless its body is a stream.
    *
    * @throws QalError without an answer: `NETWORK`, `TIMEOUT`, `WRONG_ORIGIN`, `REDIRECT`, `CLOSED`, …, or why there is no session
@@ -103,7 +104,7 @@ export interface QalClient {
 }
 
 /**
- * Makes a client. It does nothing until it is asked for something.
+ * Makes a client. It sends nothing until it is asked for something; with an `account`, what is stored for any other is removed.
  *
  * @example
  * const client = createQalClient({ baseUrl: 'https://api.example.com', sdkAppId: 1400000000, storage: indexedDbStorage() });

@@ -102,7 +102,7 @@ export function createSessions(deps: SessionDeps, options: SessionOptions): Sess
     }
   }
 
-  /** Full jitter, and no sooner than the server said. */
+  /** Full jitter, and no sooner than the server said, within `maxBackoffMs`. */
   function backOff(identity: Identity, error: unknown): void {
     const ceilingMs = Math.min(limits.maxBackoffMs, limits.backoffMs * 2 ** identity.failures);
     identity.failures += 1;
