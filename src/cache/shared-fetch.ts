@@ -9,6 +9,7 @@ import {
   formatCacheStatus,
   formatHttpDate,
   hasValidators,
+  isOutage,
   malformedFields,
   mayServeOnError,
   parseResponse,
@@ -32,9 +33,6 @@ const longestRetryMs = 30_000;
 
 /** How long a response may take to arrive that nobody waits for. */
 const longestAloneMs = 60_000;
-
-/** Statuses for which a stored answer may stand in (RFC 5861 §4). */
-const isOutage = (status: number): boolean => status >= 500 && status <= 504 && status !== 501;
 
 /**
  * One request of the cache to an origin, and all who wait for it (C11).

@@ -2,6 +2,7 @@ import {
   type CacheStatus,
   fieldsToStore,
   firstOf,
+  isOutage,
   mayServeOnError,
   parseResponse,
   type RawFields,
@@ -68,8 +69,6 @@ export interface FillDeps {
 /** Asks the network, and stores what it answers. Settles the flight in any case. */
 export type Fill = (flight: Flight, question: Question) => Promise<Filled>;
 
-/** Errors of the server that a stale answer may stand in for (RFC 5861 §4). */
-const isServerError = (status: number): boolean => status >= 500 && status <= 504 && status !== 501;
 /** Answers that say nothing of whether what is stored still holds. */
 const passing = (status: number): boolean => status === 401 || status === 403 || status === 429 || status >= 500;
 
@@ -186,7 +185,7 @@ export function createFill({ rules, limits, budget, clock, onEnd }: FillDeps): F
       exchange.abort();
       return fill(flight, { ...question, selected: undefined, variants: [] });
     }
-    if (isServerError(status)) {
+    if (isOutage(status)) {
       flight.settle({ failed: true });
       if (stale !== undefined) {
         exchange.abort();

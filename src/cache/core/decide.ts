@@ -88,3 +88,8 @@ export function mayServeOnError(request: RequestFacts, stored: Policy, nowMs: nu
   const { staleIfError = 0 } = request.directives;
   return ageMs < Math.max(stored.staleIfErrorMs, stored.freshMs + staleIfError * 1_000);
 }
+
+/** Statuses of the origin for which a stored response may stand in (RFC 5861 §4). */
+export function isOutage(status: number): boolean {
+  return status >= 500 && status <= 504 && status !== 501;
+}

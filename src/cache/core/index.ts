@@ -11,7 +11,7 @@ export {
   type Validators,
   validatorsFor,
 } from './conditions.ts';
-export { bypassRule, type Decision, type DecisionRule, decide, mayServeOnError } from './decide.ts';
+export { bypassRule, type Decision, type DecisionRule, decide, isOutage, mayServeOnError } from './decide.ts';
 export { parseResponseDirectives } from './directives.ts';
 export { type Explanation, explain, malformedFields } from './explain.ts';
 export { fieldsOf304, fieldsToStore, updatedFields } from './fields.ts';
