@@ -504,3 +504,94 @@ t.test('[C11] a kind of requests that turns out to share waits together again', 
   many(5, () => one.ask());
   t.equal(one.asked.length, 4, 'within the 60 s of the first answer, which the second one took back');
 });
+
+t.test('[C11] who would wait a third time, as each head names another Vary, asks for himself', async (t) => {
+  const one = openInProcess();
+  const clients = many(6, (i) => one.ask({ fields: ['X-1', i < 1 ? 'a' : 'b', 'X-2', i < 2 ? 'a' : 'b'] }));
+  t.equal(one.asked.length, 1);
+  nth(one.asked, 0).answer('first', [...fresh, 'Vary', 'X-1']);
+  t.equal(one.asked.length, 2, 'the others wait together once more');
+  nth(one.asked, 1).answer('second', [...fresh, 'Vary', 'X-2']);
+  t.equal(one.asked.length, 2 + 4, 'and then no more');
+  for (const asked of one.asked.slice(2)) asked.answer('third', [...fresh, 'Vary', 'X-2']);
+  assertAll(t, clients.slice(2), 'third');
+});
+
+t.test('[C11] of the fetches of one URL a request looks at 64 to find one that it can share', async (t) => {
+  for (const [others, fetches] of [
+    [63, 1],
+    [64, 2],
+  ] as const) {
+    const one = openInProcess();
+    const withCookie = () => one.ask({ fields: ['Cookie', 'a=b'] });
+    withCookie();
+    nth(one.asked, 0).answer('x', fresh);
+    many(others, withCookie);
+    t.equal(one.asked.length, 1 + others, 'those with cookies do not wait any more');
+    many(2, () => one.ask());
+    t.equal(one.asked.length, 1 + others + fetches);
+  }
+});
+
+t.test(
+  '[C14] what arrives takes a quarter of the memory besides; without room a response goes by unstored',
+  async (t) => {
+    const one = openInProcess('rfc9111', { bytes: 1_000_000, entryBytes: 100_000 });
+    const clients = many(3, (i) => one.ask({ target: `/${i}` }));
+    for (const asked of one.asked) asked.head(fresh, { lengthBytes: 100_000 });
+    t.equal(clients.map(({ state }) => state).join(), 'answered,answered,taken');
+    t.equal(await one.metric('qalgate_cache_filling_bytes'), 200_000);
+    t.equal(await one.metric('qalgate_cache_not_stored_total'), 1);
+    for (const asked of one.asked) {
+      asked.body(Buffer.alloc(100_000, 'x'));
+      asked.end();
+    }
+    assertAll(t, clients, 'x'.repeat(100_000));
+    t.equal(await one.metric('qalgate_cache_filling_bytes'), 0);
+  },
+);
+
+t.test('[C14] 404 and 410 end what was stored; other errors leave it to stand in', async (t) => {
+  for (const [status, after] of [
+    [404, 'failed'],
+    [410, 'failed'],
+    [403, 'answered'],
+    [501, 'answered'],
+  ] as const) {
+    const one = openInProcess();
+    fill(one, 'old', ['Cache-Control', 'max-age=1, stale-if-error=600']);
+    one.time.nowMs += 2_000;
+    t.equal(one.ask().state, 'waiting');
+    nth(one.asked, 1).answer('other', ['Cache-Control', 'no-store'], status);
+    one.time.nowMs += 2_000;
+    const next = one.ask();
+    nth(one.asked, 2).fail();
+    t.equal(next.state, after, String(status));
+  }
+});
+
+t.test(
+  '[C14] what a purge may have been missed of is not used unasked, not for an error, not after a HEAD',
+  async (t) => {
+    const stored = ['Cache-Control', 'public, max-age=60, stale-if-error=600', 'ETag', '"a"'];
+    const one = openInProcess();
+    fill(one, 'old', stored);
+    one.cache.distrust();
+    const first = one.ask();
+    t.equal(first.state, 'waiting', 'at the very same time');
+    one.time.nowMs += 2;
+    nth(one.asked, 1).answer('', ['Cache-Control', 'no-store'], 503);
+    t.same([first.state, first.status], ['taken', 503]);
+    one.time.nowMs += 2_000;
+    const second = one.ask();
+    nth(one.asked, 2).fail();
+    t.equal(second.state, 'failed');
+    one.observe({ method: 'HEAD' }, 200, stored);
+    const third = one.ask();
+    t.equal(third.state, 'waiting', 'a HEAD shows no body');
+    nth(one.asked, 3).answer('', stored, 304);
+    t.equal(third.body, 'old', 'the origin has said that it holds');
+    t.equal(one.ask().body, 'old');
+    t.equal(one.asked.length, 4);
+  },
+);

@@ -436,3 +436,25 @@ t.test('[C12] [C3] what a 304 tells one user refreshes what all get, and tells t
   nth(2).answer('', [...first.slice(0, 4), 'X-User', 'all'], 304);
   t.equal(firstOf(one.ask({ owner: 'c' }).raw, 'x-user'), 'all', 'unless it says itself that it is for all');
 });
+
+t.test('[C12] a HEAD that does not say that it is for all takes from all what was', async (t) => {
+  const one = openInProcess();
+  one.ask();
+  one.asked.at(-1)?.answer('for all', ['Cache-Control', 'public, max-age=60']);
+  t.equal(one.ask({ fields: ['Cookie', 'a=b'] }).body, 'for all');
+  one.observe({ method: 'HEAD' }, 200, ['Cache-Control', 'max-age=60']);
+  t.equal(one.ask({ fields: ['Cookie', 'a=b'] }).state, 'waiting');
+  t.equal(one.ask().state, 'waiting');
+});
+
+t.test('[C12] who shows a sign of himself is not answered with what was stored for those who show none', async (t) => {
+  const one = openInProcess();
+  one.ask();
+  one.asked.at(-1)?.answer('anonymous', ['Cache-Control', 'max-age=60']);
+  t.equal(one.ask().body, 'anonymous');
+  one.ask({ owner: 'alice' });
+  one.asked.at(-1)?.answer("alice's", ['Cache-Control', 'max-age=60']);
+  t.equal(one.ask({ owner: 'alice' }).body, "alice's");
+  for (const who of [{ fields: ['Cookie', 'a=b'] }, { fields: ['Authorization', 'x'] }, { owner: 'bob' }])
+    t.equal(one.ask(who).state, 'waiting', JSON.stringify(who));
+});

@@ -240,7 +240,15 @@ export function openInProcess(mode: 'qal' | 'rfc9111' = 'rfc9111', options: Part
       },
       onInformation: () => {},
     };
+    // The short way of the hot path says the same as the usual one, or nothing (C12).
+    const quick = cache.fresh(makeRequest(of), Number.POSITIVE_INFINITY);
+    const quickBody = quick?.body?.toString('latin1');
     const outcome = cache.handle(request, client);
+    const isFresh =
+      outcome.kind === 'answer' &&
+      /; detail=(?:max-age|s-maxage|expires|heuristic)$/.test(outcome.answer.raw.at(-1) ?? '');
+    if (isFresh !== (quick !== undefined)) throw new Error(`fresh() and handle() differ: ${JSON.stringify(of)}`);
+    if (isFresh && outcome.answer.body?.toString('latin1') !== quickBody) throw new Error('they answer differently');
     if (outcome.kind === 'answer') client.onAnswer(outcome.answer);
     else if (outcome.kind === 'forward') asking.state = 'forwarded';
     else if (outcome.kind === 'refused') asking.state = 'refused';
