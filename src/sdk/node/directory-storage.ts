@@ -12,7 +12,7 @@ import {
   writeFile,
 } from 'node:fs/promises';
 import { join } from 'node:path';
-import { defaultStorageBytes, isKept, type QalStorage } from '../storage.ts';
+import { keepPrefix, type QalStorage } from '../index.ts';
 import { decodeFile, encodeFile, headBytes, keyOfHead } from './storage-file.ts';
 
 export interface DirectoryStorageOptions {
@@ -38,7 +38,7 @@ const keysAtOnce = 32;
  * @param path of the directory, for this alone
  */
 export function directoryStorage(path: string, options: DirectoryStorageOptions = {}): QalStorage {
-  const { maxBytes = defaultStorageBytes } = options;
+  const { maxBytes = 50 * 1_048_576 } = options;
   /** What the files take together, as far as we know; others may write, too. Undefined: not looked at yet. */
   let bytes: number | undefined;
   let sweeping: Promise<void> | undefined;
@@ -67,7 +67,7 @@ export function directoryStorage(path: string, options: DirectoryStorageOptions 
       for (const { name, size } of files.toSorted((a, b) => a.usedMs - b.usedMs)) {
         if (total <= maxBytes * 0.9) break;
         const key = await readKey(join(path, name));
-        if (key !== undefined && isKept(key)) continue;
+        if (key?.startsWith(keepPrefix) === true) continue;
         await unlink(join(path, name)).catch(orNothing(undefined));
         total -= size;
       }
