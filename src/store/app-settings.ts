@@ -146,14 +146,125 @@ export const SecretsSchema = Type.Union(
   },
 );
 
+const ProfileFieldSchema = Type.Object(
+  {
+    keyword: Type.String({
+      description: 'Name of the field: English letters. Its tag is `Tag_Profile_Custom_<keyword>`.',
+      pattern: '^[A-Za-z]{1,8}$',
+    }),
+    type: Type.Union([Type.Literal('string'), Type.Literal('bytes')], {
+      description: 'What it holds: text, or bytes in base64. At most 500 bytes.',
+      default: 'string',
+    }),
+    read: Type.Union([Type.Literal('app'), Type.Literal('admin')], {
+      description: 'Who may read it: `app`, all accounts of the app; `admin`, its administrators.',
+      default: 'app',
+    }),
+    write: Type.Union([Type.Literal('app'), Type.Literal('admin')], {
+      description: 'Who may write it: `app`, the account itself and administrators; `admin`, administrators.',
+      default: 'app',
+    }),
+  },
+  closed,
+);
+
+/** What can be configured of an app's messaging. */
+export const MessagingSchema = Type.Object(
+  {
+    origins: Type.Array(Type.String({ pattern: '^(\\*|https?://[^/\\s]+)$', maxLength: 300 }), {
+      description:
+        'Origins of web pages that may open links, such as `https://chat.example.com`; `*` for any. A link is opened by a UserSig, never by a cookie, so any is safe by default.',
+      maxItems: 100,
+      default: ['*'],
+    }),
+    multiTerminal: Type.Union([Type.Literal('single'), Type.Literal('pc-phone'), Type.Literal('all')], {
+      description:
+        'Which terminals of an account may be online at once: `single`, one; `pc-phone`, one of Windows, Mac, Linux and Web beside one of iOS, iPad and Android; `all`, one of each kind.',
+      default: 'single',
+    }),
+    roamingDays: Type.Integer({
+      description: 'How long one-to-one messages can be fetched from any terminal.',
+      minimum: 1,
+      maximum: 3_650,
+      default: 7,
+    }),
+    offlineBytes: Type.Integer({
+      description:
+        'Bodies, in bytes, that are delivered to an account which was away; the newest ones. What is beyond stays in the history and unread.',
+      minimum: 1_024,
+      maximum: 16_777_216,
+      default: 30_720,
+    }),
+    messageBytes: Type.Integer({
+      description: 'Size of a message, in bytes of the JSON text of MsgBody, at most.',
+      minimum: 256,
+      maximum: 24_576,
+      default: 8_000,
+    }),
+    recallSec: Type.Integer({
+      description: 'How long after sending it an account may recall its message; administrators always may.',
+      minimum: 0,
+      maximum: 315_360_000,
+      default: 120,
+    }),
+    commandPerSec: Type.Integer({
+      description:
+        'Calls a second of each REST command; commands for which API §1.3 has a number of their own keep its ratio to the usual 100. 0 means no limit.',
+      minimum: 0,
+      maximum: 1_000_000,
+      default: 100,
+    }),
+    appPerSec: Type.Integer({
+      description: 'Calls a second of all REST commands together. 0 means no limit.',
+      minimum: 0,
+      maximum: 1_000_000,
+      default: 2_000,
+    }),
+    profileFields: Type.Array(ProfileFieldSchema, {
+      description: 'Custom profile fields of the app.',
+      maxItems: 100,
+      default: [],
+    }),
+    dirtyWords: Type.Integer({
+      description: 'How many dirty words the app may add.',
+      minimum: 0,
+      maximum: 100_000,
+      default: 50,
+    }),
+    wordLists: Type.Array(Type.String({ pattern: '^[a-z0-9-]{1,40}$' }), {
+      description: 'Category lists of dirty words, of those under `im.wordLists`, that hold for the app.',
+      maxItems: 100,
+      default: [],
+    }),
+    checkedCustomFields: Type.Array(Type.String({ pattern: '^(Desc|Ext|Data(\\.[A-Za-z0-9_]{1,40}){0,4})$' }), {
+      description:
+        'Fields of custom elements that are checked for dirty words, too: `Desc`, `Ext`, `Data`, or a field of the JSON in Data, such as `Data.title`.',
+      maxItems: 20,
+      default: [],
+    }),
+  },
+  closed,
+);
+export type MessagingSettings = Type.Static<typeof MessagingSchema>;
+
 export const AppSchema = Type.Object(
   {
     sdkAppId: Type.Integer({ description: 'Number of the app.', minimum: 1, maximum: 4_294_967_295 }),
     name: Type.Optional(Type.String({ description: 'Name for people.', maxLength: 100 })),
     secret: SecretsSchema,
+    admins: Type.Array(Type.String({ minLength: 1, maxLength: 32 }), {
+      description: 'Accounts that may call the REST API; they are made at its first use.',
+      maxItems: 100,
+      default: ['admin'],
+    }),
     access: Type.Object(AccessSchema.properties, {
       ...closed,
       description: 'The access service of the app.',
+      default: {},
+    }),
+    im: Type.Object(MessagingSchema.properties, {
+      ...closed,
+      description: 'The messaging of the app.',
       default: {},
     }),
   },

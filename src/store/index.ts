@@ -3,6 +3,8 @@ export {
   AppSchema,
   type AppSettings,
   appSecrets,
+  MessagingSchema,
+  type MessagingSettings,
   type Route,
   RouteSchema,
   SecretsSchema,

@@ -3,6 +3,7 @@ import { type Migration, Migrator } from 'kysely/migration';
 import type { Logger } from '../observe/index.ts';
 import * as apps from './migrations/0001-apps.ts';
 import * as cacheGeneration from './migrations/0002-cache-generation.ts';
+import * as messaging from './migrations/0003-messaging.ts';
 import type { Schema } from './schema.ts';
 import { codeOf, StoreError } from './store-error.ts';
 
@@ -13,6 +14,7 @@ import { codeOf, StoreError } from './store-error.ts';
 const migrations: Record<string, Migration> = {
   '0001-apps': apps,
   '0002-cache-generation': cacheGeneration,
+  '0003-messaging': messaging,
 };
 
 /** N: the schema that this program was written for. */

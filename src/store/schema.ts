@@ -1,5 +1,5 @@
-import type { ColumnType, Generated } from 'kysely';
-import type { SdkAppId } from '../wire/index.ts';
+import type { ColumnType, Generated, GeneratedAlways } from 'kysely';
+import type { AccountId, SdkAppId } from '../wire/index.ts';
 import type { AppSettings } from './app-settings.ts';
 
 /**
@@ -11,6 +11,14 @@ export interface Schema {
   app: AppTable;
   session_revocation: SessionRevocationTable;
   cache_generation: CacheGenerationTable;
+  account: AccountTable;
+  node: NodeTable;
+  terminal: TerminalTable;
+  conversation: ConversationTable;
+  member: MemberTable;
+  message: MessageTable;
+  dirty_word: DirtyWordTable;
+  task_lease: TaskLeaseTable;
 }
 
 interface MetaTable {
@@ -44,4 +52,101 @@ interface SessionRevocationTable {
 interface CacheGenerationTable {
   only_row: Generated<boolean>;
   generation: number;
+}
+
+interface AccountTable {
+  id: GeneratedAlways<number>;
+  sdk_app_id: SdkAppId;
+  identifier: AccountId;
+  /** Written as JSON text. */
+  profile: ColumnType<Record<string, string | number>, string | undefined, string>;
+  login_generation: Generated<number>;
+  created_ms: number;
+  deleted_ms: number | null;
+}
+
+interface NodeTable {
+  id: string;
+  started_ms: number;
+  lease_until: Date;
+}
+
+interface TerminalTable {
+  account_id: number;
+  platform: string;
+  generation: number;
+  state: 'online' | 'push-online' | 'offline';
+  is_background: Generated<boolean>;
+  node_id: string | null;
+  link_id: string | null;
+  last_there_ms: number;
+  kicked_ms: number | null;
+  kicked_by: string | null;
+}
+
+interface ConversationTable {
+  id: GeneratedAlways<number>;
+  sdk_app_id: SdkAppId;
+  kind: 1 | 2 | 3;
+  account_a: number | null;
+  account_b: number | null;
+  last_seq: Generated<number>;
+  last_time: Generated<number>;
+  last_day: Generated<number>;
+  counted: Generated<number>;
+  recall_no: Generated<number>;
+  auth_epoch: Generated<number>;
+  a_last_seq: Generated<number>;
+  a_last_time: Generated<number>;
+  b_last_seq: Generated<number>;
+  b_last_time: Generated<number>;
+  last_stored_ms: Generated<number>;
+}
+
+interface MemberTable {
+  account_id: number;
+  conversation_id: number;
+  from_seq: Generated<number>;
+  to_seq: number | null;
+  read_seq: Generated<number>;
+  read_time: Generated<number>;
+  read_counted: Generated<number>;
+  uncounted_after_read: Generated<number>;
+  delivered_seq: Generated<number>;
+  cleared_through: Generated<number>;
+  hidden_through: Generated<number>;
+}
+
+/** Written by `im_commit` and `im_recall` alone. */
+interface MessageTable {
+  conversation_id: number;
+  seq: number;
+  day: number;
+  sender_id: number;
+  stored_ms: number;
+  msg_time: number;
+  msg_seq: number;
+  msg_random: number;
+  dedup_key: string | null;
+  visible_to: 0 | 1 | 2;
+  counts: boolean;
+  counted_no: number;
+  offline_until: number;
+  recall_no: number;
+  body: string;
+  push: string | null;
+  custom_data: string | null;
+}
+
+interface DirtyWordTable {
+  sdk_app_id: SdkAppId;
+  word: string;
+  added_ms: number;
+}
+
+interface TaskLeaseTable {
+  task: string;
+  holder: string;
+  token: Generated<number>;
+  lease_until: Date;
 }

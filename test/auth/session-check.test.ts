@@ -5,16 +5,13 @@ import { createRevokedBefore } from '../../src/auth/revoked-before.ts';
 import { createMetrics } from '../../src/observe/index.ts';
 import type { AppSettings } from '../../src/store/index.ts';
 import type { AccountId, TerminalId } from '../../src/wire/index.ts';
+import { completeApp } from '../support/app-settings.ts';
 
 const sdkAppId = 1_400_000_000;
 const secret = 'the first secret of the app';
 
 function appWith(secrets: string | string[]): AppSettings {
-  return {
-    sdkAppId,
-    secret: secrets,
-    access: { sessions: 'optional', sendImei: false, cache: 'off', cacheDebug: false, routes: [] },
-  };
+  return completeApp({ sdkAppId, secret: secrets, access: { cache: 'off' } });
 }
 
 /** A session check whose world the test changes. */

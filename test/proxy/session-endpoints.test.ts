@@ -18,6 +18,7 @@ import { createLogger, createMetrics } from '../../src/observe/index.ts';
 import { registerSessionEndpoints } from '../../src/proxy/session-endpoints.ts';
 import { type AppSettings, createControlBus, createSerials, openDatabase } from '../../src/store/index.ts';
 import type { AccountId, ErrorBody } from '../../src/wire/index.ts';
+import { completeApp } from '../support/app-settings.ts';
 import { openTestDatabase, until } from '../support/database.ts';
 
 const { dataDir } = await openTestDatabase(t);
@@ -33,11 +34,11 @@ interface SessionAnswer {
 }
 
 function appOf(sdkAppId: number, change: { secret?: string | string[]; sendImei?: boolean } = {}): AppSettings {
-  return {
+  return completeApp({
     sdkAppId,
     secret: change.secret ?? secret,
-    access: { sessions: 'optional', sendImei: change.sendImei ?? false, cache: 'off', cacheDebug: false, routes: [] },
-  };
+    access: { sendImei: change.sendImei ?? false, cache: 'off' },
+  });
 }
 
 /** One process that serves the session endpoints on a port of its own. */

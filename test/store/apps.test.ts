@@ -9,6 +9,7 @@ import {
   StoreError,
 } from '../../src/store/index.ts';
 import { testRoute } from '../support/access.ts';
+import { completeApp } from '../support/app-settings.ts';
 import { openTestDatabase, until } from '../support/database.ts';
 
 const { db, logger, events, metrics } = await openTestDatabase(t);
@@ -20,13 +21,8 @@ const store = createAppStore(db, { sealer: createSealer([masterKey]), bus });
 
 function app(sdkAppId: number, prefix: string, more: Partial<AppSettings> = {}): AppSettings {
   const routes = [testRoute(['http://127.0.0.1:9000'], { prefix })];
-  return {
-    sdkAppId,
-    name: `应用 ${sdkAppId}`,
-    secret: `secret-of-${sdkAppId}-0123456789`,
-    access: { sessions: 'optional', sendImei: false, cache: 'qal', cacheDebug: false, routes },
-    ...more,
-  };
+  const name = `应用 ${sdkAppId}`;
+  return completeApp({ sdkAppId, name, secret: `secret-of-${sdkAppId}-0123456789`, access: { routes }, ...more });
 }
 
 function refusalOf(result: Result) {

@@ -15,6 +15,7 @@ import { type AccessProxy, createProxy, type ProxyOptions } from '../../src/prox
 import { createListenerMetrics, type Listener, openListener } from '../../src/server/listeners.ts';
 import type { AppSettings, Route } from '../../src/store/index.ts';
 import type { TerminalId } from '../../src/wire/index.ts';
+import { completeApp } from './app-settings.ts';
 
 /** Limits wide enough not to matter, and time limits short enough to be waited for. */
 export const testOptions: ProxyOptions = {
@@ -86,18 +87,11 @@ export function testRoute(upstream: string[], settings: Partial<Route> = {}): Ro
 
 /** An app that sends everything to the given origins. */
 export function testApp(upstream: string[], access: Partial<AppSettings['access']> = {}): AppSettings {
-  return {
+  return completeApp({
     sdkAppId: testAppId,
     secret: 'a secret of sixteen or more',
-    access: {
-      sessions: 'optional',
-      sendImei: false,
-      cache: 'off',
-      cacheDebug: false,
-      routes: [testRoute(upstream)],
-      ...access,
-    },
-  };
+    access: { cache: 'off', routes: [testRoute(upstream)], ...access },
+  });
 }
 
 /**

@@ -10,11 +10,12 @@ export interface Listen extends Address {
 }
 
 /** The configuration as the program uses it: complete, parsed, secrets in place. */
-export interface Config extends Pick<Settings, 'log' | 'sessions' | 'timeouts' | 'limits' | 'cache' | 'shutdown'> {
+export interface Config
+  extends Pick<Settings, 'log' | 'sessions' | 'timeouts' | 'limits' | 'cache' | 'im' | 'shutdown'> {
   /** Absolute path of the data folder. */
   data: string;
   /** A listener that is switched off is absent. */
-  listen: { access?: Listen; ops?: Listen };
+  listen: { access?: Listen; im?: Listen; ops?: Listen };
   /** `embedded`, or the URL of an external database. */
   database: string;
   /** Newest first; empty with an embedded database that keeps its own: use `readMasterKeys`. */
@@ -28,12 +29,17 @@ export interface Config extends Pick<Settings, 'log' | 'sessions' | 'timeouts' |
 /** Parses checked settings. Pure, but for the working directory that `data` is relative to. */
 export function toConfig(settings: Settings): Config {
   const { data, listen, database, masterKey = [], trustedProxies, ops, apps } = settings;
-  const { log, sessions, timeouts, limits, cache, shutdown } = settings;
+  const { log, sessions, timeouts, limits, cache, im, shutdown } = settings;
   const access = toListen(listen.access);
+  const imListen = toListen(listen.im);
   const opsListen = toListen(listen.ops);
   return {
     data: resolve(data),
-    listen: { ...(access === undefined ? {} : { access }), ...(opsListen === undefined ? {} : { ops: opsListen }) },
+    listen: {
+      ...(access === undefined ? {} : { access }),
+      ...(imListen === undefined ? {} : { im: imListen }),
+      ...(opsListen === undefined ? {} : { ops: opsListen }),
+    },
     database,
     masterKeys: [masterKey].flat().flatMap((key) => parseMasterKey(key) ?? []),
     trustedProxies: trustedProxies.flatMap((network) => parseNetwork(network) ?? []),
@@ -43,6 +49,7 @@ export function toConfig(settings: Settings): Config {
     timeouts,
     limits,
     cache,
+    im,
     shutdown,
     apps,
   };

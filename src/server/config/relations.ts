@@ -51,16 +51,17 @@ export function listenAddress(listener: WithGaps<Settings['listen']['access']> |
 
 function checkListeners({ listen, ops }: Loose): Finding[] {
   const findings: Finding[] = [];
-  const accessAddress = listenAddress(listen?.access);
+  const seen = new Map<string, string>();
+  for (const name of ['access', 'im', 'ops'] as const) {
+    const address = listenAddress(listen?.[name]);
+    if (address === undefined || address.port === 0) continue;
+    const text = formatAddress(address);
+    const other = seen.get(text);
+    if (other !== undefined) findings.push({ path: ['listen', name], reason: `is the address of listen.${other} too` });
+    seen.set(text, name);
+  }
   const opsAddress = listenAddress(listen?.ops);
   if (opsAddress === undefined) return findings;
-  if (
-    accessAddress !== undefined &&
-    opsAddress.port !== 0 &&
-    formatAddress(accessAddress) === formatAddress(opsAddress)
-  ) {
-    findings.push({ path: ['listen', 'ops'], reason: 'is the address of listen.access too' });
-  }
   if (!isLoopback(opsAddress.host) && ops?.tokens?.length === 0) {
     findings.push({
       path: ['listen', 'ops'],
@@ -126,7 +127,7 @@ function duplicates(values: (string | number | undefined)[], pathOf: (index: num
 }
 
 function checkUpstreams({ apps = [], listen }: Loose, localHosts: ReadonlySet<string>): Finding[] {
-  const own = (['access', 'ops'] as const).flatMap((name) => {
+  const own = (['access', 'im', 'ops'] as const).flatMap((name) => {
     const address = listenAddress(listen?.[name]);
     return address === undefined ? [] : [{ name, address }];
   });

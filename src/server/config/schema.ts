@@ -217,6 +217,54 @@ const CacheSchema = Type.Object(
   { ...closed, description: 'The cache of the access service, of this process.', default: {} },
 );
 
+const ImSchema = Type.Object(
+  {
+    links: amount('Links at once, of this process.', { default: 20_000, minimum: 1, maximum: 1_000_000 }),
+    linksPerAddress: amount(
+      'Links at once, from one address (IPv6: one /64); carriers put many phones behind one. 0 means no limit.',
+      { default: 2_000, minimum: 0, maximum: 1_000_000 },
+    ),
+    framesPerSec: amount(
+      'Frames a second that a link may send, on average over 4 seconds; above three times that it is closed.',
+      {
+        default: 50,
+        minimum: 1,
+        maximum: 100_000,
+      },
+    ),
+    queueBytes: amount(
+      'Bytes that wait for a link whose terminal does not take them, at most; then it is resynced instead.',
+      { default: 1_048_576, minimum: 16_384, maximum: 67_108_864 },
+    ),
+    bodyBytes: amount('Size of the body of a REST request, in bytes, at most.', {
+      default: 1_048_576,
+      minimum: 16_384,
+      maximum: 16_777_216,
+    }),
+    wordLists: Type.Array(
+      Type.Object(
+        {
+          category: Type.String({
+            description: 'Name of the list, for `wordLists` of apps.',
+            pattern: '^[a-z0-9-]{1,40}$',
+          }),
+          wordsFile: Type.String({
+            description: 'File with a word a line, UTF-8; lines that begin with `#` are comments.',
+            minLength: 1,
+          }),
+        },
+        closed,
+      ),
+      {
+        description: 'Category lists of dirty words that apps can switch on.',
+        maxItems: 100,
+        default: [],
+      },
+    ),
+  },
+  { ...closed, description: 'Messaging, of this process.', default: {} },
+);
+
 const TokenSchema = Type.Object(
   {
     name: Type.String({
@@ -253,6 +301,10 @@ export const ConfigSchema = Type.Object(
         access: listener(
           'Access listener, for client apps: an address, a map with `tls`, or `none`.',
           '127.0.0.1:8080',
+        ),
+        im: listener(
+          'IM listener, for app backends and client apps: REST and links. An address, a map with `tls`, or `none`.',
+          '127.0.0.1:8081',
         ),
         ops: listener(
           'Ops listener, for operators: health, metrics, console. An address, a map with `tls`, or `none`.',
@@ -311,6 +363,7 @@ export const ConfigSchema = Type.Object(
     }),
     limits: LimitsSchema,
     cache: CacheSchema,
+    im: ImSchema,
     shutdown: Type.Object(
       {
         graceMs: amount('How long, in milliseconds, requests in flight may still take after SIGTERM.', {
@@ -338,5 +391,5 @@ export const ConfigSchema = Type.Object(
 export type Settings = Type.Static<typeof ConfigSchema>;
 
 /** What a process can do; `qalgate serve --roles`. */
-export const roles = ['access', 'ops'] as const;
+export const roles = ['access', 'im', 'ops'] as const;
 export type Role = (typeof roles)[number];
