@@ -18,7 +18,7 @@ export interface Accounts {
     sdkAppId: SdkAppId,
     entries: readonly { identifier: AccountId; nick?: string; faceUrl?: string }[],
   ): Promise<void>;
-  /** Ends accounts; gives back those that did exist. Their links and sessions end, their peers keep their messages. */
+  /** Ends accounts; gives back those that did exist. Their links, sessions and conversations end; what terminals stored stays. */
   delete(sdkAppId: SdkAppId, identifiers: readonly AccountId[]): Promise<Set<AccountId>>;
   /** Ends the account's links and sessions and every UserSig issued until now (I4). False: there is none. */
   kick(sdkAppId: SdkAppId, identifier: AccountId): Promise<boolean>;

@@ -7,7 +7,8 @@ import { withDeadline } from './deadline.ts';
 import type { Schema } from './schema.ts';
 import { reasonOf } from './store-error.ts';
 
-export type ControlTopic = 'apps' | 'revocations' | 'cache';
+const topics = ['apps', 'revocations', 'cache', 'accounts', 'links', 'words'] as const;
+export type ControlTopic = (typeof topics)[number];
 
 /**
  * Tells every process of a store, this one too, that something changed: PostgreSQL's LISTEN/NOTIFY, because processes may
@@ -41,11 +42,7 @@ export function createControlBus(
 ): ControlBus {
   const { logger } = deps;
   const { keepaliveMs = 10_000, answerMs = 5_000 } = options;
-  const subscribers: Record<ControlTopic, Set<(payload: unknown) => void>> = {
-    apps: new Set(),
-    revocations: new Set(),
-    cache: new Set(),
-  };
+  const subscribers = new Map(topics.map((topic) => [topic, new Set<(payload: unknown) => void>()]));
   const reconnectListeners = new Set<() => void>();
   const stop = new AbortController();
   const backoff = createBackoff({ minMs: 50, maxMs: 5_000 });
@@ -102,9 +99,10 @@ export function createControlBus(
     }
     const { topic, payload } = message;
     // A newer release may send topics that this one does not know.
-    if (topic !== 'apps' && topic !== 'revocations' && topic !== 'cache') return;
-    db.metrics.busMessages.inc({ direction: 'received', topic });
-    for (const fn of subscribers[topic]) guard(() => fn(payload));
+    const listeners = subscribers.get(topic as ControlTopic);
+    if (listeners === undefined) return;
+    db.metrics.busMessages.inc({ direction: 'received', topic: topic as ControlTopic });
+    for (const fn of listeners) guard(() => fn(payload));
   }
 
   function guard(fn: () => void): void {
@@ -130,8 +128,8 @@ export function createControlBus(
       db.metrics.busMessages.inc({ direction: 'sent', topic });
     },
     subscribe(topic, fn) {
-      subscribers[topic].add(fn);
-      return () => subscribers[topic].delete(fn);
+      subscribers.get(topic)?.add(fn);
+      return () => subscribers.get(topic)?.delete(fn);
     },
     onReconnect(fn) {
       reconnectListeners.add(fn);

@@ -16,6 +16,7 @@ export interface Schema {
   terminal: TerminalTable;
   conversation: ConversationTable;
   member: MemberTable;
+  delivered: DeliveredTable;
   message: MessageTable;
   dirty_word: DirtyWordTable;
   task_lease: TaskLeaseTable;
@@ -61,6 +62,7 @@ interface AccountTable {
   /** Written as JSON text. */
   profile: ColumnType<Record<string, string | number>, string | undefined, string>;
   login_generation: Generated<number>;
+  offline_floor_ms: Generated<number>;
   created_ms: number;
   deleted_ms: number | null;
 }
@@ -112,9 +114,14 @@ interface MemberTable {
   read_time: Generated<number>;
   read_counted: Generated<number>;
   uncounted_after_read: Generated<number>;
-  delivered_seq: Generated<number>;
   cleared_through: Generated<number>;
   hidden_through: Generated<number>;
+}
+
+interface DeliveredTable {
+  account_id: number;
+  conversation_id: number;
+  seq: number;
 }
 
 /** Written by `im_commit` and `im_recall` alone. */

@@ -14,7 +14,8 @@ export async function up(db: Kysely<unknown>): Promise<void> {
 
 async function tables(db: Kysely<unknown>): Promise<void> {
   // An account that was deleted keeps its row, so that its peers' messages still say who sent them; its name is free.
-  // login_generation numbers its logins over all terminals (P5).
+  // login_generation numbers its logins over all terminals (P5). What was stored before offline_floor_ms fell out of its
+  // offline delivery (M6).
   await sql`
     create table account (
       id bigint generated always as identity primary key,
@@ -22,6 +23,7 @@ async function tables(db: Kysely<unknown>): Promise<void> {
       identifier text collate "C" not null,
       profile jsonb not null default '{}',
       login_generation bigint not null default 0,
+      offline_floor_ms bigint not null default 0,
       created_ms bigint not null,
       deleted_ms bigint
     ) with (fillfactor = 80)`.execute(db);
@@ -96,14 +98,22 @@ async function tables(db: Kysely<unknown>): Promise<void> {
       read_time bigint not null default 0,
       read_counted bigint not null default 0,
       uncounted_after_read bigint not null default 0,
-      -- The account's terminals have stored everything up to here (M7).
-      delivered_seq bigint not null default 0,
       -- The account cleared its history up to here, and hid the conversation from its recent contacts up to there.
       cleared_through bigint not null default 0,
       hidden_through bigint not null default 0,
       primary key (account_id, conversation_id, from_seq)
     ) with (fillfactor = 50)`.execute(db);
   await sql`create index member_conversation on member (conversation_id)`.execute(db);
+
+  // Up to where an account's terminals have stored what it was sent (M7). Apart from member, whose rows are changed under
+  // the conversation's lock: acknowledgements are written many at a time, in order of their key.
+  await sql`
+    create table delivered (
+      account_id bigint not null,
+      conversation_id bigint not null,
+      seq bigint not null,
+      primary key (account_id, conversation_id)
+    ) with (fillfactor = 50)`.execute(db);
 
   // visible_to: 0 both, 1 the sender alone, 2 everybody but the sender. dedup_key: what makes a repeated send one (M13).
   // counted_no: conversation.counted once it was stored. offline_until: Unix seconds, end of its offline delivery.
@@ -294,7 +304,7 @@ async function commitFunction(db: Kysely<unknown>): Promise<void> {
 
 /**
  * im_read moves an account's read position forward, to a seq or (p_seq null) to the end, and counts anew from there.
- * Also ends offline delivery up to there. moved: false where it was there already.
+ * moved: false where it was there already.
  */
 async function readFunction(db: Kysely<unknown>): Promise<void> {
   await sql`
@@ -341,8 +351,7 @@ async function readFunction(db: Kysely<unknown>): Promise<void> {
         read_seq = v_seq,
         read_time = v_time,
         read_counted = v_counted,
-        uncounted_after_read = v_own,
-        delivered_seq = greatest(x.delivered_seq, v_seq)
+        uncounted_after_read = v_own
       where x.account_id = p_account and x.conversation_id = p_conversation and x.from_seq = m.from_seq;
       moved := true; read_seq := v_seq; read_time := v_time;
       unread := greatest(0, c.counted - v_counted - v_own);
