@@ -1,3 +1,5 @@
+import { fitsUtf8 } from './utf8.ts';
+
 /** Branded ids: a string that a parser has accepted as what its type says. */
 type Brand<T, B extends string> = T & { readonly __brand: B };
 
@@ -8,14 +10,12 @@ export type AccountId = Brand<string, 'AccountId'>;
 /** A terminal's id: 12 letters a–z, the part of QAL-Identifier after `@v_tls#` (A3). */
 export type TerminalId = Brand<string, 'TerminalId'>;
 
-const utf8 = new TextEncoder();
-
 /** Reads an account identifier, or says why it is none. */
 export function parseAccountId(value: unknown): { ok: true; value: AccountId } | { ok: false; reason: string } {
   if (typeof value !== 'string') return { ok: false, reason: 'must be a string' };
   if (value.length === 0) return { ok: false, reason: 'must not be empty' };
   if (!value.isWellFormed()) return { ok: false, reason: 'must be well-formed Unicode' };
-  if (utf8.encode(value).length > 32) return { ok: false, reason: 'must be at most 32 bytes of UTF-8' };
+  if (!fitsUtf8(value, 32)) return { ok: false, reason: 'must be at most 32 bytes of UTF-8' };
   if (/[\u0000-\u001f\u007f-\u009f]/u.test(value)) return { ok: false, reason: 'must hold no control characters' };
   if (value.normalize('NFC') !== value) return { ok: false, reason: 'must be in Unicode normal form C' };
   return { ok: true, value: value as AccountId };

@@ -15,6 +15,9 @@ export {
   type ImResult,
   imErrorCatalogue,
 } from './im-errors.ts';
+export type { JsonObject, JsonValue } from './json-value.ts';
+export { type MessageElement, type MessageType, messageTypes, parseMessageBody } from './message-body.ts';
+export { type OfflinePushInfo, parseCustomData, parseOfflinePushInfo } from './message-extras.ts';
 export {
   type DeviceReport,
   type NetworkReport,
@@ -25,3 +28,4 @@ export {
   rats,
   sessionHeader,
 } from './qal.ts';
+export { fitsUtf8, utf8Bytes } from './utf8.ts';
