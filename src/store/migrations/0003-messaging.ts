@@ -241,11 +241,11 @@ async function commitFunction(db: Kysely<unknown>): Promise<void> {
           status := 3; return next; continue;
         end if;
         if m.dedup is not null then
+          -- There is one at most. Ordered by seq it would be looked for through the conversation, not by its key.
           select x.seq, x.msg_time, x.msg_seq, x.msg_random into d from message x
             where x.conversation_id = m.conversation_id and x.sender_id = m.sender_id and x.dedup_key = m.dedup
               and x.day between ((p_now_ms - m.window_ms) / 86400000)::integer and v_day
-              and x.stored_ms > p_now_ms - m.window_ms
-            order by x.seq desc limit 1;
+              and x.stored_ms > p_now_ms - m.window_ms;
           if found then
             status := 1; seq := d.seq; msg_time := d.msg_time; msg_seq := d.msg_seq; msg_random := d.msg_random;
             return next; continue;

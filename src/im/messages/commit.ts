@@ -1,0 +1,237 @@
+import type { Logger, Metrics } from '../../observe/index.ts';
+import type { Database } from '../../store/index.ts';
+import type { AccountNo, Clock, ConversationId, Visibility } from '../model.ts';
+
+/** A message to be stored; everything about it has been decided. */
+export interface CommitInput {
+  readonly conversationId: ConversationId;
+  readonly sender: AccountNo;
+  readonly authEpoch: number;
+  /** What makes a repeat one, and for how long (M13). */
+  readonly dedupKey: string;
+  readonly dedupWindowMs: number;
+  /** Unix seconds. */
+  readonly time: number;
+  readonly msgSeq: number;
+  readonly random: number;
+  readonly visibility: Visibility;
+  readonly counts: boolean;
+  readonly lifetimeSec: number;
+  /** Bits of those who get a row in the outbox. */
+  readonly consumers: number;
+  readonly body: string;
+  readonly push: string | undefined;
+  readonly custom: string | undefined;
+}
+
+export type CommitStatus = 'stored' | 'repeat' | 'authorise-again' | 'no-conversation';
+
+export interface Committed {
+  readonly status: CommitStatus;
+  readonly seq: number;
+  /** Unix seconds. */
+  readonly time: number;
+  readonly msgSeq: number;
+  readonly random: number;
+  /** The newest seq before it that the account with the lower number, or the higher, sees. */
+  readonly prevA: number;
+  readonly prevB: number;
+}
+
+export interface Committer {
+  /**
+   * Stores the message. Resolves when its transaction is committed. `onStored` is called before, synchronously and in the
+   * order of the conversation's seqs, when it was stored just now.
+   * Rejects with QueueFull when too much waits; with the database's error when whether it was stored is not known.
+   */
+  commit(input: CommitInput, onStored: (committed: Committed) => void): Promise<Committed>;
+  /** Messages that wait or are being stored. */
+  readonly depth: number;
+}
+
+/** Too many messages wait for the database. */
+export class QueueFull extends Error {
+  override readonly name = 'QueueFull';
+}
+
+interface Waiting {
+  readonly input: CommitInput;
+  readonly onStored: (committed: Committed) => void;
+  readonly resolve: (committed: Committed) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+interface CommitRow {
+  status: number;
+  seq: number;
+  msg_time: number;
+  msg_seq: number;
+  msg_random: number;
+  prev_a: number;
+  prev_b: number;
+}
+
+const maxBatch = 256;
+const statuses: readonly CommitStatus[] = ['stored', 'repeat', 'authorise-again', 'no-conversation'];
+const visibilities: Record<Visibility, number> = { both: 0, sender: 1, receiver: 2 };
+/** Deadlock, serialisation failure: the same batch may succeed. */
+const passingStates = new Set(['40001', '40P01']);
+const text = 'select * from im_commit($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)';
+
+/**
+ * Group commit: a message that finds nothing in flight goes at once; what comes meanwhile goes together in the next
+ * transaction. One is in flight at a time, so the order of arrival is the order of a conversation (M15).
+ */
+export function createCommitter(
+  deps: { db: Database; clock: Clock; logger: Logger; metrics: Metrics },
+  { maxWaiting = 20_000 }: { maxWaiting?: number } = {},
+): Committer {
+  const { db, clock, logger, metrics } = deps;
+  let waiting: Waiting[] = [];
+  let inFlight = 0;
+  let isDraining = false;
+  const batchSizes = metrics.plainHistogram(
+    'qalgate_im_commit_batch_messages',
+    'Messages of one commit',
+    [1, 2, 4, 8, 16, 32, 64, 128, 256],
+  );
+  const durations = metrics.plainHistogram(
+    'qalgate_im_commit_duration_seconds',
+    'One commit, from the statement to its answer',
+    [0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 2],
+  );
+  const failures = metrics.counter('qalgate_im_commit_failures_total', 'Commits that failed', ['kind']);
+  metrics.gaugeOf('qalgate_im_commit_waiting', 'Messages that wait for the database', () => waiting.length);
+
+  async function run(batch: readonly Waiting[]): Promise<void> {
+    const startedMs = performance.now();
+    const { rows } = await db.pool.query<CommitRow>({
+      name: 'im_commit',
+      text,
+      values: argumentsOf(batch, clock()),
+    });
+    durations.observe((performance.now() - startedMs) / 1_000);
+    batchSizes.observe(batch.length);
+    batch.forEach((one, index) => {
+      const row = rows[index];
+      if (row === undefined) one.reject(new Error('im_commit answered too few rows'));
+      else settle(one, toCommitted(row));
+    });
+  }
+
+  /** A batch that fails is tried again where that helps, then each message alone: one that is bad fails alone. */
+  async function runSafely(batch: readonly Waiting[]): Promise<void> {
+    try {
+      return await run(batch);
+    } catch (error) {
+      const state = sqlStateOf(error);
+      failures.inc({ kind: state === undefined ? 'connection' : 'statement' });
+      logger.warn({ err: error, messages: batch.length }, 'im.commit.failed');
+      // Not the server's word: whether it was stored is not known, and trying again here would be no better.
+      if (state === undefined || batch.length === 1) {
+        if (state !== undefined && passingStates.has(state)) return runAlone(batch);
+        for (const { reject } of batch) reject(error);
+        return;
+      }
+      if (passingStates.has(state)) {
+        try {
+          return await run(batch);
+        } catch {
+          // Each alone, then.
+        }
+      }
+    }
+    await runAlone(batch);
+  }
+
+  async function runAlone(batch: readonly Waiting[]): Promise<void> {
+    for (const one of batch) {
+      try {
+        await run([one]);
+      } catch (error) {
+        one.reject(error);
+      }
+    }
+  }
+
+  function settle(one: Waiting, committed: Committed): void {
+    if (committed.status === 'stored') {
+      try {
+        one.onStored(committed);
+      } catch (error) {
+        logger.error({ err: error }, 'im.commit.listener.failed');
+      }
+    }
+    one.resolve(committed);
+  }
+
+  async function drain(): Promise<void> {
+    isDraining = true;
+    // A tick later, so that what comes with it goes with it.
+    await undefined;
+    while (waiting.length > 0) {
+      const batch = waiting.slice(0, maxBatch);
+      waiting = waiting.slice(maxBatch);
+      inFlight = batch.length;
+      await runSafely(batch);
+      inFlight = 0;
+    }
+    isDraining = false;
+  }
+
+  return {
+    get depth() {
+      return waiting.length + inFlight;
+    },
+    commit(input, onStored) {
+      if (waiting.length >= maxWaiting) return Promise.reject(new QueueFull(`${maxWaiting} messages wait already`));
+      return new Promise((resolve, reject) => {
+        waiting.push({ input, onStored, resolve, reject });
+        if (!isDraining) void drain();
+      });
+    },
+  };
+}
+
+function argumentsOf(batch: readonly Waiting[], nowMs: number): unknown[] {
+  const column = <T>(read: (input: CommitInput) => T): T[] => batch.map(({ input }) => read(input));
+  return [
+    nowMs,
+    column(({ conversationId }) => conversationId),
+    column(({ sender }) => sender),
+    column(({ authEpoch }) => authEpoch),
+    column(({ dedupKey }) => dedupKey),
+    column(({ dedupWindowMs }) => dedupWindowMs),
+    column(({ time }) => time),
+    column(({ msgSeq }) => msgSeq),
+    column(({ random }) => random),
+    column(({ visibility }) => visibilities[visibility]),
+    column(({ counts }) => counts),
+    column(({ lifetimeSec }) => lifetimeSec),
+    column(({ consumers }) => consumers),
+    column(({ body }) => body),
+    column(({ push }) => push ?? null),
+    column(({ custom }) => custom ?? null),
+  ];
+}
+
+function toCommitted(row: CommitRow): Committed {
+  return {
+    status: statuses[row.status] ?? 'no-conversation',
+    seq: row.seq,
+    time: row.msg_time,
+    msgSeq: row.msg_seq,
+    random: row.msg_random,
+    prevA: row.prev_a,
+    prevB: row.prev_b,
+  };
+}
+
+/** The server's five characters; undefined: the connection failed. */
+function sqlStateOf(error: unknown): string | undefined {
+  const code = (error as { code?: unknown } | null)?.code;
+  // Class 57: the server goes down or cut us off, so nothing is known either.
+  return typeof code === 'string' && /^[0-9A-Z]{5}$/.test(code) && !code.startsWith('57') && !code.startsWith('08')
+    ? code
+    : undefined;
+}

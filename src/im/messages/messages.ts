@@ -1,0 +1,224 @@
+import type { AppLookup } from '../../auth/index.ts';
+import type { Logger, Metrics } from '../../observe/index.ts';
+import type { Database } from '../../store/index.ts';
+import { type ImRefusal, type ImResult, parseMessageBody } from '../../wire/index.ts';
+import type { Account, Clock, StoredMessage } from '../model.ts';
+import type { ImPorts } from '../ports.ts';
+import type { Accounts, Bus, Messages, SendInput, Sent, Words } from '../services.ts';
+import { type Committed, type Committer, QueueFull } from './commit.ts';
+import type { Conversation, Conversations } from './conversations.ts';
+import { createRecall } from './recall.ts';
+import { findRepeat } from './repeat.ts';
+
+export interface MessagesDeps {
+  db: Database;
+  apps: AppLookup;
+  accounts: Pick<Accounts, 'find'>;
+  conversations: Conversations;
+  committer: Committer;
+  words: Pick<Words, 'findInBody'>;
+  bus: Bus;
+  ports: ImPorts;
+  clock: Clock;
+  /** 0 … 1. */
+  random: () => number;
+  logger: Logger;
+  metrics: Metrics;
+}
+
+/** How long a repeat is the same message: by MsgRandom, and by our SDK's own client id (M13). */
+const randomWindowMs = 120_000;
+const clientIdWindowMs = 86_400_000;
+/** Times that a message is authorised anew because who may send has changed meanwhile. */
+const maxAttempts = 3;
+
+type Outcome = 'stored' | 'repeat' | 'online-only' | 'refused' | 'timed-out' | 'failed';
+
+/**
+ * The way of a one-to-one message (DESIGN §6): authorise, look for a repeat, ask the app's backend, check words and size of the final
+ * content, commit, tell the terminals. `ok` means that it is committed, or for an online-only one that it was handed on (M16).
+ */
+export function createMessages(deps: MessagesDeps): Messages {
+  const { db, apps, accounts, conversations, committer, words, bus, ports, clock, random, metrics } = deps;
+  const counter = metrics.counter('qalgate_im_messages_total', 'One-to-one messages by what became of them', [
+    'outcome',
+  ]);
+  const count = (outcome: Outcome) => counter.inc({ outcome });
+
+  function checkWords({ from, draft }: SendInput, body: readonly unknown[]): ImRefusal | undefined {
+    const found = words.findInBody(from.sdkAppId, body);
+    // Not the word itself: the list is not the sender's to learn.
+    if (found === undefined) return undefined;
+    return { ok: false, error: 'DIRTY_WORD', field: draft.importedTime === undefined ? 'body' : 'MsgBody' };
+  }
+
+  async function send(input: SendInput): Promise<ImResult<Sent>> {
+    const { from, to, draft } = input;
+    const nowSec = Math.floor(clock() / 1_000);
+    const time = draft.importedTime ?? nowSec;
+    const msgSeq = draft.msgSeq ?? Math.floor(random() * 4_294_967_296);
+    const isImport = draft.importedTime !== undefined;
+    let { visibility } = draft;
+    if (input.authority === 'self' && ports.relations !== undefined) {
+      const relation = await ports.relations(from, to);
+      if (relation === 'sender-only') visibility = 'sender';
+      else if (relation !== 'pass') {
+        return { ok: false, error: 'FORBIDDEN', reason: `the relation refuses it (${relation.refuse})` };
+      }
+    }
+
+    const isOnlineOnly = draft.lifetimeSec === 0 && !isImport;
+    const dedup = dedupOf(input);
+    let body = draft.body;
+    if (ports.beforeSend !== undefined && !isImport && input.isSilent !== true) {
+      // A repeat is answered before anybody is asked again.
+      const repeat = isOnlineOnly
+        ? undefined
+        : await findRepeat(db, await conversations.find(from, to), from, dedup, clock());
+      if (repeat !== undefined) return { ok: true, value: repeat };
+      const message = {
+        sdkAppId: from.sdkAppId,
+        from,
+        to,
+        body: JSON.stringify(body),
+        msgSeq,
+        random: draft.random,
+        time,
+      };
+      const verdict = await ports.beforeSend(message, input.deadline);
+      if (verdict.kind === 'refuse') return { ok: false, error: 'REFUSED_BY_CALLBACK', reason: verdict.reason };
+      if (verdict.kind === 'rewrite') {
+        const maxBytes = apps.get(from.sdkAppId)?.im.messageBytes ?? 0;
+        const rewritten = parseMessageBody(verdict.body, { maxBytes });
+        // A rewrite that is not a message counts as silence.
+        if (rewritten.ok) body = rewritten.value;
+      }
+    }
+    const dirty = isImport ? undefined : checkWords(input, body);
+    if (dirty !== undefined) return dirty;
+
+    const content = { from, draft, body: JSON.stringify(body), msgSeq };
+    if (isOnlineOnly) {
+      tell(input, messageOf(content, undefined, { seq: 0, time, msgSeq, random: draft.random }), visibility, undefined);
+      return { ok: true, value: { seq: 0, time, msgSeq, random: draft.random, isRepeat: false } };
+    }
+    for (let attempt = 0; attempt < maxAttempts; attempt++) {
+      const conversation = await conversations.ensure(from, to, time);
+      const committed = await committer.commit(
+        {
+          conversationId: conversation.id,
+          sender: from.no,
+          authEpoch: conversation.authEpoch,
+          ...dedup,
+          time,
+          msgSeq,
+          random: draft.random,
+          visibility,
+          counts: draft.counts,
+          lifetimeSec: isImport && !draft.counts ? 0 : draft.lifetimeSec,
+          consumers: isImport || input.isSilent === true ? 0 : (ports.consumers?.(from.sdkAppId, 'message') ?? 0),
+          body: content.body,
+          push: draft.push === undefined ? undefined : JSON.stringify(draft.push),
+          custom: draft.custom,
+        },
+        (stored) => {
+          // Imported history makes no noise (I3); terminals find it when they look.
+          if (!isImport) tell(input, messageOf(content, conversation, stored), visibility, stored);
+        },
+      );
+      if (committed.status === 'stored' || committed.status === 'repeat') return { ok: true, value: sentOf(committed) };
+      // Who may send here has changed since it was read: authorise anew.
+      conversations.forget(from, to);
+      const [sender, receiver] = await Promise.all([
+        accounts.find(from.sdkAppId, from.identifier),
+        accounts.find(to.sdkAppId, to.identifier),
+      ]);
+      if (sender?.no !== from.no) return { ok: false, error: 'SENDER_UNKNOWN' };
+      if (receiver?.no !== to.no) return { ok: false, error: 'RECEIVER_UNKNOWN' };
+    }
+    return { ok: false, error: 'BUSY' };
+  }
+
+  /** Tells the receiver's terminals, and those of the sender but the one that sent it. */
+  function tell(
+    { from, to, draft, linkId }: SendInput,
+    message: StoredMessage,
+    visibility: SendInput['draft']['visibility'],
+    stored: Committed | undefined,
+  ): void {
+    const prevOf = (account: Account, other: Account) =>
+      stored === undefined ? 0 : account.no <= other.no ? stored.prevA : stored.prevB;
+    if (to.no !== from.no && visibility !== 'sender') {
+      bus.publish(to.no, { kind: 'message', message, peer: from.identifier, prev: prevOf(to, from) });
+    }
+    if (draft.tellSender && visibility !== 'receiver') {
+      bus.publish(from.no, { kind: 'message', message, peer: to.identifier, prev: prevOf(from, to) }, linkId);
+    }
+  }
+
+  return {
+    async send(input) {
+      const late = lateness(input.deadline);
+      try {
+        const result = await Promise.race([send(input), late.promise]);
+        if (!result.ok) count(result.error === 'TIMED_OUT' ? 'timed-out' : 'refused');
+        else if (result.value.seq === 0) count('online-only');
+        else count(result.value.isRepeat ? 'repeat' : 'stored');
+        return result;
+      } catch (error) {
+        count('failed');
+        if (error instanceof QueueFull) return { ok: false, error: 'BUSY', reason: error.message };
+        throw error;
+      } finally {
+        late.stop();
+      }
+    },
+    recall: createRecall(deps),
+  };
+}
+
+function dedupOf({ draft }: SendInput): { dedupKey: string; dedupWindowMs: number } {
+  if (draft.clientId !== undefined) return { dedupKey: `c${draft.clientId}`, dedupWindowMs: clientIdWindowMs };
+  // An import is repeated by its time, too, whenever it was done before (API §3.3).
+  if (draft.importedTime !== undefined) {
+    return {
+      dedupKey: `i${draft.random}/${draft.msgSeq ?? ''}/${draft.importedTime}`,
+      dedupWindowMs: clientIdWindowMs,
+    };
+  }
+  const key = draft.msgSeq === undefined ? `r${draft.random}` : `r${draft.random}/${draft.msgSeq}`;
+  return { dedupKey: key, dedupWindowMs: randomWindowMs };
+}
+
+function messageOf(
+  { from, draft, body }: { from: Account; draft: SendInput['draft']; body: string },
+  conversation: Conversation | undefined,
+  { seq, time, msgSeq, random }: Pick<Sent, 'seq' | 'time' | 'msgSeq' | 'random'>,
+): StoredMessage {
+  return {
+    conversationId: (conversation?.id ?? 0) as StoredMessage['conversationId'],
+    seq,
+    from: from.identifier,
+    time,
+    msgSeq,
+    random,
+    body,
+    ...(draft.push === undefined ? {} : { push: JSON.stringify(draft.push) }),
+    ...(draft.custom === undefined ? {} : { custom: draft.custom }),
+    ...(draft.clientId === undefined ? {} : { clientId: draft.clientId }),
+    recalled: false,
+  };
+}
+
+function sentOf({ status, seq, time, msgSeq, random }: Committed): Sent {
+  return { seq, time, msgSeq, random, isRepeat: status === 'repeat' };
+}
+
+/** A refusal that comes when the deadline does. */
+function lateness(deadline: AbortSignal): { promise: Promise<ImResult<Sent>>; stop(): void } {
+  const { promise, resolve } = Promise.withResolvers<ImResult<Sent>>();
+  const onAbort = () => resolve({ ok: false, error: 'TIMED_OUT' });
+  if (deadline.aborted) onAbort();
+  else deadline.addEventListener('abort', onAbort, { once: true });
+  return { promise, stop: () => deadline.removeEventListener('abort', onAbort) };
+}

@@ -1,0 +1,156 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import type pg from 'pg';
+import type { Logger, Metrics } from '../observe/index.ts';
+import type { AppSettings, Database } from '../store/index.ts';
+import type { Clock } from './model.ts';
+
+export interface Retention {
+  /** Makes the partitions of the coming days and drops those whose messages have all expired. Also runs by itself. */
+  run(): Promise<void>;
+  close(): Promise<void>;
+}
+
+export interface RetentionOptions {
+  /** Days for which partitions are there ahead of time; default 7. */
+  daysAhead?: number;
+  /** Pause between two runs; default one hour. */
+  everyMs?: number;
+}
+
+const dayMs = 86_400_000;
+/** Offline messages and finished outbox rows stay so long, whatever roaming keeps. */
+const leastDays = 7;
+/** Imports are stored on the day of the import, live messages on theirs: one day more covers clocks that differ. */
+const slackDays = 1;
+/** How long a process may take over one run before another may. */
+const leaseSec = 60;
+const tables = ['message', 'outbox'] as const;
+
+/**
+ * The partitions of messages and outbox by day: made ahead, dropped whole, never deleted from row by row. Every process runs
+ * it at start; after that one at a time, under a lease.
+ */
+export function createRetention(
+  deps: {
+    db: Database;
+    apps: { list(): AppSettings[] };
+    /** Names this process in the lease. */
+    nodeId: string;
+    clock: Clock;
+    logger: Logger;
+    metrics: Metrics;
+  },
+  { daysAhead = 7, everyMs = 3_600_000 }: RetentionOptions = {},
+): Retention {
+  const { db, apps, nodeId, clock, logger, metrics } = deps;
+  const stop = new AbortController();
+  const astray = metrics.gauge(
+    'qalgate_im_messages_without_partition',
+    'Messages in the default partition: their day had none of its own',
+  );
+  const dropped = metrics.counter('qalgate_im_partitions_dropped_total', 'Partitions dropped', ['table']);
+  const failures = metrics.counter('qalgate_im_retention_failures_total', 'Runs that failed');
+
+  async function withClient(work: (client: pg.PoolClient) => Promise<void>): Promise<void> {
+    const client = await db.pool.connect();
+    try {
+      await work(client);
+    } finally {
+      client.release();
+    }
+  }
+
+  /** Each change of its own, and soon or not at all: it holds up everybody who uses the table. */
+  async function change(client: pg.PoolClient, statements: string[]): Promise<void> {
+    await client.query('begin');
+    try {
+      await client.query(`set local lock_timeout = '2s'`);
+      for (const statement of statements) await client.query(statement);
+      await client.query('commit');
+    } catch (error) {
+      await client.query('rollback');
+      throw error;
+    }
+  }
+
+  async function partitionDays(client: pg.PoolClient, table: string): Promise<Set<number>> {
+    const { rows } = await client.query<{ name: string }>(
+      'select c.relname as name from pg_inherits i join pg_class c on c.oid = i.inhrelid where i.inhparent = $1::regclass',
+      [table],
+    );
+    return new Set(rows.map(({ name }) => Number(name.slice(table.length + 1))).filter(Number.isInteger));
+  }
+
+  async function maintain(client: pg.PoolClient): Promise<void> {
+    const today = Math.floor(clock() / dayMs);
+    const keptDays = Math.max(leastDays, ...apps.list().map(({ im }) => im.roamingDays)) + slackDays;
+    for (const table of tables) {
+      const days = await partitionDays(client, table);
+      for (let day = today - 1; day <= today + daysAhead; day++) {
+        if (days.has(day)) continue;
+        await change(client, [
+          `create table ${table}_${day} (like ${table} including defaults including constraints)`,
+          // What came while the day had no partition.
+          `with astray as (delete from ${table}_default where day = ${day} returning *)
+           insert into ${table}_${day} select * from astray`,
+          `alter table ${table} attach partition ${table}_${day} for values from (${day}) to (${day + 1})`,
+        ]);
+      }
+      for (const day of days) {
+        if (day >= today - keptDays || (table === 'outbox' && (await hasWaiting(client, day)))) continue;
+        await change(client, [`drop table ${table}_${day}`]);
+        dropped.inc({ table });
+        logger.info({ table, day }, 'im.partition.dropped');
+      }
+    }
+    await client.query('delete from conversation_day where day < $1', [today - keptDays]);
+    const { rows } = await client.query<{ count: number }>('select count(*) as count from message_default');
+    const count = rows[0]?.count ?? 0;
+    astray.set(count);
+    if (count > 0) logger.error({ messages: count }, 'im.partition.missing');
+  }
+
+  /** Nothing that somebody still has to be told of is dropped. */
+  async function hasWaiting(client: pg.PoolClient, day: number): Promise<boolean> {
+    const { rows } = await client.query(`select 1 from outbox_${day} where done_ms is null limit 1`);
+    return rows.length > 0;
+  }
+
+  async function run(): Promise<void> {
+    await withClient(async (client) => {
+      const { rows } = await client.query(
+        `insert into task_lease as t (task, holder, lease_until) values ('retention', $1, now() + make_interval(secs => $2))
+         on conflict (task) do update set holder = excluded.holder, token = t.token + 1, lease_until = excluded.lease_until
+         where t.lease_until < now() or t.holder = excluded.holder
+         returning token`,
+        [nodeId, leaseSec],
+      );
+      // Somebody else is at it.
+      if (rows.length === 0) return;
+      await maintain(client);
+      await client.query(`update task_lease set lease_until = now() where task = 'retention' and holder = $1`, [
+        nodeId,
+      ]);
+    });
+  }
+
+  async function loop(): Promise<void> {
+    for (;;) {
+      await delay(everyMs, undefined, { signal: stop.signal, ref: false }).catch(() => {});
+      if (stop.signal.aborted) return;
+      await run().catch((error: unknown) => {
+        failures.inc();
+        logger.error({ err: error }, 'im.retention.failed');
+      });
+    }
+  }
+  const looping = loop();
+
+  return {
+    run,
+    async close() {
+      stop.abort();
+      await looping;
+    },
+  };
+}
