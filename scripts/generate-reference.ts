@@ -10,7 +10,7 @@ import {
   listFields,
   variableName,
 } from '../src/server/config/index.ts';
-import { type ErrorEntry, errorCatalogue } from '../src/wire/index.ts';
+import { type ErrorEntry, errorCatalogue, type ImErrorEntry, imErrorCatalogue } from '../src/wire/index.ts';
 
 /**
  * Writes the reference pages that are made from the code: `npm run reference`. With `--check` it writes nothing and
@@ -114,6 +114,12 @@ function errorsPage(): string {
     entry.retryable ? 'yes' : 'no',
     entry.vendorCode === undefined ? '' : String(entry.vendorCode),
   ]);
+  const imRows = Object.entries<ImErrorEntry>(imErrorCatalogue).map(([name, entry]) => [
+    code(name),
+    String(entry.code),
+    entry.message,
+    entry.retryable ? 'yes' : 'no',
+  ]);
   return [
     '# Errors',
     notice,
@@ -123,6 +129,11 @@ function errorsPage(): string {
       '`INVALID_FIELD` also names `field`, `reason` and what is `allowed`. Retryable says whether the same request may succeed\n' +
       'when it is repeated unchanged. The vendor number is that of the 2018 service, where it had one.',
     markdownTable(['code', 'status', 'meaning', 'retryable', 'vendor number'], rows),
+    '## Messaging',
+    'Errors of `/v4` and of the [link](link.md). `/v4` answers with HTTP status 200 and the number in `ErrorCode`; the link with\n' +
+      'number and name. `ErrorInfo` and `reason` are for people: they name the field, what is wrong with it, and what is allowed.\n' +
+      'For some of them a service of `/v4` has a number of its own.',
+    markdownTable(['name', 'number', 'meaning', 'retryable'], imRows),
     '',
   ]
     .join('\n\n')

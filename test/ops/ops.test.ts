@@ -310,7 +310,22 @@ t.test('apps are created, listed, read, replaced and deleted; the secret is neve
   t.strictSame(created.json.settings, {
     sdkAppId: settings.sdkAppId,
     name: 'shop',
+    admins: ['admin'],
     access: { sessions: 'optional', sendImei: false, cache: 'qal', cacheDebug: false, routes: [] },
+    im: {
+      origins: ['*'],
+      multiTerminal: 'single',
+      roamingDays: 7,
+      offlineBytes: 30_720,
+      messageBytes: 8_000,
+      recallSec: 120,
+      commandPerSec: 100,
+      appPerSec: 2_000,
+      profileFields: [],
+      dirtyWords: 50,
+      wordLists: [],
+      checkedCustomFields: [],
+    },
   });
   t.strictSame(created.json.secret, { count: 1, fingerprints: [userSigSecretId(secret)] });
 

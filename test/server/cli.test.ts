@@ -66,7 +66,7 @@ t.test('help and usage', async (t) => {
   const wrong: [string[], RegExp][] = [
     [['sreve'], /^qalgate: unknown command 'sreve'\n\(Did you mean serve\?\)/],
     [['config', 'check', '--confg', 'x'], /unknown option '--confg'/],
-    [['serve', '--roles', 'access,im'], /Roles are access, ops/],
+    [['serve', '--roles', 'access,relay'], /Roles are access, im, ops/],
     [['usersig', 'alice'], /required option '-a, --app <number>' not specified/],
     [['usersig', 'a\u0007', '--app', '5'], /must hold no control characters/],
     [['usersig', 'alice', '--app', '0'], /whole number from 1 to 4294967295/],
@@ -161,7 +161,7 @@ apps: [{ sdkAppId: 1400000001, name: fixed, secret: config-secret-0123, access: 
     { sdkAppId: 1_400_000_002, name: 'shop', secret: /^[0-9a-f]{64}$/ },
     'the next free number behind the demo app',
   );
-  t.same(Object.keys(made.settings), ['sdkAppId', 'name', 'secret', 'access']);
+  t.same(Object.keys(made.settings), ['sdkAppId', 'name', 'secret', 'admins', 'access', 'im']);
   const fromInput = await shown(
     ['create', '--file', '-', '--sessions', 'required'],
     '{"sdkAppId": 7, "secret": "given-secret-01234", "access": {"sendImei": true, "sessions": "optional"}}',
@@ -257,7 +257,12 @@ t.test('[O5] doctor tells what is wrong and what to do', async (t) => {
   await once(backend, 'listening');
   const { port } = backend.address() as AddressInfo;
   const origin = `http://127.0.0.1:${port}`;
-  const env = { QALGATE_DATA: data, QALGATE_LISTEN_ACCESS: '127.0.0.1:0', QALGATE_LISTEN_OPS: 'none' };
+  const env = {
+    QALGATE_DATA: data,
+    QALGATE_LISTEN_ACCESS: '127.0.0.1:0',
+    QALGATE_LISTEN_IM: 'none',
+    QALGATE_LISTEN_OPS: 'none',
+  };
 
   const fresh = await doctor(env);
   t.equal(fresh.code, 0);
@@ -270,6 +275,7 @@ t.test('[O5] doctor tells what is wrong and what to do', async (t) => {
   const bad = await doctor({
     QALGATE_DATA: write('no-folder', ''),
     QALGATE_LISTEN_ACCESS: `{ address: "127.0.0.1:0", tls: ${tls} }`,
+    QALGATE_LISTEN_IM: '127.0.0.1:0',
     QALGATE_LISTEN_OPS: `127.0.0.1:${port}`,
     QALGATE_LIMITS_CONNECTIONS: '1000000',
     QALGATE_APPS: `[{ sdkAppId: 1, secret: 0123456789abcdef, access: { routes: [{ upstream: ["http://127.0.0.1:1"] }] } }]`,

@@ -47,7 +47,11 @@ const paths = (yaml?: string, env: Env = {}) => problems(yaml, env).map(({ path 
 
 t.test('without file and environment the defaults hold', async (t) => {
   const defaults = config();
-  t.same(defaults.listen, { access: { host: '127.0.0.1', port: 8080 }, ops: { host: '127.0.0.1', port: 8082 } });
+  t.same(defaults.listen, {
+    access: { host: '127.0.0.1', port: 8080 },
+    im: { host: '127.0.0.1', port: 8081 },
+    ops: { host: '127.0.0.1', port: 8082 },
+  });
   t.equal(defaults.data, join(process.cwd(), 'data'));
   t.equal(defaults.database, 'embedded');
   t.same(defaults.masterKeys, []);
@@ -63,6 +67,7 @@ t.test('a file is read, and every form of a field understood', async (t) => {
     data: /var/lib/qalgate
     listen:
       access: { address: "[::1]:443", tls: { certFile: /etc/hosts, keyFile: /etc/hosts } }
+      im: 0.0.0.0:8443
       ops: none
     database: postgres://u:p@db.example/q
     masterKey: [${key}, ${Buffer.alloc(32, 8).toString('base64url')}]
@@ -74,12 +79,14 @@ t.test('a file is read, and every form of a field understood', async (t) => {
           routes: [{ upstream: ["http://127.0.0.1:9000"], timeouts: { headMs: 5 } }]
   `);
   const tls = { certFile: '/etc/hosts', keyFile: '/etc/hosts' };
-  t.same(read.listen, { access: { host: '::1', port: 443, tls } });
+  t.same(read.listen, { access: { host: '::1', port: 443, tls }, im: { host: '0.0.0.0', port: 8443 } });
   t.same(read.masterKeys, [Buffer.alloc(32, 7), Buffer.alloc(32, 8)]);
   t.same(read.trustedProxies, ['10.0.0.0/8', '192.0.2.1/32', '2001:db8::1/128']);
   const [app] = read.apps;
   t.same(app?.secret, ['0123456789abcdef', 'fedcba9876543210']);
   t.equal(app?.access.sessions, 'optional');
+  t.same(app?.admins, ['admin']);
+  t.match(app?.im, { multiTerminal: 'single', roamingDays: 7, messageBytes: 8_000, profileFields: [] });
   t.match(app?.access.routes[0], { host: '*', prefix: '/', maxConnections: 256 });
   t.same(app?.access.routes[0]?.timeouts, { headMs: 5 }, 'what a route does not name stays the server-wide limit');
 });
@@ -151,6 +158,11 @@ t.test('fields that are right in themselves but not together', async (t) => {
       path: 'listen.ops',
       reason: /address of listen.access too/,
     },
+    'the IM listener at the address of another': {
+      yaml: 'listen: { im: 127.0.0.1:8080 }',
+      path: 'listen.im',
+      reason: /address of listen.access too/,
+    },
     'two tokens of one name': {
       yaml: 'ops: { tokens: [{ name: a, role: viewer, token: 0123456789abcdef }, { name: a, role: viewer, token: 1123456789abcdef }] }',
       path: 'ops.tokens[1].name',
@@ -205,6 +217,7 @@ t.test('variables win over the file', async (t) => {
     QALGATE_TRUSTED_PROXIES: '[192.0.2.0/24, 192.0.2.1]',
     QALGATE_LOG_ACCESS: 'false',
     QALGATE_LISTEN_ACCESS: '0.0.0.0:80',
+    QALGATE_LISTEN_IM: '127.0.0.1:81',
     QALGATE_LISTEN_OPS: 'false',
     QALGATE_DATA: '/var/a: b # c',
     QALGATE_APPS: `[{ sdkAppId: 1, secret: ${'s'.repeat(16)} }]`,
@@ -216,7 +229,7 @@ t.test('variables win over the file', async (t) => {
   t.match(read.limits, { headerBytes: 4_096, headerCount: 20 });
   t.same(read.trustedProxies, ['192.0.2.0/24', '192.0.2.1/32']);
   t.equal(read.log.access, false);
-  t.same(read.listen, { access: { host: '0.0.0.0', port: 80 } });
+  t.same(read.listen, { access: { host: '0.0.0.0', port: 80 }, im: { host: '127.0.0.1', port: 81 } });
   t.equal(read.data, '/var/a: b # c', 'a text is taken as it stands');
   t.equal(read.shutdown.graceMs, 10_000, 'an empty variable counts as not set');
   t.match(read.apps, [

@@ -37,11 +37,13 @@ t.beforeEach(async () => {
 
 t.test('an app that an older release stored has the defaults of what came later', async (t) => {
   await store.create(app(7, '/seven'));
-  await db.pool.query(`update app set settings = settings #- '{access,cache}' #- '{access,routes,0,cacheScope}'`);
+  await db.pool.query(
+    `update app set settings = settings - 'admins' - 'im' #- '{access,cache}' #- '{access,routes,0,cacheScope}'`,
+  );
   const read = await store.get(7);
   t.equal(read?.settings.access.cache, 'qal');
   t.equal(read?.settings.access.routes[0]?.cacheScope, 'standard');
-  t.equal(read?.settings.secret, app(7, '').secret);
+  t.same(read?.settings, app(7, '/seven'), 'admins and im, too');
 });
 
 t.test('an app comes back as it was stored, with its secrets sealed in the table', async (t) => {

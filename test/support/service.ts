@@ -13,6 +13,7 @@ export interface Service {
   process: ChildProcess;
   /** URLs of its listeners. */
   access: string;
+  im: string;
   ops: string;
   /** Log lines so far. */
   log: LogLine[];
@@ -35,6 +36,7 @@ function environment({ dataDir, env }: ServiceOptions): NodeJS.ProcessEnv {
     ...process.env,
     QALGATE_DATA: dataDir,
     QALGATE_LISTEN_ACCESS: '127.0.0.1:0',
+    QALGATE_LISTEN_IM: '127.0.0.1:0',
     QALGATE_LISTEN_OPS: '127.0.0.1:0',
     ...env,
   };
@@ -81,7 +83,9 @@ export async function spawnService(options: ServiceOptions): Promise<Service> {
       });
       look();
     });
-  const { addresses } = (await logged('server.started')) as LogLine & { addresses: { access: string; ops: string } };
+  const { addresses } = (await logged('server.started')) as LogLine & {
+    addresses: Pick<Service, 'access' | 'im' | 'ops'>;
+  };
   return { process: child, ...addresses, log, text, logged, exited };
 }
 

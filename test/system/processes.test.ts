@@ -62,6 +62,7 @@ t.test('two processes on an external database, configured by a file, with TLS', 
       `masterKeyFile: ${JSON.stringify(files.master)}`,
       'listen:',
       `  access: { address: "127.0.0.1:0", tls: ${tls} }`,
+      `  im: { address: "127.0.0.1:0", tls: ${tls} }`,
       `  ops: { address: "127.0.0.1:0", tls: ${tls} }`,
       'trustedProxies: [127.0.0.1]',
       `ops: { tokens: [{ name: test, role: operator, token: ${opsToken} }] }`,
@@ -70,7 +71,7 @@ t.test('two processes on an external database, configured by a file, with TLS', 
   );
   const process = async () => ({ dataDir: await makeDataDir(t), env: { QALGATE_CONFIG: config } });
   // The file says where they listen.
-  const env = { QALGATE_LISTEN_ACCESS: '', QALGATE_LISTEN_OPS: '' };
+  const env = { QALGATE_LISTEN_ACCESS: '', QALGATE_LISTEN_IM: '', QALGATE_LISTEN_OPS: '' };
   const command = async (...args: string[]) => {
     const options = await process();
     const result = await runCommand(args, { ...options, env: { ...options.env, ...env } });
