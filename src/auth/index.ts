@@ -29,8 +29,16 @@ export {
 export {
   type SignUserSigInput,
   signUserSig,
+  type UserSigFault,
   userSigSecretId,
   type VerifyUserSigInput,
   type VerifyUserSigResult,
   verifyUserSig,
 } from './user-sig.ts';
+export {
+  createUserSigCheck,
+  type UserSigCheck,
+  type UserSigCheckError,
+  type UserSigCheckOptions,
+  type UserSigCheckResult,
+} from './user-sig-check.ts';

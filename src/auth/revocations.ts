@@ -19,6 +19,8 @@ export interface Revocations {
   accountRevokedBeforeMs(sdkAppId: SdkAppId, account: AccountId): Promise<number | undefined>;
   /** When the terminal was last logged out, from memory; undefined also when its sessions of then have expired. */
   terminalRevokedBeforeMs(sdkAppId: SdkAppId, terminalId: TerminalId): number | undefined;
+  /** Calls `fn` for each kick by this process, committed, before `revokeAccount` resolves; the others' come over the bus. */
+  onAccountRevoked(fn: (sdkAppId: SdkAppId, account: string) => void): () => void;
   close(): Promise<void>;
 }
 
@@ -83,6 +85,7 @@ export async function createRevocations(
     'Revocations that gave way because memory was full; their whole app had to renew its sessions.',
     ['scope'],
   );
+  const accountListeners = new Set<(sdkAppId: SdkAppId, account: string) => void>();
   const moments = { terminal: createRevokedBefore({ maxEntries }), account: createRevokedBefore({ maxEntries }) };
 
   function remember({ scope, sdkAppId, subject, revokedBeforeMs }: Revocation): void {
@@ -149,6 +152,7 @@ export async function createRevocations(
       failed('write', err);
       throw err;
     }
+    if (scope === 'account') for (const fn of accountListeners) fn(sdkAppId, subject);
     logger.info({ scope, sdkAppId, subject }, 'auth.sessions.revoked');
   }
 
@@ -191,6 +195,10 @@ export async function createRevocations(
       }
     },
     terminalRevokedBeforeMs: (sdkAppId, terminalId) => moments.terminal.get(sdkAppId, terminalId),
+    onAccountRevoked(fn) {
+      accountListeners.add(fn);
+      return () => accountListeners.delete(fn);
+    },
     async close() {
       unsubscribe();
       offReconnect();

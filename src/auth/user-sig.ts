@@ -1,6 +1,6 @@
 import { createHmac, timingSafeEqual } from 'node:crypto';
 import { deflateSync, inflateSync } from 'node:zlib';
-import type { ErrorCode, SdkAppId } from '../wire/index.ts';
+import type { SdkAppId } from '../wire/index.ts';
 
 /**
  * UserSig v2 ("TLSSigAPIv2"), API reference §1.4:
@@ -8,7 +8,7 @@ import type { ErrorCode, SdkAppId } from '../wire/index.ts';
  */
 
 /** A UserSig longer than this is refused unread; the vendor's are under 600 characters. */
-const maxChars = 8_192;
+export const maxUserSigChars = 8_192;
 /** Cap of the inflated document: a few kilobytes of zlib can hold megabytes. */
 const maxInflatedBytes = 4_096;
 
@@ -69,6 +69,15 @@ export interface VerifyUserSigInput {
   nowSec: number;
 }
 
+/** What can be wrong with a UserSig by itself; each catalogue of errors has these names. */
+export type UserSigFault =
+  | 'USERSIG_EMPTY'
+  | 'USERSIG_MALFORMED'
+  | 'USERSIG_IDENTIFIER_MISMATCH'
+  | 'USERSIG_APP_MISMATCH'
+  | 'USERSIG_KEY_MISMATCH'
+  | 'USERSIG_EXPIRED';
+
 export type VerifyUserSigResult =
   | {
       ok: true;
@@ -79,7 +88,7 @@ export type VerifyUserSigResult =
       /** Which of the secrets it was made with. */
       secretIndex: number;
     }
-  | { ok: false; code: ErrorCode };
+  | { ok: false; code: UserSigFault };
 
 /**
  * Checks a UserSig in the order of API reference §1.4, steps 1–6: empty, malformed, identifier, app, key, expiry.
@@ -119,7 +128,8 @@ function mac(secret: string, text: string): Buffer {
 
 /** Decodes and reads the document; undefined if anything about it is wrong. */
 function parseUserSig(userSig: unknown): UserSigDocument | undefined {
-  if (typeof userSig !== 'string' || userSig.length > maxChars || !urlBase64Pattern.test(userSig)) return undefined;
+  if (typeof userSig !== 'string' || userSig.length > maxUserSigChars || !urlBase64Pattern.test(userSig))
+    return undefined;
   const base64 = userSig.replaceAll('*', '+').replaceAll('-', '/').replaceAll('_', '=');
   let value: unknown;
   try {

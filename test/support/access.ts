@@ -119,6 +119,7 @@ export async function openAccess(apps: AppSettings[], options: AccessOptions = {
     revokeAccount: async (_, account) => void revoked.add(account),
     accountRevokedBeforeMs: async () => undefined,
     terminalRevokedBeforeMs: () => undefined,
+    onAccountRevoked: () => () => {},
     close: async () => {},
   };
   let current = apps;
