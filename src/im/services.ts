@@ -31,6 +31,8 @@ export interface Draft {
   /** MsgBody as it was checked: an array of elements. */
   readonly body: readonly unknown[];
   readonly msgSeq?: number;
+  /** MsgSeq where the sender gave none: messages to several receivers share one. Never part of what makes a repeat one. */
+  readonly ownMsgSeq?: number;
   /** Also part of what makes a repeat one (M13), unless there is a client id. */
   readonly random: number;
   /** The sender's own name for it: a repeat within 24 h is the same message. */
@@ -58,8 +60,9 @@ export interface SendInput {
   readonly authority: SendAuthority;
   /** The link that sends: it gets its answer and not the event. */
   readonly linkId?: string;
-  /** Switches callbacks off for this message (B3, ForbidCallbackControl). */
-  readonly isSilent?: boolean;
+  /** Switches callbacks off for this message (B3, ForbidCallbackControl); pushes go on. */
+  readonly withoutBefore?: boolean;
+  readonly withoutAfter?: boolean;
   /** When the command has to be answered. */
   readonly deadline: AbortSignal;
 }

@@ -29,6 +29,8 @@ export interface MessagesDeps {
 /** How long a repeat is the same message: by MsgRandom, and by our SDK's own client id (M13). */
 const randomWindowMs = 120_000;
 const clientIdWindowMs = 86_400_000;
+/** The bit of `Consumers` that stands for callbacks. */
+const callbacksBit = 1;
 /** Times that a message is authorised anew because who may send has changed meanwhile. */
 const maxAttempts = 3;
 
@@ -45,6 +47,13 @@ export function createMessages(deps: MessagesDeps): Messages {
   ]);
   const count = (outcome: Outcome) => counter.inc({ outcome });
 
+  /** Who is told of it by the outbox: nobody of imports, pushes of those without callbacks. */
+  function consumersOf({ from, draft, withoutAfter }: SendInput): number {
+    if (draft.importedTime !== undefined) return 0;
+    const all = ports.consumers?.(from.sdkAppId, 'message') ?? 0;
+    return withoutAfter === true ? all & ~callbacksBit : all;
+  }
+
   function checkWords({ from, draft }: SendInput, body: readonly unknown[]): ImRefusal | undefined {
     const found = words.findInBody(from.sdkAppId, body);
     // Not the word itself: the list is not the sender's to learn.
@@ -56,7 +65,7 @@ export function createMessages(deps: MessagesDeps): Messages {
     const { from, to, draft } = input;
     const nowSec = Math.floor(clock() / 1_000);
     const time = draft.importedTime ?? nowSec;
-    const msgSeq = draft.msgSeq ?? Math.floor(random() * 4_294_967_296);
+    const msgSeq = draft.msgSeq ?? draft.ownMsgSeq ?? Math.floor(random() * 4_294_967_296);
     const isImport = draft.importedTime !== undefined;
     let { visibility } = draft;
     if (input.authority === 'self' && ports.relations !== undefined) {
@@ -70,7 +79,7 @@ export function createMessages(deps: MessagesDeps): Messages {
     const isOnlineOnly = draft.lifetimeSec === 0 && !isImport;
     const dedup = dedupOf(input);
     let body = draft.body;
-    if (ports.beforeSend !== undefined && !isImport && input.isSilent !== true) {
+    if (ports.beforeSend !== undefined && !isImport && input.withoutBefore !== true) {
       // A repeat is answered before anybody is asked again.
       const repeat = isOnlineOnly
         ? undefined
@@ -116,7 +125,7 @@ export function createMessages(deps: MessagesDeps): Messages {
           visibility,
           counts: draft.counts,
           lifetimeSec: isImport && !draft.counts ? 0 : draft.lifetimeSec,
-          consumers: isImport || input.isSilent === true ? 0 : (ports.consumers?.(from.sdkAppId, 'message') ?? 0),
+          consumers: consumersOf(input),
           body: content.body,
           push: draft.push === undefined ? undefined : JSON.stringify(draft.push),
           custom: draft.custom,
