@@ -153,16 +153,18 @@ export type Platform = (typeof platforms)[number];
 export type TerminalState = 'online' | 'push-online' | 'offline';
 export type StateReason = 'login' | 'logout' | 'link-closed' | 'timeout' | 'kicked';
 
-/** Why the service ends a link. */
-export type LinkEnd = 'kicked' | 'kicked-by-admin' | 'account-deleted';
+/** Why the service ends a link. `replaced`: the terminal itself goes on over another one. */
+export type LinkEnd = 'kicked' | 'kicked-by-admin' | 'account-deleted' | 'replaced';
 
 export interface LoginInput {
   readonly account: Account;
   readonly platform: Platform;
   /** Names the link, over all processes. */
   readonly linkId: string;
-  /** The link that this one goes on from; void when another login took its place. */
+  /** The link that this one goes on from. */
   readonly resume?: string;
+  /** When the UserSig was issued, Unix seconds: a kick that came since it was verified refuses it all the same (I4). */
+  readonly issuedAtSec?: number;
 }
 
 export interface LoggedIn {
@@ -174,9 +176,16 @@ export interface LoggedIn {
 
 /** Terminals and their links: who is online, and where. */
 export interface Presence {
-  /** Takes the terminal's place by the app's policy, and ends the links that may not stay beside it (P5). */
-  login(input: LoginInput): Promise<LoggedIn>;
-  /** The link is gone. `reason: 'logout'` ends the terminal; after the others an iOS one is PushOnline (P4). Nothing when another link took its place. */
+  /**
+   * Takes the terminal's place by the app's policy, and ends the links that may not stay beside it (P5). Refuses with
+   * KICKED_WHILE_AWAY a `resume` whose place another login has taken, with USERSIG_REVOKED or ACCOUNT_NOT_REGISTERED what a kick
+   * or a deletion overtook.
+   */
+  login(input: LoginInput): Promise<ImResult<LoggedIn>>;
+  /**
+   * The link is gone. `logout` ends the terminal; after `link-closed` and `timeout` an iOS one is PushOnline (P4). `kicked`: a terminal
+   * that was kicked has heard of it, and need not be told again. Nothing when another link took its place.
+   */
   leave(account: Account, platform: Platform, linkId: string, reason: Exclude<StateReason, 'login'>): Promise<void>;
   /** The terminal reports that it went to the background, or came back. */
   report(account: Account, platform: Platform, linkId: string, isBackground: boolean): Promise<void>;
@@ -186,6 +195,8 @@ export interface Presence {
   ): Promise<Map<AccountNo, { state: TerminalState; terminals: { platform: Platform; state: TerminalState }[] }>>;
   /** Ends all links of an account, on every process. */
   endAll(account: Account, end: LinkEnd): Promise<void>;
+  /** Calls `fn` for each link of this process that has to end, with the platform and time (Unix seconds) of the login that kicked it. */
+  onEnd(fn: (linkId: string, end: LinkEnd, by?: { platform: string; at: number }) => void): () => void;
   close(): Promise<void>;
 }
 

@@ -16,6 +16,7 @@ export {
   imErrorCatalogue,
 } from './im-errors.ts';
 export type { JsonObject, JsonValue } from './json-value.ts';
+export { type LinkEndEntry, type LinkEndName, linkEnds, linkPath } from './link-ends.ts';
 export { type MessageElement, type MessageType, messageTypes, parseMessageBody } from './message-body.ts';
 export { type OfflinePushInfo, parseCustomData, parseOfflinePushInfo } from './message-extras.ts';
 export {
