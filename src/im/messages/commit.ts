@@ -24,7 +24,7 @@ export interface CommitInput {
   readonly custom: string | undefined;
 }
 
-export type CommitStatus = 'stored' | 'repeat' | 'authorise-again' | 'no-conversation';
+export type CommitStatus = 'stored' | 'repeat' | 'authorise-again' | 'no-conversation' | 'ask-again';
 
 export interface Committed {
   readonly status: CommitStatus;
@@ -72,7 +72,7 @@ interface CommitRow {
 }
 
 const maxBatch = 256;
-const statuses: readonly CommitStatus[] = ['stored', 'repeat', 'authorise-again', 'no-conversation'];
+const statuses: readonly CommitStatus[] = ['stored', 'repeat', 'authorise-again', 'no-conversation', 'ask-again'];
 const visibilities: Record<Visibility, number> = { both: 0, sender: 1, receiver: 2 };
 /** Deadlock, serialisation failure: the same batch may succeed. */
 const passingStates = new Set(['40001', '40P01']);
@@ -115,6 +115,8 @@ export function createCommitter(
     batch.forEach((one, index) => {
       const row = rows[index];
       if (row === undefined) one.reject(new Error('im_commit answered too few rows'));
+      // The same message twice in a batch: the next one will know it.
+      else if (statuses[row.status] === 'ask-again') waiting.unshift(one);
       else settle(one, toCommitted(row));
     });
   }
