@@ -1,4 +1,4 @@
-import type { AccountId, ImResult, SdkAppId } from '../wire/index.ts';
+import type { AccountId, ImRefusal, ImResult, SdkAppId } from '../wire/index.ts';
 import type { Account, AccountNo, ConversationId, StoredMessage, Visibility } from './model.ts';
 
 /**
@@ -170,9 +170,17 @@ export interface LoginInput {
 export interface LoggedIn {
   /** Whether `resume` was accepted: no new login, nobody is kicked. */
   readonly isResumed: boolean;
-  /** Another terminal ended this one while it could not be told; told once (P5). `at`: Unix seconds. */
-  readonly kickedWhileAway?: { platform: string; at: number };
+  /** Another terminal ended this one while it could not be told; told once (P5). */
+  readonly kickedWhileAway?: KickedBy;
 }
+
+/** The login that kicked: its kind of terminal, and when, Unix seconds. */
+export interface KickedBy {
+  readonly platform: string;
+  readonly at: number;
+}
+
+export type LoginResult = { ok: true; value: LoggedIn } | (ImRefusal & { by?: KickedBy });
 
 /** Terminals and their links: who is online, and where. */
 export interface Presence {
@@ -181,7 +189,7 @@ export interface Presence {
    * KICKED_WHILE_AWAY a `resume` whose place another login has taken, with USERSIG_REVOKED or ACCOUNT_NOT_REGISTERED what a kick
    * or a deletion overtook.
    */
-  login(input: LoginInput): Promise<ImResult<LoggedIn>>;
+  login(input: LoginInput): Promise<LoginResult>;
   /**
    * The link is gone. `logout` ends the terminal; after `link-closed` and `timeout` an iOS one is PushOnline (P4). `kicked`: a terminal
    * that was kicked has heard of it, and need not be told again. Nothing when another link took its place.
@@ -195,8 +203,8 @@ export interface Presence {
   ): Promise<Map<AccountNo, { state: TerminalState; terminals: { platform: Platform; state: TerminalState }[] }>>;
   /** Ends all links of an account, on every process. */
   endAll(account: Account, end: LinkEnd): Promise<void>;
-  /** Calls `fn` for each link of this process that has to end, with the platform and time (Unix seconds) of the login that kicked it. */
-  onEnd(fn: (linkId: string, end: LinkEnd, by?: { platform: string; at: number }) => void): () => void;
+  /** Calls `fn` for each link of this process that has to end. */
+  onEnd(fn: (linkId: string, end: LinkEnd, by?: KickedBy) => void): () => void;
   close(): Promise<void>;
 }
 
@@ -247,7 +255,7 @@ export interface Profiles {
 export interface Words {
   list(sdkAppId: SdkAppId): Promise<string[]>;
   add(sdkAppId: SdkAppId, words: readonly string[]): Promise<ImResult>;
-  remove(sdkAppId: SdkAppId, words: readonly string[]): Promise<void>;
+  remove(sdkAppId: SdkAppId, words: readonly string[]): Promise<ImResult>;
   /** The first dirty word of the app or its category lists in a text; undefined: none. From memory, synchronous. */
   find(sdkAppId: SdkAppId, text: string): string | undefined;
   /** The same over the elements of a body that are checked (D1, D2). */
