@@ -196,6 +196,7 @@ apps: [{ sdkAppId: 1400000001, name: fixed, secret: config-secret-0123, access: 
   t.match(patched.settings, { access: { sendImei: false, sessions: 'required' } }, 'what is not named stays');
   t.match((await shown(['show', '7', '--show-secret'])).settings.secret, rotated.settings.secret[0]);
 
+  const wordsFile = write('words.yaml', 'im: { wordLists: [obscene] }\n');
   const refused: [string[], number, RegExp][] = [
     [['create', '--id', '7'], 1, /app 7 exists already/],
     [['create', '--id', '8', '--route', '*/=http://127.0.0.1:9'], 1, /app 1400000002 \(shop\) has it/],
@@ -208,6 +209,7 @@ apps: [{ sdkAppId: 1400000001, name: fixed, secret: config-secret-0123, access: 
     [['create', '--id', '8', '--route', '/x=http://127.0.0.1:18080'], 1, /our own listener listen\.access/],
     [['create', '--id', '8', '--secret', 'short'], 2, /secret: the value is too short; allowed: a text of 16 to 256/],
     [['create', '--id', '8', '--secret-file', '/does/not/exist'], 2, /\/does\/not\/exist does not exist/],
+    [['create', '--id', '8', '--file', wordsFile], 1, /im\.wordLists\[0\]: "obscene" is no category of im\.wordLists/],
     [['set', '1400000001', '--name', 'x'], 1, /app 1400000001 is one of the configuration: change it in .*apps\.yaml/],
     [['set', '99', '--name', 'x'], 1, /there is no app 99/],
     [['delete', '1400000001', '--yes'], 1, /one of the configuration/],

@@ -183,6 +183,17 @@ t.test('fields that are right in themselves but not together', async (t) => {
       path: 'apps[1].access.routes[0]',
       reason: /same host and prefix as apps\[0\].access.routes\[0\]/,
     },
+    'a category of words twice': {
+      yaml: 'im: { wordLists: [{ category: a, wordsFile: /etc/hosts }, { category: a, wordsFile: /etc/hosts }] }',
+      path: 'im.wordLists[1].category',
+      reason: /same as im.wordLists\[0\].category/,
+    },
+    'a category of words that there is not': {
+      yaml: `im: { wordLists: [{ category: a, wordsFile: /etc/hosts }] }
+apps: [{ sdkAppId: 5, secret: 0123456789abcdef, im: { wordLists: [a, b] } }]`,
+      path: 'apps[0].im.wordLists[1]',
+      reason: /"b" is no category of im.wordLists/,
+    },
     'upstream that is our listener': {
       yaml: `apps: [${app(5, '{ upstream: ["http://127.0.0.1:9", "http://localhost:8080/"] }')}]`,
       path: 'apps[0].access.routes[0].upstream[1]',

@@ -271,7 +271,10 @@ function refuseConfigured({ config, file }: Loaded, id: SdkAppId): void {
 
 /** What the database cannot see: apps of a configuration that is not applied yet, and our own listeners. */
 function checkAgainstConfig({ config, settings, file }: Loaded, app: AppSettings): void {
-  const findings = checkRelations({ listen: settings.listen, apps: [...config.apps, app] }, localHosts());
+  const findings = checkRelations(
+    { listen: settings.listen, im: settings.im, apps: [...config.apps, app] },
+    localHosts(),
+  );
   const own = findings.filter(({ path }) => path[0] === 'apps' && path[1] === config.apps.length);
   if (own.length === 0) return;
   const reasons = own.map(({ path, reason }) => `${formatPath(path.slice(2))}: ${reason}`);

@@ -19,6 +19,7 @@ export function checkRelations(settings: Loose, localHosts: ReadonlySet<string>)
     ...checkTokens(settings),
     ...checkApps(settings),
     ...checkUpstreams(settings, localHosts),
+    ...checkWordLists(settings),
   ];
 }
 
@@ -151,6 +152,22 @@ function checkUpstreams({ apps = [], listen }: Loose, localHosts: ReadonlySet<st
       }),
     ),
   );
+}
+
+function checkWordLists({ im, apps = [] }: Loose): Finding[] {
+  if (im?.wordLists === undefined) return [];
+  const categories = im.wordLists.map((list) => list?.category);
+  const known = new Set(categories);
+  const unknown = apps.flatMap((app, appIndex) =>
+    (app?.im?.wordLists ?? []).flatMap((category, index): Finding[] => {
+      if (category === undefined || known.has(category)) return [];
+      const path = ['apps', appIndex, 'im', 'wordLists', index];
+      const reason = `${JSON.stringify(category)} is no category of im.wordLists`;
+      const names = categories.filter((one) => one !== undefined).join(', ');
+      return [{ path, reason, allowed: names === '' ? 'none: im.wordLists is empty' : names }];
+    }),
+  );
+  return [...duplicates(categories, (index) => ['im', 'wordLists', index, 'category']), ...unknown];
 }
 
 /** Host and port that an origin stands for; undefined when it is no URL (port 99999). */
