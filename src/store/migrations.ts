@@ -4,6 +4,7 @@ import type { Logger } from '../observe/index.ts';
 import * as apps from './migrations/0001-apps.ts';
 import * as cacheGeneration from './migrations/0002-cache-generation.ts';
 import * as messaging from './migrations/0003-messaging.ts';
+import * as presence from './migrations/0004-presence.ts';
 import type { Schema } from './schema.ts';
 import { codeOf, StoreError } from './store-error.ts';
 
@@ -15,6 +16,7 @@ const migrations: Record<string, Migration> = {
   '0001-apps': apps,
   '0002-cache-generation': cacheGeneration,
   '0003-messaging': messaging,
+  '0004-presence': presence,
 };
 
 /** N: the schema that this program was written for. */
