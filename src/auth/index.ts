@@ -1,3 +1,5 @@
+export { addTrusted, clientAddress, isTrusted, normalizeAddress } from './client-address.ts';
+export { createHeldCounter, type HeldCounter } from './held-counter.ts';
 export { createKeyRing, type KeyRing } from './key-ring.ts';
 export { networkOf } from './network-of.ts';
 export { type Caller, type Command, callers, commands, isCommand, mayCall } from './permissions.ts';

@@ -1,5 +1,5 @@
 import type { BlockList, Socket } from 'node:net';
-import { isTrusted, normalizeAddress } from './client-address.ts';
+import { isTrusted, normalizeAddress } from '../auth/index.ts';
 
 /** One message at a time on a client connection: something that answers a request and says when it is over. */
 export interface Job {

@@ -1,9 +1,8 @@
 import type { IncomingMessage } from 'node:http';
 import type { BlockList } from 'node:net';
-import { networkOf } from '../auth/index.ts';
+import { clientAddress, networkOf } from '../auth/index.ts';
 import type { ErrorCode } from '../wire/index.ts';
 import type { Admissions, Admitted } from './admission.ts';
-import { clientAddress } from './client-address.ts';
 import type { ClientConnection } from './client-connection.ts';
 import type { FieldClasses } from './header-fields.ts';
 import type { Limits, RateLimiter } from './limits.ts';

@@ -4,7 +4,9 @@ import type { Duplex } from 'node:stream';
 import Fastify from 'fastify';
 import {
   type AppLookup,
+  addTrusted,
   type Clock,
+  createHeldCounter,
   networkOf,
   type Revocations,
   type SessionCheck,
@@ -17,7 +19,6 @@ import type { Logger, Metrics } from '../observe/index.ts';
 import type { AppSettings, Timeouts } from '../store/index.ts';
 import type { SdkAppId } from '../wire/index.ts';
 import { createAdmissions } from './admission.ts';
-import { addTrusted } from './client-address.ts';
 import { ClientConnection } from './client-connection.ts';
 import { createDeadlines } from './deadlines.ts';
 import { createEntrance, type Entry } from './entrance.ts';
@@ -26,7 +27,7 @@ import { Exchange } from './exchange.ts';
 import type { ExchangeContext, OwnRequest } from './exchange-context.ts';
 import { createFieldClasses } from './header-fields.ts';
 import { type LaneRequest, laneWorks, openLane } from './lane.ts';
-import { createHeldCounter, createRateLimiter, type Limits } from './limits.ts';
+import { createRateLimiter, type Limits } from './limits.ts';
 import { createProxyMetrics } from './proxy-metrics.ts';
 import { answerQuickly } from './quick-hit.ts';
 import { createRouter, type Router } from './router.ts';

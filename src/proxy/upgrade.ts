@@ -1,13 +1,12 @@
 import type { ClientRequest, IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import { createProxyServer } from 'http-proxy';
-import { networkOf, type SessionClaims } from '../auth/index.ts';
+import { createHeldCounter, networkOf, type SessionClaims } from '../auth/index.ts';
 import type { ErrorCode } from '../wire/index.ts';
 import { logAccess } from './access-log.ts';
 import type { Admitted } from './admission.ts';
 import { closeLater, cut, sendRawError } from './error-response.ts';
 import type { ExchangeContext } from './exchange-context.ts';
-import { createHeldCounter } from './limits.ts';
 import type { RequestHead } from './request-head.ts';
 import { filterResponseHead, responseHasBody } from './response-head.ts';
 import type { RefuseSocket } from './socket-refusal.ts';

@@ -1,8 +1,7 @@
 import { BlockList } from 'node:net';
 import fc from 'fast-check';
 import t from 'tap';
-import { userSigSecretId } from '../../src/auth/index.ts';
-import { addTrusted, clientAddress, normalizeAddress } from '../../src/proxy/client-address.ts';
+import { addTrusted, clientAddress, normalizeAddress, userSigSecretId } from '../../src/auth/index.ts';
 import { createFieldClasses } from '../../src/proxy/header-fields.ts';
 import { encodeHeaderValue } from '../../src/proxy/injected-headers.ts';
 import { createRouter } from '../../src/proxy/router.ts';
