@@ -2,11 +2,12 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, readFileSync, rmSync } from 'node:fs';
-import { readdir, readFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import http from 'node:http';
-import { type AddressInfo, createServer } from 'node:net';
+import { type AddressInfo, connect, createServer } from 'node:net';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
+import { cpuMicrosOf } from './process-figures.ts';
 
 export interface ProgramOptions {
   /** Where it is, from {@link findProgram}. */
@@ -14,17 +15,25 @@ export interface ProgramOptions {
   /** Such that it stays in the foreground. */
   args: string[];
   /** Answered with 200 once it is ready: for peers that cache, that also fills the cache. */
-  urls: readonly string[];
+  urls?: readonly string[];
+  /** What else keeps it from being ready; undefined: nothing. */
+  problem?: () => Promise<string | undefined>;
   /** Its own, removed at the end. */
   folders: readonly string[];
   /** What the command line of the child matches that does the work, where the program itself does not. */
   worker?: RegExp;
   /** Lines on its standard error that say nothing; the others are shown. */
   quiet?: RegExp;
+  /** Where and as whom it runs; absent: as this process does. */
+  place?: { cwd?: string; env?: NodeJS.ProcessEnv; uid?: number; gid?: number };
+  /** Ends it in order. */
+  stopSignal?: 'SIGTERM' | 'SIGINT';
 }
 
 export interface Program {
-  /** CPU time so far, of all threads of the process that does the work. */
+  /** Of the process that does the work. */
+  pid: number;
+  /** CPU time so far, of all its threads. */
   cpuMicros(): Promise<number>;
   close(): Promise<void>;
 }
@@ -43,9 +52,9 @@ const endTimeoutMs = 5_000;
  * @throws Error when it ends early or does not answer in time
  */
 export async function startProgram(options: ProgramOptions): Promise<Program> {
-  const { file, args, urls, folders, worker, quiet } = options;
+  const { file, args, urls = [], problem, folders, worker, quiet, place = {}, stopSignal = 'SIGTERM' } = options;
   const name = path.basename(file);
-  const child = spawn(file, args, { stdio: ['ignore', 'ignore', 'pipe'] });
+  const child = spawn(file, args, { ...place, stdio: ['ignore', 'ignore', 'pipe'] });
   const ended = once(child, 'exit');
   let closing = false;
   createInterface({ input: child.stderr }).on('line', (line) => {
@@ -56,7 +65,7 @@ export async function startProgram(options: ProgramOptions): Promise<Program> {
   };
   // Unlike Node's children it has no channel whose end it would notice.
   const abandon = (): void => {
-    child.kill('SIGTERM');
+    child.kill(stopSignal);
     // What still runs may write while its folders are removed.
     for (let waitedMs = 0; waitedMs < endTimeoutMs && isRunning(child.pid); waitedMs += 10) sleepSync(10);
     child.kill('SIGKILL');
@@ -66,7 +75,7 @@ export async function startProgram(options: ProgramOptions): Promise<Program> {
   const close = async (): Promise<void> => {
     closing = true;
     process.off('exit', abandon);
-    child.kill('SIGTERM');
+    child.kill(stopSignal);
     const timer = setTimeout(() => child.kill('SIGKILL'), endTimeoutMs);
     await ended;
     clearTimeout(timer);
@@ -76,10 +85,11 @@ export async function startProgram(options: ProgramOptions): Promise<Program> {
     const failed = ended.then(([code]) => {
       throw new Error(`${name} ended with ${code} at its start`);
     });
-    await Promise.race([Promise.all(urls.map((url) => answers(name, url))), failed]);
+    const problems = [...urls.map((url) => () => urlProblem(url)), ...(problem === undefined ? [] : [problem])];
+    await Promise.race([Promise.all(problems.map((each) => becomesReady(name, each))), failed]);
     const pid = worker === undefined ? child.pid : await childMatching(child.pid ?? 0, worker);
     if (pid === undefined) throw new Error(`${name} has no child like ${worker}`);
-    return { cpuMicros: () => cpuMicrosOf(pid), close };
+    return { pid, cpuMicros: () => cpuMicrosOf(pid), close };
   } catch (error) {
     await close();
     throw error;
@@ -121,21 +131,36 @@ export async function freePorts(count: number): Promise<number[]> {
   return ports;
 }
 
-async function answers(name: string, url: string): Promise<void> {
+/** @param problem what is not well yet; undefined: it is ready */
+async function becomesReady(name: string, problem: () => Promise<number | string | undefined>): Promise<void> {
   const deadline = performance.now() + startTimeoutMs;
   for (;;) {
-    const status = await statusOf(url);
-    if (status === 200) return;
-    if (performance.now() > deadline) throw new Error(`${name} does not answer after ${startTimeoutMs} ms: ${status}`);
+    const found = await problem();
+    if (found === undefined) return;
+    if (performance.now() > deadline) throw new Error(`${name} does not answer after ${startTimeoutMs} ms: ${found}`);
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
 }
 
-function statusOf(url: string): Promise<number | string | undefined> {
+/** Why nobody answers at that port of this machine; undefined: somebody does. */
+export function portProblem(port: number): Promise<string | undefined> {
+  return new Promise((resolve) => {
+    const socket = connect({ host: '127.0.0.1', port, timeout: 5_000 });
+    const done = (problem?: string) => {
+      socket.destroy();
+      resolve(problem);
+    };
+    socket.on('connect', () => done());
+    socket.on('timeout', () => done('time-out'));
+    socket.on('error', (error) => done(error.message));
+  });
+}
+
+function urlProblem(url: string): Promise<number | string | undefined> {
   return new Promise((resolve) => {
     const request = http.get(url, { agent: false, timeout: 5_000 }, (response) => {
       response.on('error', (error) => resolve(error.message));
-      response.on('end', () => resolve(response.statusCode)).resume();
+      response.on('end', () => resolve(response.statusCode === 200 ? undefined : response.statusCode)).resume();
     });
     request.on('timeout', () => request.destroy(new Error('time-out')));
     request.on('error', (error) => resolve(error.message));
@@ -148,16 +173,4 @@ async function childMatching(parent: number, commandLine: RegExp): Promise<numbe
     if (commandLine.test(await readFile(`/proc/${pid}/cmdline`, 'utf8'))) return Number(pid);
   }
   return undefined;
-}
-
-/** Of its threads that still live. In nanoseconds on a CPU, so that a short round is measured as exactly as the others. */
-async function cpuMicrosOf(pid: number): Promise<number> {
-  const threads = await readdir(`/proc/${pid}/task`);
-  const nanos = await Promise.all(
-    threads.map(async (thread) => {
-      const [spent] = (await readFile(`/proc/${pid}/task/${thread}/schedstat`, 'utf8')).split(' ');
-      return Number(spent);
-    }),
-  );
-  return nanos.reduce((sum, each) => sum + each, 0) / 1_000;
 }

@@ -1,0 +1,83 @@
+import { signUserSig } from '../../src/auth/index.ts';
+import { numberOf, type Protocol, textOf } from './terminal.ts';
+import { closeWebSocket, onFrames, openWebSocket } from './web-socket.ts';
+
+/** The link of qalgate (docs/reference/link.md) as a plain client speaks it. */
+
+export interface LinkApp {
+  sdkAppId: number;
+  secret: string;
+}
+
+/** What counts here of the service's frames. */
+interface Frame {
+  id?: number;
+  error?: { name: string; reason: string };
+  on?: string;
+  conversation?: string;
+  seq?: number;
+  body?: { MsgContent: { Text: string } }[];
+  name?: string;
+}
+
+/** The other ids are those of messages. */
+const loginId = Number.MAX_SAFE_INTEGER;
+/** Often and together. */
+const ackEveryMs = 500;
+
+export function createLinkProtocol({ sdkAppId, secret }: LinkApp): Protocol {
+  const sign = (identifier: string): string =>
+    signUserSig({ sdkAppId, identifier, secret, expireSec: 3_600, issuedAtSec: Math.floor(Date.now() / 1_000) });
+
+  return {
+    alwaysAccepts: true,
+    async connect({ port, account }, { onAccepted, onReceived, onProblem }) {
+      const socket = await openWebSocket(`ws://127.0.0.1:${port}/im/v1/link`);
+      const write = (frame: object): void => socket.send(JSON.stringify(frame));
+      const login = Promise.withResolvers<void>();
+      const unacknowledged = new Map<string, number>();
+      let acknowledging: NodeJS.Timeout | undefined;
+      let isClosing = false;
+
+      const fail = (reason: string): void => {
+        clearTimeout(acknowledging);
+        login.reject(new Error(`${account}: ${reason}`));
+        if (!isClosing) onProblem(`${account}: ${reason}`);
+      };
+      const acknowledge = (): void => {
+        acknowledging = undefined;
+        write({ do: 'ack', items: [...unacknowledged] });
+        unacknowledged.clear();
+      };
+      onFrames<Frame>(socket, ({ id, error, on, conversation, seq, body, name }) => {
+        if (error !== undefined) fail(`${error.name}: ${error.reason}`);
+        else if (id === loginId) login.resolve();
+        else if (id !== undefined) onAccepted(id);
+        else if (on === 'bye') fail(`the service says bye: ${name}`);
+        else if (on === 'resync') fail('the service has lost an event');
+        else if (on === 'message' && conversation !== undefined) {
+          onReceived(numberOf(body?.[0]?.MsgContent.Text ?? ''));
+          if (seq === undefined) return;
+          unacknowledged.set(conversation, seq);
+          acknowledging ??= setTimeout(acknowledge, ackEveryMs);
+        }
+      });
+      socket.on('error', (error) => fail(error.message));
+      socket.on('close', (code, reason) => fail(`closed with ${code} ${reason}`));
+
+      write({ id: loginId, do: 'login', sdkAppId, identifier: account, userSig: sign(account), platform: 'Web' });
+      await login.promise;
+      return {
+        send(to, number) {
+          const body = [{ MsgType: 'TIMTextElem', MsgContent: { Text: textOf(number) } }];
+          write({ id: number, do: 'send', conversation: `c2c:${to}`, clientId: `m${number}`, body });
+        },
+        close() {
+          isClosing = true;
+          clearTimeout(acknowledging);
+          return closeWebSocket(socket);
+        },
+      };
+    },
+  };
+}
