@@ -183,6 +183,11 @@ t.test('fields that are right in themselves but not together', async (t) => {
       path: 'apps[1].access.routes[0]',
       reason: /same host and prefix as apps\[0\].access.routes\[0\]/,
     },
+    'a profile field twice': {
+      yaml: `apps: [{ sdkAppId: 5, secret: 0123456789abcdef, im: { profileFields: [{ keyword: Team }, { keyword: team }, { keyword: Team }] } }]`,
+      path: 'apps[0].im.profileFields[2].keyword',
+      reason: /same as apps\[0\].im.profileFields\[0\].keyword/,
+    },
     'a category of words twice': {
       yaml: 'im: { wordLists: [{ category: a, wordsFile: /etc/hosts }, { category: a, wordsFile: /etc/hosts }] }',
       path: 'im.wordLists[1].category',

@@ -100,6 +100,12 @@ function checkApps({ apps = [] }: Loose): Finding[] {
       apps.map((app) => app?.sdkAppId),
       (index) => ['apps', index, 'sdkAppId'],
     ),
+    ...apps.flatMap((app, appIndex) =>
+      duplicates(
+        (app?.im?.profileFields ?? []).map((field) => field?.keyword),
+        (index) => ['apps', appIndex, 'im', 'profileFields', index, 'keyword'],
+      ),
+    ),
     ...duplicates(
       routes.map(({ key }) => key),
       (index) => routes[index]?.path ?? [],
