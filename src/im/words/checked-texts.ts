@@ -1,6 +1,6 @@
 import type { MessageElement } from '../../wire/index.ts';
 
-/** Texts and bytes of Data that are looked at, at most; a body is far smaller. */
+/** Texts of one value that are looked at, at most; a body has room for fewer. */
 const maxTexts = 10_000;
 
 /**
