@@ -1,5 +1,6 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import type { Command } from 'commander';
+import { commands, referencePage } from '../src/im/rest/index.ts';
 import { createProgram } from '../src/server/cli/run-cli.ts';
 import {
   ConfigSchema,
@@ -25,6 +26,7 @@ export function referencePages(): Record<string, string> {
     'docs/reference/configuration.md': configurationPage(),
     'docs/reference/cli.md': cliPage(),
     'docs/reference/errors.md': errorsPage(),
+    'docs/reference/rest.md': referencePage(commands, notice),
   };
 }
 

@@ -2,15 +2,35 @@
  * Who may call what (I5): one table, command × caller. What stands not here nobody may call.
  *
  * Callers of the access listener: `guest` (no valid session), `terminal` (anonymous session), `self` (session bound to
- * an account). Callers of the ops listener: `viewer` and `operator` (bearer token), `local` (no token, from loopback).
+ * an account). Callers of the im listener: `guest` (no valid UserSig), `self` (an account by its UserSig), `administrator` (an
+ * account that the app names as one). Callers of the ops listener: `viewer` and `operator` (bearer token), `local` (no token,
+ * from loopback).
  */
-export const callers = ['guest', 'terminal', 'self', 'viewer', 'operator', 'local'] as const;
+export const callers = ['guest', 'terminal', 'self', 'administrator', 'viewer', 'operator', 'local'] as const;
 export type Caller = (typeof callers)[number];
 
 const permissions = {
   'session.create': ['guest', 'terminal', 'self'],
   'session.network.update': ['terminal', 'self'],
   'session.delete': ['terminal', 'self'],
+  'im.docs.read': ['guest'],
+  'im.account.import': ['administrator'],
+  'im.account.kick': ['administrator'],
+  'im.account.delete': ['administrator'],
+  'im.account.check': ['administrator'],
+  'im.state.read': ['administrator'],
+  'im.message.send': ['administrator'],
+  'im.message.import': ['administrator'],
+  'im.message.recall': ['administrator'],
+  'im.message.history': ['administrator'],
+  'im.message.read': ['administrator'],
+  'im.unread.read': ['administrator'],
+  'im.contacts.read': ['administrator'],
+  'im.contacts.delete': ['administrator'],
+  'im.profile.read': ['administrator'],
+  'im.profile.write': ['administrator'],
+  'im.words.read': ['administrator'],
+  'im.words.write': ['administrator'],
   'ops.health.read': ['local', 'viewer', 'operator'],
   'ops.metrics.read': ['local', 'viewer', 'operator'],
   'ops.app.list': ['viewer', 'operator'],

@@ -12,6 +12,7 @@ export interface ImErrorEntry {
 
 export const imErrorCatalogue = {
   // The request as such.
+  NOT_POST: { code: 60002, message: 'only POST is supported', retryable: false },
   NOT_JSON: { code: 60003, message: 'the body is not a JSON object', retryable: false },
   NO_CREDENTIALS: { code: 60004, message: 'identifier or usersig is missing', retryable: false },
   APP_DISABLED: { code: 60006, message: 'the sdkappid is not valid', retryable: false },

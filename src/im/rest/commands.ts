@@ -1,0 +1,25 @@
+import { accountCommands } from './account-commands.ts';
+import type { Command } from './command.ts';
+import { contactCommands } from './contact-commands.ts';
+import { profileCommands } from './profile-commands.ts';
+import { roamingCommands } from './roaming-commands.ts';
+import { sendCommands } from './send-commands.ts';
+import { stateCommands } from './state-commands.ts';
+import { unreadCommands } from './unread-commands.ts';
+import { wordCommands } from './word-commands.ts';
+
+/** Every command of `/v4`. Routing, OpenAPI and the reference are made from it; what is not here does not exist (60009). */
+export const commands: readonly Command[] = [
+  ...accountCommands,
+  ...stateCommands,
+  ...sendCommands,
+  ...roamingCommands,
+  ...unreadCommands,
+  ...contactCommands,
+  ...profileCommands,
+  ...wordCommands,
+];
+
+export function pathOf({ service, name }: Pick<Command, 'service' | 'name'>): string {
+  return `/v4/${service}/${name}`;
+}

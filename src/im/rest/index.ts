@@ -1,0 +1,3 @@
+export { commands } from './commands.ts';
+export { referencePage } from './reference-page.ts';
+export { createRestEdge, type RestEdge, type RestEdgeDeps, type RestEdgeOptions } from './rest-edge.ts';
