@@ -14,8 +14,8 @@ export type UserSigCheckError = Extract<
 >;
 
 export type UserSigCheckResult =
-  /** `expiresAtSec`: Unix seconds. */
-  { ok: true; expiresAtSec: number } | { ok: false; error: UserSigCheckError };
+  /** Unix seconds. */
+  { ok: true; issuedAtSec: number; expiresAtSec: number } | { ok: false; error: UserSigCheckError };
 
 export interface UserSigCheck {
   /**
@@ -157,7 +157,7 @@ export function createUserSigCheck(
     if (kickedMs !== undefined && issuedAtSec <= Math.floor(kickedMs / 1_000)) {
       return { ok: false, error: 'USERSIG_REVOKED' };
     }
-    return { ok: true, expiresAtSec };
+    return { ok: true, issuedAtSec, expiresAtSec };
   }
 
   return {

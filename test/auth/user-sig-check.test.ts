@@ -133,7 +133,11 @@ t.test('[I4] each step of the check has its error, and the first that fails is t
   t.equal(await check(sign({ expireSec: 50 })), 'USERSIG_EXPIRED', 'at the very second');
   t.equal(world.reads, 0, 'none of them is worth a question to the database');
   t.equal(await cached(), 0, 'nor remembered');
-  t.strictSame(await full(sdkAppId, alice, sign({ expireSec: 51 })), { ok: true, expiresAtSec: 1_000_051 });
+  t.strictSame(await full(sdkAppId, alice, sign({ expireSec: 51 })), {
+    ok: true,
+    issuedAtSec: 1_000_000,
+    expiresAtSec: 1_000_051,
+  });
   world.kickedMs = 1_000_000_999;
   t.equal(await check(sign({ identifier: 'bob' }), 'bob'), 'USERSIG_REVOKED');
   t.match(await counted(), { ok: 1, USERSIG_MALFORMED: 3, USERSIG_REVOKED: 1 });

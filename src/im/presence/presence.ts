@@ -191,6 +191,7 @@ export async function createPresence(deps: PresenceDeps, options: Partial<Presen
 
     async leave(account, platform, linkId, reason) {
       changing.set(linkId, 'leave');
+      const link = links.get(linkId);
       links.delete(linkId);
       try {
         if (reason === 'kicked') {
@@ -228,6 +229,10 @@ export async function createPresence(deps: PresenceDeps, options: Partial<Presen
             nowMs,
           ],
         });
+      } catch (error) {
+        // A link that could not log out is still there; the end of one that is gone is written down by the check.
+        if (reason === 'logout' && link !== undefined) links.add(linkId, link);
+        throw error;
       } finally {
         changing.delete(linkId);
       }

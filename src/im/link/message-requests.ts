@@ -1,0 +1,97 @@
+import {
+  type ImResult,
+  type OfflinePushInfo,
+  parseCustomData,
+  parseMessageBody,
+  parseOfflinePushInfo,
+} from '../../wire/index.ts';
+import { messageKey } from '../model.ts';
+import type { Draft } from '../services.ts';
+import type { FieldReader } from './field-reader.ts';
+import { findPeer, okJson, type Request, type RequestDeps, type RequestHandler } from './request.ts';
+
+const maxUint32 = 4_294_967_295;
+/** How long a message waits for an offline receiver, at most (M5). */
+const maxLifetimeSec = 604_800;
+const maxSeq = Number.MAX_SAFE_INTEGER;
+const clientIdForm = { pattern: /^[\x20-\x7e]{1,64}$/, allowed: '1 … 64 printable ASCII characters' };
+
+/** `send` and `recall`. */
+export function messageRequests(deps: RequestDeps): Record<string, RequestHandler> {
+  const { apps, messages, deadlines, random } = deps;
+
+  function readDraft(fields: FieldReader, maxBytes: number): Draft {
+    const body = fields.take(parseMessageBody(fields.raw('body'), { maxBytes, field: 'body' }));
+    const clientId = fields.text('clientId', clientIdForm);
+    const lifetimeSec = fields.optionalInteger('lifetimeSec', { min: 0, max: maxLifetimeSec }) ?? maxLifetimeSec;
+    const isOnline = fields.boolean('online', false);
+    const push = readOptional<OfflinePushInfo>(fields, 'push', parseOfflinePushInfo);
+    const custom = readOptional<string>(fields, 'custom', parseCustomData);
+    return {
+      body: body ?? [],
+      random: fields.optionalInteger('random', { min: 0, max: maxUint32 }) ?? Math.floor(random() * (maxUint32 + 1)),
+      clientId,
+      lifetimeSec: isOnline ? 0 : lifetimeSec,
+      visibility: 'both',
+      // P6: the sender's other terminals.
+      tellSender: true,
+      counts: true,
+      ...(push === undefined ? {} : { push }),
+      ...(custom === undefined ? {} : { custom }),
+    };
+  }
+
+  async function send(request: Request): Promise<ImResult<string>> {
+    const { link, terminal, fields } = request;
+    const { account } = terminal;
+    const draft = readDraft(fields, apps.get(account.sdkAppId)?.im.messageBytes ?? 0);
+    const peer = await findPeer(deps, request, 'RECEIVER_UNKNOWN');
+    if (!peer.ok) return peer;
+    const sent = await messages.send({
+      from: account,
+      to: peer.value,
+      draft,
+      authority: 'self',
+      linkId: link.linkId,
+      deadline: deadlines.next(),
+    });
+    if (!sent.ok) return sent;
+    const { seq, time, msgSeq, random: messageRandom, isRepeat } = sent.value;
+    if (seq > 0) link.noteSeq(peer.value.identifier, seq);
+    const facts = { time, msgSeq, random: messageRandom };
+    return okJson({
+      ...(seq === 0 ? {} : { seq }),
+      ...facts,
+      key: messageKey(facts),
+      ...(isRepeat ? { repeat: true } : {}),
+    });
+  }
+
+  async function recall(request: Request): Promise<ImResult<string>> {
+    const { terminal, fields } = request;
+    const seq = fields.integer('seq', { min: 1, max: maxSeq });
+    const peer = await findPeer(deps, request);
+    if (!peer.ok) return peer;
+    const done = await messages.recall({
+      account: terminal.account,
+      peer: peer.value,
+      message: { seq },
+      by: 'self',
+    });
+    return done.ok ? okJson({ recallNo: done.value.recallNo }) : done;
+  }
+
+  return {
+    send: { order: 'conversation', run: send },
+    recall: { order: 'parallel', run: recall },
+  };
+}
+
+function readOptional<T>(
+  fields: FieldReader,
+  name: string,
+  parse: (value: unknown, field: string) => ImResult<T>,
+): T | undefined {
+  const value = fields.raw(name);
+  return value === undefined ? undefined : fields.take(parse(value, name));
+}
