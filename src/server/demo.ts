@@ -19,6 +19,8 @@ const restartMs = 1_000;
 
 export interface Demo {
   app: AppSettings;
+  /** Tells the backend what its chat page needs, now that it is known where the listeners are. */
+  opened(addresses: RunningServer['addresses']): void;
   /** What to try, for a person. */
   describe(addresses: RunningServer['addresses']): string;
   close(): Promise<void>;
@@ -36,6 +38,8 @@ export async function startDemo(deps: { dataDir: string; logger: Logger }): Prom
 
   let stopping = false;
   let child: ChildProcess;
+  /** What a backend knows of its app; it gets it again when it had to be started again. */
+  let chat: object | undefined;
   let restart: NodeJS.Timeout | undefined;
 
   /** Starts the backend; a port that is given once stays the app's upstream over restarts. */
@@ -63,10 +67,17 @@ export async function startDemo(deps: { dataDir: string; logger: Logger }): Prom
       }, restartMs);
     });
     try {
-      return await promise;
+      const url = await promise;
+      tellBackend();
+      return url;
     } finally {
       clearTimeout(timer);
     }
+  }
+
+  /** Over the channel: the secret is in no argument and no environment that others can read. */
+  function tellBackend(): void {
+    if (chat !== undefined && child.connected) child.send({ chat }, () => {}); // it may have ended just now: its exit tells
   }
 
   const url = await startBackend(0);
@@ -78,8 +89,14 @@ export async function startDemo(deps: { dataDir: string; logger: Logger }): Prom
   });
   if (!app.ok) throw new Error(`the demo app is malformed: ${app.field} ${app.reason}`);
 
+  const { admins } = app.value;
+
   return {
     app: app.value,
+    opened({ im }) {
+      chat = im === undefined ? undefined : { sdkAppId: demoAppId, secret, administrators: admins, imUrl: im };
+      tellBackend();
+    },
     describe(addresses) {
       const access = addresses.access ?? '(no access listener)';
       const issuedAtSec = Math.floor(Date.now() / 1_000);
@@ -92,6 +109,7 @@ export async function startDemo(deps: { dataDir: string; logger: Logger }): Prom
         '  qalgate is running.',
         '',
         `    access   ${access}   client apps; everything but /.qal/ goes to the backend`,
+        `    im       ${addresses.im ?? '(none)'}   messaging: /v4 REST, /im/v1/link, docs at /im/v1/docs`,
         `    ops      ${addresses.ops ?? '(none)'}   /healthz /readyz /metrics`,
         `    backend  ${url}   the example backend behind the proxy`,
         '',
@@ -99,6 +117,7 @@ export async function startDemo(deps: { dataDir: string; logger: Logger }): Prom
         '  UserSigs for 180 days:',
         ...userSigs,
         '',
+        ...(addresses.access === undefined || addresses.im === undefined ? [] : chatLines(access)),
         '  Try:',
         `    curl -i -H 'QAL-Identifier: forged' ${access}/headers`,
         `    curl -s ${access}/.qal/v1/session -H 'Content-Type: application/json' \\`,
@@ -120,6 +139,11 @@ export async function startDemo(deps: { dataDir: string; logger: Logger }): Prom
       await exited;
     },
   };
+}
+
+function chatLines(access: string): string[] {
+  const windows = ['alice', 'bob'].map((name) => `    ${access}/chat/?as=${name}`);
+  return ['  Chat, in two browser windows:', ...windows, ''];
 }
 
 async function readSecret(dataDir: string): Promise<string> {

@@ -8,6 +8,7 @@ import {
   type Revocations,
 } from '../auth/index.ts';
 import { createCache, createPurges, type Purges } from '../cache/index.ts';
+import { createIm } from '../im/index.ts';
 import {
   createHealth,
   createMetrics,
@@ -20,6 +21,7 @@ import { createOps } from '../ops/index.ts';
 import { createProxy } from '../proxy/index.ts';
 import {
   type AppStore,
+  type ControlBus,
   createAppStore,
   createControlBus,
   createSealer,
@@ -62,6 +64,7 @@ interface Foundation {
   listenerMetrics: ListenerMetrics;
   health: Health;
   db: Database;
+  bus: ControlBus;
   store: AppStore;
   registry: AppRegistry;
   keyRing: KeyRing;
@@ -117,6 +120,7 @@ export async function startServer(config: Config, options: ServeOptions): Promis
     listenerMetrics: createListenerMetrics(metrics),
     health,
     db,
+    bus,
     store,
     registry,
     keyRing: createKeyRing(masterKeys),
@@ -130,6 +134,9 @@ export async function startServer(config: Config, options: ServeOptions): Promis
     addresses.ops = await openOps(foundation, config.listen.ops);
   if (roles.includes('access') && config.listen.access !== undefined) {
     addresses.access = await openAccess(foundation, config.listen.access);
+  }
+  if (roles.includes('im') && config.listen.im !== undefined) {
+    addresses.im = await openImListener(foundation, config.listen.im);
   }
   logger.info({ version, roles, addresses, startMs: Math.round(performance.now() - startedMs) }, 'server.started');
 
@@ -210,6 +217,30 @@ async function openAccess(foundation: Foundation, listen: Listen): Promise<strin
     server: proxy.serverOptions,
     handlers: proxy.handlers,
   });
+  return listener.url;
+}
+
+async function openImListener(foundation: Foundation, listen: Listen): Promise<string> {
+  const { config, logger, metrics, db, bus, registry, revocations, stack } = foundation;
+  const im = await createIm(
+    { db, control: bus, apps: registry, revocations, clock: Date.now, random: Math.random, logger, metrics },
+    { ...config.im, trustedProxies: config.trustedProxies },
+  );
+  stack.defer(() => im.close());
+  const listener = await open(foundation, listen, {
+    name: 'im',
+    // A backend's call is small and answered within 3 s; a link leaves HTTP with its upgrade.
+    server: {
+      headersTimeout: 10_000,
+      requestTimeout: 30_000,
+      maxHeaderSize: 16_384,
+      connectionsCheckingInterval: 1_000,
+      keepAliveTimeout: 65_000,
+    },
+    handlers: im.handlers,
+  });
+  // Before the listener closes: it waits for what is open.
+  stack.defer(() => im.endLinks());
   return listener.url;
 }
 

@@ -30,7 +30,10 @@ const defaults: AccountsOptions = { maxCached: 100_000 };
  * that may have missed it forgets all. A send by a process that has not heard of it yet is stopped by the conversation's
  * `auth_epoch`, which the deletion raises.
  */
-export function createAccounts(deps: AccountsDeps, options: Partial<AccountsOptions> = {}): Accounts & { close(): void } {
+export function createAccounts(
+  deps: AccountsDeps,
+  options: Partial<AccountsOptions> = {},
+): Accounts & { close(): void } {
   const { db, bus, revocations, endLinks, clock, logger, metrics } = deps;
   const { maxCached } = { ...defaults, ...options };
   const known = new LRUCache<string, Account>({ max: maxCached });
@@ -126,7 +129,9 @@ export function createAccounts(deps: AccountsDeps, options: Partial<AccountsOpti
             select id from conversation where kind = 1 and (account_a = any (${numbers}) or account_b = any (${numbers}))
             order by id for update
           )
-          update conversation c set auth_epoch = auth_epoch + 1 from locked where c.id = locked.id`.execute(transaction);
+          update conversation c set auth_epoch = auth_epoch + 1 from locked where c.id = locked.id`.execute(
+          transaction,
+        );
         await bus.publish('accounts', { sdkAppId, identifiers: rows.map(({ identifier }) => identifier) }, transaction);
         return rows.map(({ id, identifier }): Account => ({ no: id as AccountNo, sdkAppId, identifier }));
       });

@@ -40,7 +40,10 @@ export function serveCommand(context: CliContext): Command {
         logger,
         shownConfig: redact(ConfigSchema, settings) as object,
       });
-      if (demo !== undefined) context.print(demo.describe(server.addresses));
+      if (demo !== undefined) {
+        demo.opened(server.addresses);
+        context.print(demo.describe(server.addresses));
+      }
       const exitCode = await runUntilSignal(server, { logger });
       if (exitCode !== 0) throw new CliError(exitCodes.failed, 'the service ended on an error: the log has it');
     });

@@ -1,0 +1,148 @@
+import { randomUUID } from 'node:crypto';
+import type { IncomingMessage, RequestListener } from 'node:http';
+import type { Duplex } from 'node:stream';
+import { type AppLookup, createUserSigCheck, type Revocations } from '../auth/index.ts';
+import type { Logger, Metrics } from '../observe/index.ts';
+import type { AppSettings, ControlBus, Database } from '../store/index.ts';
+import { createAccounts } from './accounts/accounts.ts';
+import { createLinkEdge, type LinkTimes } from './link/index.ts';
+import { createLocalBus } from './local-bus.ts';
+import { createMailbox } from './mailbox/mailbox.ts';
+import { createCommitter } from './messages/commit.ts';
+import { createConversations } from './messages/conversations.ts';
+import { createMessages } from './messages/messages.ts';
+import type { Clock } from './model.ts';
+import type { ImPorts } from './ports.ts';
+import { createPresence, type PresenceOptions } from './presence/index.ts';
+import { createProfiles } from './profiles/index.ts';
+import { createRestEdge } from './rest/index.ts';
+import { createRetention } from './retention.ts';
+import type { Accounts, Bus, Mailbox, Messages, Presence, Profiles, Words } from './services.ts';
+import { createWords, type WordList } from './words/index.ts';
+
+export interface ImDeps {
+  db: Database;
+  /** Tells processes of changes. */
+  control: ControlBus;
+  apps: AppLookup & { list(): AppSettings[] };
+  revocations: Revocations;
+  /** Default: {@link createLocalBus}, which serves one process. */
+  bus?: Bus;
+  ports?: ImPorts;
+  clock: Clock;
+  /** 0 … 1. */
+  random: () => number;
+  logger: Logger;
+  metrics: Metrics;
+}
+
+export interface ImOptions {
+  links: number;
+  linksPerAddress: number;
+  framesPerSec: number;
+  queueBytes: number;
+  bodyBytes: number;
+  wordLists: readonly WordList[];
+  trustedProxies: readonly string[];
+  presence?: Partial<PresenceOptions>;
+  /** Times of links. */
+  link?: LinkTimes;
+  /** Verified UserSigs in memory; default 50,000. */
+  maxUserSigs?: number;
+}
+
+export interface Im {
+  /** For the im listener. */
+  readonly handlers: {
+    request: RequestListener;
+    upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void;
+  };
+  readonly accounts: Accounts;
+  readonly messages: Messages;
+  readonly mailbox: Mailbox;
+  readonly presence: Presence;
+  readonly profiles: Profiles;
+  readonly words: Words;
+  /** Runs partition upkeep now; it also runs by itself. */
+  maintain(): Promise<void>;
+  /** Says goodbye to every link; before the listener closes, which waits for them. New ones are refused from here on. */
+  endLinks(): Promise<void>;
+  close(): Promise<void>;
+}
+
+/**
+ * The messaging core with its two edges: `/v4` REST and the link. Rejects when the database does not answer; then nothing is left
+ * open.
+ */
+export async function createIm(deps: ImDeps, options: ImOptions): Promise<Im> {
+  const { db, control, apps, revocations, clock, random, logger, metrics, ports = {} } = deps;
+  const bus = deps.bus ?? createLocalBus({ logger });
+  const nodeId = randomUUID();
+  await using stack = new AsyncDisposableStack();
+
+  const retention = createRetention({ db, apps, nodeId, clock, logger, metrics });
+  stack.defer(() => retention.close());
+  await retention.run();
+
+  const presence = await createPresence(
+    { db, bus: control, apps, ports, nodeId, clock, logger, metrics },
+    options.presence,
+  );
+  stack.defer(() => presence.close());
+  const accounts = createAccounts({
+    db,
+    bus: control,
+    revocations,
+    endLinks: (account, end) => presence.endAll(account, end),
+    clock,
+    logger,
+    metrics,
+  });
+  stack.defer(() => accounts.close());
+  const words = await createWords({ db, bus: control, apps, clock, logger, metrics }, { wordLists: options.wordLists });
+  stack.defer(() => words.close());
+  const profiles = createProfiles({ db, apps, words, bus, logger, metrics });
+  const conversations = createConversations({ db, clock, metrics });
+  const committer = createCommitter({ db, clock, logger, metrics });
+  const messages = createMessages({
+    db,
+    apps,
+    accounts,
+    conversations,
+    committer,
+    words,
+    bus,
+    ports,
+    clock,
+    random,
+    logger,
+    metrics,
+  });
+  const mailbox = createMailbox({ db, apps, conversations, bus, clock, logger, metrics });
+  stack.defer(() => mailbox.close());
+  const userSigs = createUserSigCheck(
+    { apps, revocations, bus: control, clock, metrics },
+    { maxCached: options.maxUserSigs ?? 50_000 },
+  );
+  stack.defer(() => userSigs.close());
+  const services = { apps, accounts, messages, mailbox, presence, profiles, words };
+  const rest = await createRestEdge(
+    { ...services, checkUserSig: userSigs.check, clock, random, logger, metrics },
+    { bodyBytes: options.bodyBytes },
+  );
+  stack.defer(() => rest.close());
+  const links = createLinkEdge(
+    { ...services, db, verifyLogin: userSigs.check, bus, clock, random, logger, metrics },
+    { ...options, ...options.link },
+  );
+  stack.defer(() => links.close());
+
+  const opened = stack.move();
+  return {
+    handlers: { request: rest.handler, upgrade: links.upgrade },
+    ...services,
+    maintain: retention.run,
+    endLinks: () => links.close(),
+    close: () => opened.disposeAsync(),
+  };
+}

@@ -1,0 +1,347 @@
+import t from 'tap';
+import type { Account, BeforeSend } from '../../src/im/index.ts';
+import type { Draft, LinkEvent, SendInput } from '../../src/im/services.ts';
+import type { AccountId } from '../../src/wire/index.ts';
+import { openTestDatabase } from '../support/database.ts';
+import { imAppId, openIm, type TestIm } from '../support/im.ts';
+
+const database = await openTestDatabase(t);
+const service = await openIm(t, { database });
+let serial = 0;
+
+/** Accounts of a test's own. */
+async function accounts(...names: string[]): Promise<Account[]> {
+  serial++;
+  return Promise.all(names.map((name) => service.im.accounts.ensure(imAppId, `${name}-${serial}` as AccountId)));
+}
+
+async function pair(): Promise<[Account, Account]> {
+  return (await accounts('alice', 'bob')) as [Account, Account];
+}
+
+const textBody = (text: string) => [{ MsgType: 'TIMTextElem', MsgContent: { Text: text } }];
+
+function input(from: Account, to: Account, draft: Partial<Draft> = {}, more: Partial<SendInput> = {}): SendInput {
+  return {
+    from,
+    to,
+    draft: {
+      body: textBody('hello'),
+      random: Math.floor(Math.random() * 4_294_967_296),
+      lifetimeSec: 604_800,
+      visibility: 'both',
+      tellSender: true,
+      counts: true,
+      ...draft,
+    },
+    authority: 'self',
+    deadline: AbortSignal.timeout(10_000),
+    ...more,
+  };
+}
+
+async function send(from: Account, to: Account, draft: Partial<Draft> = {}, of: TestIm = service) {
+  const sent = await of.im.messages.send(input(from, to, draft));
+  if (!sent.ok) throw new Error(`${sent.error} ${sent.reason ?? ''}`);
+  return sent.value;
+}
+
+async function texts(account: Account, peer: Account): Promise<string[]> {
+  const { messages } = await service.im.mailbox.history(account, peer, { limit: 100 });
+  return messages.map(({ body }) => JSON.parse(body)[0]?.MsgContent.Text ?? 'recalled');
+}
+
+t.test('[M13] a repeated send is one message, on any process, and repeats the first answer', async (t) => {
+  const [alice, bob] = await pair();
+  const other = await openIm(t, { database });
+  const first = await send(alice, bob, { random: 7 });
+  const again = await send(alice, bob, { random: 7, body: textBody('another text') }, other);
+  t.match(again, { seq: first.seq, time: first.time, msgSeq: first.msgSeq, random: 7, isRepeat: true });
+  t.strictSame(await texts(bob, alice), ['hello'], 'content is no part of what makes it one');
+
+  const numbered = await send(alice, bob, { random: 7, msgSeq: 1 });
+  t.equal(numbered.isRepeat, false, 'a MsgSeq that was sent is part of it');
+  t.equal((await send(alice, bob, { random: 7, msgSeq: 1 }, other)).seq, numbered.seq);
+  t.equal((await send(alice, bob, { random: 7, msgSeq: 2 })).isRepeat, false);
+  t.equal((await send(bob, alice, { random: 7 })).isRepeat, false, 'the sender is part of it');
+
+  const [carol] = await accounts('carol');
+  t.equal((await send(alice, carol as Account, { random: 7 })).isRepeat, false, 'the conversation is part of it');
+});
+
+t.test('[M13] many at once on two processes are one', async (t) => {
+  const [alice, bob] = await pair();
+  const other = await openIm(t, { database });
+  for (let round = 0; round < 20; round++) {
+    const random = 1_000 + round;
+    const answers = await Promise.all(
+      Array.from({ length: 8 }, (_, index) => send(alice, bob, { random }, index % 2 === 0 ? service : other)),
+    );
+    t.equal(new Set(answers.map(({ seq }) => seq)).size, 1);
+    t.equal(new Set(answers.map(({ time, msgSeq }) => `${time}/${msgSeq}`)).size, 1);
+    t.equal(answers.filter(({ isRepeat }) => !isRepeat).length, 1);
+  }
+  t.equal((await texts(bob, alice)).length, 20);
+});
+
+t.test('[M13] the window is 120 s by MsgRandom and 24 h by client id', async (t) => {
+  const moved = await openIm(t, { database });
+  const [alice, bob] = await pair();
+  await send(alice, bob, { random: 1 }, moved);
+  await send(alice, bob, { random: 2, clientId: 'one' }, moved);
+  moved.clock.advance(118);
+  t.equal((await send(alice, bob, { random: 1 }, moved)).isRepeat, true);
+  moved.clock.advance(4);
+  t.equal((await send(alice, bob, { random: 1 }, moved)).isRepeat, false);
+  t.equal((await send(alice, bob, { random: 3, clientId: 'one' }, moved)).isRepeat, true);
+  moved.clock.advance(86_300 - 122);
+  t.equal((await send(alice, bob, { random: 4, clientId: 'one' }, moved)).isRepeat, true, 'also over midnight');
+  moved.clock.advance(200);
+  t.equal((await send(alice, bob, { random: 5, clientId: 'one' }, moved)).isRepeat, false);
+});
+
+t.test('[M12] a repeat is answered before the backend is asked again; what it says holds', async (t) => {
+  const asked: string[] = [];
+  let verdict: Awaited<ReturnType<BeforeSend>> = { kind: 'pass' };
+  const asking = await openIm(t, {
+    database,
+    deps: {
+      ports: {
+        beforeSend: async ({ body }) => {
+          asked.push(body);
+          return verdict;
+        },
+      },
+    },
+  });
+  const [alice, bob] = await pair();
+  await send(alice, bob, { random: 1 }, asking);
+  t.equal((await send(alice, bob, { random: 1 }, asking)).isRepeat, true);
+  t.equal(asked.length, 1);
+
+  verdict = { kind: 'refuse', code: 120_001, reason: 'not today' };
+  t.match(await asking.im.messages.send(input(alice, bob)), { ok: false, error: 'REFUSED_BY_CALLBACK' });
+  verdict = { kind: 'rewrite', body: textBody('rewritten') };
+  await send(alice, bob, {}, asking);
+  verdict = { kind: 'rewrite', body: [{ MsgType: 'NoSuchElem', MsgContent: {} }] };
+  await send(alice, bob, { body: textBody('as sent') }, asking);
+  t.strictSame(await texts(bob, alice), ['hello', 'rewritten', 'as sent'], 'a malformed rewrite counts as silence');
+});
+
+t.test(
+  '[M15] order is the seq; MsgTime never decreases; one process after the other keeps the order sent',
+  async (t) => {
+    const [alice, bob] = await pair();
+    const behind = await openIm(t, {
+      database,
+      deps: { clock: Object.assign(() => Date.now() - 30_000, { advance() {} }) },
+    });
+    const first = await send(alice, bob);
+    const second = await send(bob, alice, {}, behind);
+    t.equal(second.seq, first.seq + 1);
+    t.equal(second.time, first.time, 'a clock that is behind does not turn time back');
+
+    const sent = await Promise.all(
+      Array.from({ length: 300 }, (_, index) => send(alice, bob, { body: textBody(`${index}`) })),
+    );
+    t.strictSame(
+      sent.map(({ seq }) => seq),
+      sent.map((_, index) => second.seq + 1 + index),
+    );
+  },
+);
+
+t.test('[M16] ok comes after the commit: what was answered is there when the process is gone', async (t) => {
+  const [alice, bob] = await pair();
+  const brief = await openIm(t, { database });
+  const sends = Array.from({ length: 200 }, () => send(alice, bob, {}, brief).catch(() => undefined));
+  const some = await Promise.all(sends.slice(0, 50));
+  await brief.close();
+  const { messages } = await service.im.mailbox.sync(bob, alice, { since: 0, recallNo: 0, limit: 200 });
+  const stored = new Set(messages.map(({ seq }) => seq));
+  t.ok(some.every((sent) => sent === undefined || stored.has(sent.seq)));
+});
+
+t.test('[M17] SyncOtherMachine 2 keeps a message from its sender altogether', async (t) => {
+  const [alice, bob] = await pair();
+  const told: [number, LinkEvent][] = [];
+  const spying = await openIm(t, {
+    database,
+    deps: {
+      bus: {
+        publish: (to, event) => void told.push([to, event]),
+        subscribe: () => () => {},
+        onGap: () => () => {},
+      },
+    },
+  });
+  await send(alice, bob, { visibility: 'receiver', body: textBody('for bob') }, spying);
+  t.strictSame(
+    told.map(([to]) => to),
+    [bob.no],
+  );
+  t.strictSame(await texts(alice, bob), []);
+  t.strictSame(await texts(bob, alice), ['for bob']);
+  t.strictSame(await service.im.mailbox.recents(alice), []);
+  t.match(await service.im.mailbox.unreadTotal(bob), 1);
+
+  told.length = 0;
+  await send(alice, bob, { tellSender: false, body: textBody('quiet') }, spying);
+  t.strictSame(
+    told.map(([to]) => to),
+    [bob.no],
+    'without SyncOtherMachine the sender’s terminals are not told',
+  );
+  t.strictSame(await texts(alice, bob), ['quiet'], 'but it is in his roaming');
+  told.length = 0;
+  await send(alice, bob, { body: textBody('loud') }, spying);
+  t.strictSame(
+    told.map(([to]) => to),
+    [bob.no, alice.no],
+  );
+  t.match(told[1]?.[1], { kind: 'message', prev: 2 }, 'prev says what the side saw before');
+  t.match(told[0]?.[1], { kind: 'message', prev: 2 });
+});
+
+t.test('[M10] what relations hide is stored for its sender alone', async (t) => {
+  const [alice, bob] = await pair();
+  const hiding = await openIm(t, { database, deps: { ports: { relations: async () => 'sender-only' } } });
+  await send(alice, bob, { body: textBody('into the void') }, hiding);
+  t.strictSame(await texts(alice, bob), ['into the void']);
+  t.strictSame(await texts(bob, alice), []);
+  t.strictSame(await service.im.mailbox.recents(bob), []);
+  t.strictSame(await service.im.mailbox.offline(bob), { messages: [] });
+  t.equal(await service.im.mailbox.unreadTotal(bob), 0);
+  t.equal(await service.im.mailbox.unreadTotal(alice), 0);
+  const asAdministrator = input(alice, bob, { body: textBody('by REST') }, { authority: 'administrator' });
+  t.match(await hiding.im.messages.send(asAdministrator), { ok: true });
+  t.strictSame(await texts(bob, alice), ['by REST'], '[M3] relations do not hold for the administrator');
+});
+
+t.test('[M16] an online-only message is handed on and not stored', async (t) => {
+  const [alice, bob] = await pair();
+  const sent = await send(alice, bob, { lifetimeSec: 0 });
+  t.equal(sent.seq, 0);
+  t.strictSame(await texts(bob, alice), []);
+  t.strictSame(await service.im.mailbox.recents(bob), []);
+});
+
+t.test('[I3] imported messages keep their time and their order, and tell nobody', async (t) => {
+  const [alice, bob] = await pair();
+  const told: LinkEvent[] = [];
+  const spying = await openIm(t, {
+    database,
+    deps: {
+      bus: { publish: (_, event) => void told.push(event), subscribe: () => () => {}, onGap: () => () => {} },
+      ports: {
+        beforeSend: async () => ({ kind: 'refuse', code: 1, reason: 'never asked' }),
+        consumers: () => 3,
+      },
+    },
+  });
+  const nowSec = Math.floor(service.clock() / 1_000);
+  for (const [text, ago, counts] of [
+    ['old', 86_400, false],
+    ['newer', 3_600, true],
+  ] as const) {
+    const draft = { body: textBody(text), importedTime: nowSec - ago, counts };
+    const sent = await spying.im.messages.send(input(alice, bob, draft, { authority: 'administrator' }));
+    t.match(sent, { ok: true, value: { time: nowSec - ago } });
+  }
+  t.strictSame(await texts(bob, alice), ['old', 'newer']);
+  t.equal(await service.im.mailbox.unreadTotal(bob), 1, 'history does not count, a live import does');
+  t.strictSame(told, []);
+  const { rows } = await service.db.pool.query('select count(*) as count from outbox');
+  t.equal(rows[0].count, 0);
+});
+
+t.test('[M12] who asked for it gets a row in the outbox, in the transaction of the message', async (t) => {
+  const [alice, bob] = await pair();
+  const telling = await openIm(t, { database, deps: { ports: { consumers: () => 3 } } });
+  const { seq } = await send(alice, bob, {}, telling);
+  const { rows } = await service.db.pool.query(
+    'select consumer, event, seq from outbox where conversation_id = (select max(id) from conversation) order by consumer',
+  );
+  t.strictSame(rows, [
+    { consumer: 1, event: 'message', seq },
+    { consumer: 2, event: 'message', seq },
+  ]);
+  await service.db.pool.query('delete from outbox');
+});
+
+t.test('a receiver that was deleted meanwhile gets nothing, whatever this process remembers', async (t) => {
+  const [alice, bob] = await pair();
+  const other = await openIm(t, { database });
+  await send(alice, bob);
+  await send(alice, bob, {}, other);
+  await other.im.accounts.delete(imAppId, [bob.identifier]);
+  t.match(await service.im.messages.send(input(alice, bob)), { ok: false, error: 'RECEIVER_UNKNOWN' });
+  const again = await service.im.accounts.ensure(imAppId, bob.identifier);
+  t.not(again.no, bob.no);
+  t.equal((await send(alice, again)).seq, 1, 'an account of the same name is another one');
+  t.strictSame(await texts(again, alice), ['hello']);
+  t.strictSame(
+    (await service.im.mailbox.recents(alice)).map(({ peer, seq }) => [peer, seq]),
+    [[bob.identifier, 1]],
+    'the conversation with the deleted one is gone',
+  );
+});
+
+t.test('one message that the database refuses fails alone', async (t) => {
+  const [alice, bob] = await pair();
+  const results = await Promise.allSettled(
+    Array.from({ length: 20 }, (_, index) =>
+      service.im.messages.send(
+        input(alice, bob, { body: textBody(index === 7 ? 'NUL \0' : `m${index}`), custom: index === 7 ? '\0' : 'c' }),
+      ),
+    ),
+  );
+  t.strictSame(
+    results.map(({ status }) => status),
+    results.map((_, index) => (index === 7 ? 'rejected' : 'fulfilled')),
+  );
+  t.equal((await texts(bob, alice)).length, 19);
+});
+
+t.test('the deadline is the answer’s, whatever the database does', async (t) => {
+  const [alice, bob] = await pair();
+  await send(alice, bob);
+  const blocker = await service.db.pool.connect();
+  await blocker.query('begin');
+  await blocker.query('select 1 from conversation where account_a = $1 for update', [Math.min(alice.no, bob.no)]);
+  const sending = service.im.messages.send(input(alice, bob, { random: 5 }, { deadline: AbortSignal.timeout(100) }));
+  t.match(await sending, { ok: false, error: 'TIMED_OUT' });
+  await blocker.query('rollback');
+  blocker.release();
+  t.equal((await send(alice, bob, { random: 5 })).isRepeat, true, 'it was stored after all, and the repeat finds it');
+});
+
+t.test('recall: one’s own within the time, the administrator any; unread follows', async (t) => {
+  const recalling = await openIm(t, { database, app: { recallSec: 60 } });
+  const [alice, bob] = await pair();
+  const first = await send(alice, bob, { body: textBody('one') }, recalling);
+  const second = await send(alice, bob, { body: textBody('two') }, recalling);
+  const recall = (account: Account, peer: Account, seq: number, by: 'self' | 'administrator') =>
+    recalling.im.messages.recall({ account, peer, message: { seq }, by });
+  t.match(await recall(bob, alice, first.seq, 'self'), { ok: false, error: 'FORBIDDEN' });
+  t.match(await recall(alice, bob, 99, 'self'), { ok: false, error: 'MESSAGE_NOT_FOUND' });
+  t.equal(await service.im.mailbox.unreadTotal(bob), 2);
+  t.match(await recall(alice, bob, first.seq, 'self'), { ok: true, value: { seq: first.seq, recallNo: 1 } });
+  t.match(await recall(alice, bob, first.seq, 'self'), { ok: false, error: 'ALREADY_RECALLED' });
+  t.equal(await service.im.mailbox.unreadTotal(bob), 1, 'what was recalled is not unread');
+  t.strictSame(await texts(bob, alice), ['recalled', 'two']);
+  recalling.clock.advance(61);
+  t.match(await recall(alice, bob, second.seq, 'self'), {
+    ok: false,
+    error: 'RECALL_TOO_LATE',
+    allowed: 'within 60 seconds',
+  });
+  const byKey = await recalling.im.messages.recall({ account: alice, peer: bob, message: second, by: 'administrator' });
+  t.match(byKey, { ok: true, value: { recallNo: 2 } });
+  t.equal(await service.im.mailbox.unreadTotal(bob), 0);
+  t.strictSame(await service.im.mailbox.offline(bob), { messages: [] }, 'nor is it delivered any more');
+  t.match(await service.im.mailbox.sync(bob, alice, { since: 2, recallNo: 1, limit: 10 }), {
+    recalled: [second.seq],
+    recallNo: 2,
+  });
+});
