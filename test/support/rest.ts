@@ -1,6 +1,10 @@
 import type { Test } from 'tap';
+import { createUserSigCheck } from '../../src/auth/index.ts';
+import { createRestEdge, type RestEdgeDeps, type RestEdgeOptions } from '../../src/im/rest/index.ts';
+import { createLogger, createMetrics, type Metrics } from '../../src/observe/index.ts';
+import { createListenerMetrics, openListener } from '../../src/server/listeners.ts';
 import type { Database } from '../../src/store/index.ts';
-import type { TestIm } from './im.ts';
+import { imAppId, type TestIm } from './im.ts';
 
 /** A request that must be refused: `valid` with this change, the number, and the field that ErrorInfo must begin with. */
 export type Refusal = readonly [change: object, code: number, field: string];
@@ -46,3 +50,77 @@ export function text(content: string) {
 /** A name of 32 bytes, and one of 33. */
 export const longestName = 'é'.repeat(16);
 export const tooLongName = `${longestName}x`;
+
+export interface TestEdge {
+  url: string;
+  metrics: Metrics;
+  /** Lines of its log. */
+  lines: Record<string, unknown>[];
+  /** Calls a command as the administrator, or as told; gives the parsed answer. */
+  call(command: string, body: unknown, query?: Record<string, string>): Promise<Record<string, unknown>>;
+}
+
+/** Another REST edge on the services of `service`, with a listener, log and options of its own. */
+export async function openEdge(
+  t: Test,
+  service: TestIm,
+  { deps = {}, options = {} }: { deps?: Partial<RestEdgeDeps>; options?: Partial<RestEdgeOptions> } = {},
+): Promise<TestEdge> {
+  const lines: Record<string, unknown>[] = [];
+  const write = (line: string) => void lines.push(JSON.parse(line));
+  const logger = createLogger({ level: 'info', destination: { write } });
+  const metrics = createMetrics();
+  const apps = { get: (sdkAppId: number) => (sdkAppId === imAppId ? service.app : undefined) };
+  // Of kicks the tests of the whole service tell.
+  const userSigs = createUserSigCheck(
+    {
+      apps,
+      revocations: { accountRevokedBeforeMs: async () => undefined, onAccountRevoked: () => () => {} },
+      bus: { subscribe: () => () => {}, onReconnect: () => () => {} },
+      clock: service.clock,
+      metrics,
+    },
+    { maxCached: 100 },
+  );
+  const edge = await createRestEdge(
+    {
+      ...service.im,
+      apps,
+      checkUserSig: userSigs.check,
+      clock: service.clock,
+      random: Math.random,
+      logger,
+      metrics,
+      ...deps,
+    },
+    { bodyBytes: 65_536, ...options },
+  );
+  const listener = await openListener(
+    { logger, metrics: createListenerMetrics(metrics) },
+    { name: 'im', address: { host: '127.0.0.1', port: 0 }, handlers: { request: edge.handler } },
+  );
+  t.teardown(async () => {
+    await listener.close(0);
+    await edge.close();
+  });
+  lines.length = 0;
+  return {
+    url: listener.url,
+    metrics,
+    lines,
+    async call(command, body, query = {}) {
+      const parameters = new URLSearchParams({
+        sdkappid: String(imAppId),
+        identifier: 'admin',
+        usersig: service.userSig(query.identifier ?? 'admin'),
+        ...query,
+      });
+      const response = await fetch(`${listener.url}/v4/${command}?${parameters}`, {
+        method: 'POST',
+        body: typeof body === 'string' ? body : JSON.stringify(body),
+        signal: AbortSignal.timeout(10_000),
+      });
+      return (await response.json()) as Record<string, unknown>;
+    },
+  };
+}

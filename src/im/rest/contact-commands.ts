@@ -26,7 +26,7 @@ const getList = defineCommand({
   request: Type.Object({
     From_Account: accountName('Whose contacts.'),
     TimeStamp: Type.Optional(u32('Cursor, 0 on the first page.')),
-    StartIndex: Type.Optional(u32('Cursor, 0 on the first page.')),
+    StartIndex: Type.Optional(integer('Cursor, 0 on the first page.')),
     TopTimeStamp: Type.Optional(u32('Cursor of pinned contacts, 0 on the first page.')),
     TopStartIndex: Type.Optional(u32('Cursor of pinned contacts, 0 on the first page.')),
     AssistFlags: Type.Optional(u32('Bits: 1 the caller knows pinned contacts, 2 empty ones, 4 pages of pinned ones.')),

@@ -1,9 +1,14 @@
-/** Where a page of recent contacts begins, and where the next one does. */
+/** Where a page of recent contacts begins; both 0: at the newest. */
 export interface ContactsCursor {
-  /** Unix seconds; 0: at the newest. */
+  /** Unix seconds: of the last contact of the page before. */
   readonly timeStamp: number;
-  /** Contacts of just that time that were given already. */
+  /** Number of that contact's conversation; 0: before all of that time. */
   readonly startIndex: number;
+}
+
+interface Contact {
+  readonly time: number;
+  readonly conversationId: number;
 }
 
 export interface ContactsPage<T> {
@@ -13,24 +18,22 @@ export interface ContactsPage<T> {
 }
 
 /**
- * One page of contacts, which are sorted by time, newest first. The cursor is the time of the page's last contact and how many
- * of that time were given: so contacts that come to the front meanwhile do not shift the rest (those of that one second may).
- * Pure.
+ * One page of contacts, by time and within a second by conversation, newest first. The cursor names the last contact of the page
+ * before and not its place: so contacts that come to the front meanwhile neither shift nor hide others. Pure.
  */
-export function contactsPage<T extends { readonly time: number }>(
+export function contactsPage<T extends Contact>(
   contacts: readonly T[],
   { timeStamp, startIndex }: ContactsCursor,
   { limit, nowSec }: { limit: number; nowSec: number },
 ): ContactsPage<T> {
-  const older = timeStamp === 0 ? contacts : contacts.filter(({ time }) => time <= timeStamp);
-  const ofThatTime = timeStamp === 0 ? 0 : older.filter(({ time }) => time === timeStamp).length;
-  const rest = older.slice(Math.min(startIndex, ofThatTime));
+  const isAfter = ({ time, conversationId }: Contact) =>
+    timeStamp === 0 || time < timeStamp || (time === timeStamp && (startIndex === 0 || conversationId < startIndex));
+  const rest = contacts
+    .filter(isAfter)
+    .sort((one, other) => other.time - one.time || other.conversationId - one.conversationId);
   const items = rest.slice(0, limit);
   const last = items.at(-1);
-  if (last === undefined || items.length === rest.length) {
-    return { items, next: { timeStamp: nowSec, startIndex: 0 }, complete: true };
-  }
-  const given = items.filter(({ time }) => time === last.time).length;
-  const before = last.time === timeStamp ? Math.min(startIndex, ofThatTime) : 0;
-  return { items, next: { timeStamp: last.time, startIndex: before + given }, complete: false };
+  return last === undefined || items.length === rest.length
+    ? { items, next: { timeStamp: nowSec, startIndex: 0 }, complete: true }
+    : { items, next: { timeStamp: last.time, startIndex: last.conversationId }, complete: false };
 }
