@@ -14,7 +14,7 @@ export interface Accounts {
   /** The account of that name, made if there is none (a first login, I1). */
   ensure(sdkAppId: SdkAppId, identifier: AccountId): Promise<Account>;
   /** Makes accounts that are missing and sets what is given of nick and face URL (I1). */
-  import(
+  importMany(
     sdkAppId: SdkAppId,
     entries: readonly { identifier: AccountId; nick?: string; faceUrl?: string }[],
   ): Promise<void>;

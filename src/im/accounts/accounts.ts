@@ -76,7 +76,7 @@ export function createAccounts(
     return found;
   };
 
-  const importAll: Accounts['import'] = async (sdkAppId, entries) => {
+  const importAll: Accounts['importMany'] = async (sdkAppId, entries) => {
     // Of an account named twice the later entry counts, field by field.
     const merged = new Map<AccountId, Record<string, string>>();
     for (const { identifier, nick, faceUrl } of entries) {
@@ -114,7 +114,7 @@ export function createAccounts(
         await importAll(sdkAppId, [{ identifier }]);
       }
     },
-    import: importAll,
+    importMany: importAll,
     async delete(sdkAppId, identifiers) {
       const accounts = await db.kysely.transaction().execute(async (transaction) => {
         const { rows } = await sql<{ id: number; identifier: AccountId }>`

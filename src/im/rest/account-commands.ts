@@ -32,7 +32,7 @@ const accountImport = defineCommand({
   response: noFields,
   // I1
   async handle({ app, body }, { accounts }) {
-    await accounts.import(app.sdkAppId, [entryOf(body.Identifier, body.Nick, body.FaceUrl)]);
+    await accounts.importMany(app.sdkAppId, [entryOf(body.Identifier, body.Nick, body.FaceUrl)]);
     return { ok: true, answer: {} };
   },
 });
@@ -65,10 +65,10 @@ const multiAccountImport = defineCommand({
   response: Type.Object({
     FailAccounts: answerList('What can be no name of an account.', Type.String()),
   }),
-  handle: ({ app, body }, { accounts }) => importMany(app.sdkAppId, body, accounts.import),
+  handle: ({ app, body }, { accounts }) => importList(app.sdkAppId, body, accounts.importMany),
 });
 
-async function importMany(
+async function importList(
   sdkAppId: number,
   body: Static<typeof multiRequest>,
   importAll: (sdkAppId: number, entries: ReturnType<typeof entryOf>[]) => Promise<void>,

@@ -10,6 +10,7 @@ body { font: 15px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 62rem; p
 code { font: 13px/1.4 ui-monospace, monospace }
 h2 { border-top: 1px solid color-mix(in srgb, currentColor 20%, transparent); margin-top: 2.5rem; padding-top: 1rem }
 h3 { margin-bottom: 0.25rem }
+h3 code { font-size: 1rem }
 table { border-collapse: collapse; display: block; margin: 0.5rem 0 1rem; overflow-x: auto }
 th, td { border: 1px solid color-mix(in srgb, currentColor 20%, transparent); padding: 0.25rem 0.5rem; text-align: left; vertical-align: top }
 `;
@@ -48,8 +49,8 @@ function commandSection(command: Command): string {
   const errors = errorFacts(command);
   return [
     `<h3 id="${idOf(command)}">${code(pathOf(command))}</h3><p>${html(summary)} ${html(notes ?? '')} <small>Since ${generation}.</small></p>`,
-    fieldTable('request', requestFacts(command)),
-    fieldTable('answer', responseFacts(command)),
+    fieldTable('request', 'required', requestFacts(command)),
+    fieldTable('answer', 'always', responseFacts(command)),
     errors.length === 0
       ? ''
       : table(
@@ -59,14 +60,14 @@ function commandSection(command: Command): string {
   ].join('');
 }
 
-function fieldTable(head: string, fields: readonly FieldFacts[]): string {
+function fieldTable(head: string, always: string, fields: readonly FieldFacts[]): string {
   if (fields.length === 0) return `<p>No fields in the ${head}.</p>`;
   return table(
     [head, 'type', '', 'meaning'],
     fields.map(({ name, type, isRequired, meaning }) => [
       code(name),
       html(type),
-      isRequired ? 'always' : 'optional',
+      isRequired ? always : 'optional',
       html(meaning),
     ]),
   );

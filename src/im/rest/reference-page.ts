@@ -73,8 +73,8 @@ function commandSection(command: Command): string[] {
   return [
     `### ${titleOf(command)}`,
     [summary, notes].filter((part) => part !== undefined).join(' '),
-    fieldTable('request', requestFacts(command)),
-    fieldTable('answer', responseFacts(command)),
+    fieldTable('request', 'required', requestFacts(command)),
+    fieldTable('answer', 'always', responseFacts(command)),
     ...(errors.length === 0
       ? []
       : [
@@ -86,14 +86,14 @@ function commandSection(command: Command): string[] {
   ];
 }
 
-function fieldTable(head: string, fields: readonly FieldFacts[]): string {
+function fieldTable(head: string, always: string, fields: readonly FieldFacts[]): string {
   if (fields.length === 0) return `No fields in the ${head}.`;
   return table(
     [head, 'type', '', 'meaning'],
     fields.map(({ name, type, isRequired, meaning }) => [
       `\`${name}\``,
       type,
-      isRequired ? 'always' : 'optional',
+      isRequired ? always : 'optional',
       meaning,
     ]),
   );

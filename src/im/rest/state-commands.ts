@@ -64,7 +64,7 @@ const queryOnlineStatus = defineCommand({
   name: 'query_online_status',
   permission: 'im.state.read',
   generation: '2021',
-  summary: 'The same, with the state of each terminal where it is wanted.',
+  summary: 'Tells whether up to 500 accounts are online, and which of their terminals.',
   rate: 1,
   request: Type.Object({
     To_Account: accountsToAsk(),
