@@ -74,6 +74,8 @@ export interface Sent {
   readonly msgSeq: number;
   readonly random: number;
   readonly isRepeat: boolean;
+  /** The seq before it that the sender sees; undefined of a repeat, and of an online-only one. */
+  readonly prev?: number;
 }
 
 export interface Messages {

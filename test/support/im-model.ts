@@ -18,18 +18,8 @@ export interface ModelMessage {
   position: number;
 }
 
-interface Side {
-  read: number;
-  acknowledged: number;
-  hidden: number;
-  cleared: number;
-}
-
-interface ModelConversation {
-  accounts: [string, string];
-  messages: ModelMessage[];
-  sides: Map<string, Side>;
-}
+type Side = { read: number; acknowledged: number };
+type ModelConversation = { accounts: [string, string]; messages: ModelMessage[]; sides: Map<string, Side> };
 
 const daySec = 86_400;
 
@@ -46,13 +36,14 @@ export class ImModel {
 
   conversation(a: string, b: string): ModelConversation {
     const accounts = [a, b].sort() as [string, string];
+    const side = () => ({ read: 0, acknowledged: 0 });
     const key = accounts.join(' ');
-    let found = this.conversations.get(key);
-    if (found === undefined) {
-      const side = () => ({ read: 0, acknowledged: 0, hidden: 0, cleared: 0 });
-      found = { accounts, messages: [], sides: new Map(accounts.map((account) => [account, side()])) };
-      this.conversations.set(key, found);
-    }
+    const found = this.conversations.get(key) ?? {
+      accounts,
+      messages: [],
+      sides: new Map(accounts.map((name) => [name, side()])),
+    };
+    this.conversations.set(key, found);
     return found;
   }
 
@@ -67,19 +58,10 @@ export class ImModel {
   ): number {
     const { messages } = this.conversation(from, to);
     const seq = messages.length + 1;
-    const { text, visibleTo, counts, lifetimeSec } = message;
+    const { lifetimeSec, ...rest } = message;
     const time = this.nowSec;
-    messages.push({
-      seq,
-      from,
-      text,
-      time,
-      visibleTo,
-      counts,
-      offlineUntil: time + lifetimeSec,
-      recalled: false,
-      position: ++this.position,
-    });
+    const position = ++this.position;
+    messages.push({ ...rest, seq, from, time, offlineUntil: time + lifetimeSec, recalled: false, position });
     return seq;
   }
 
@@ -95,12 +77,9 @@ export class ImModel {
 
   /** What the account sees of the conversation: nothing that has expired, or that is not for it. */
   view(account: string, peer: string): ModelMessage[] {
-    const { cleared } = this.side(account, peer);
     return this.conversation(account, peer).messages.filter(
-      ({ seq, from, time, visibleTo }) =>
-        seq > cleared &&
-        time >= this.nowSec - 7 * daySec &&
-        (visibleTo === 'both' || (visibleTo === 'sender') === (from === account)),
+      ({ from, time, visibleTo }) =>
+        time >= this.nowSec - 7 * daySec && (visibleTo === 'both' || (visibleTo === 'sender') === (from === account)),
     );
   }
 
@@ -117,15 +96,20 @@ export class ImModel {
       .map(({ accounts: [a, b] }) => (a === account ? b : a));
   }
 
-  /** Newest first: peer, unread, text of the last message. */
-  recents(account: string): { peer: string; unread: number; last: string }[] {
+  /** Newest first, of one second by name: peer, time, unread, text of the last message. */
+  recents(account: string): { peer: string; time: number; unread: number; last: string }[] {
     return this.peers(account)
       .flatMap((peer) => {
         const last = this.view(account, peer).at(-1);
-        return last === undefined || last.seq <= this.side(account, peer).hidden ? [] : [{ peer, last }];
+        return last === undefined ? [] : [{ peer, last }];
       })
-      .sort((a, b) => b.last.time - a.last.time || b.last.position - a.last.position)
-      .map(({ peer, last }) => ({ peer, unread: this.unread(account, peer), last: last.recalled ? '' : last.text }));
+      .sort((a, b) => b.last.time - a.last.time || (a.peer < b.peer ? -1 : 1))
+      .map(({ peer, last }) => ({
+        peer,
+        time: last.time,
+        unread: this.unread(account, peer),
+        last: last.recalled ? '' : last.text,
+      }));
   }
 
   /** Oldest first: what a terminal that comes now is given, at most so many bytes of it. */
@@ -146,7 +130,10 @@ export class ImModel {
     let bytes = 0;
     const kept = waiting
       .toReversed()
-      .filter(({ text }) => (bytes += bytesOf(text)) <= maxBytes)
+      .filter(({ text }) => {
+        bytes += bytesOf(text);
+        return bytes <= maxBytes;
+      })
       .reverse();
     if (kept.length < waiting.length) this.offlineFloor.set(account, kept[0]?.position ?? this.position + 1);
     return kept.map(({ text }) => text);

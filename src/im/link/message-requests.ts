@@ -56,11 +56,12 @@ export function messageRequests(deps: RequestDeps): Record<string, RequestHandle
       deadline: deadlines.next(),
     });
     if (!sent.ok) return sent;
-    const { seq, time, msgSeq, random: messageRandom, isRepeat } = sent.value;
+    const { seq, time, msgSeq, random: messageRandom, isRepeat, prev } = sent.value;
     if (seq > 0) link.noteSeq(peer.value.identifier, seq);
     const facts = { time, msgSeq, random: messageRandom };
     return okJson({
       ...(seq === 0 ? {} : { seq }),
+      ...(prev === undefined ? {} : { prev }),
       ...facts,
       key: messageKey(facts),
       ...(isRepeat ? { repeat: true } : {}),

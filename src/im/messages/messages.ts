@@ -135,7 +135,8 @@ export function createMessages(deps: MessagesDeps): Messages {
           if (!isImport) tell(input, messageOf(content, conversation, stored), visibility, stored);
         },
       );
-      if (committed.status === 'stored' || committed.status === 'repeat') return { ok: true, value: sentOf(committed) };
+      if (committed.status === 'stored' || committed.status === 'repeat')
+        return { ok: true, value: sentOf(committed, from, to) };
       // Who may send here has changed since it was read: authorise anew.
       conversations.forget(from, to);
       const [sender, receiver] = await Promise.all([
@@ -155,13 +156,12 @@ export function createMessages(deps: MessagesDeps): Messages {
     visibility: SendInput['draft']['visibility'],
     stored: Committed | undefined,
   ): void {
-    const prevOf = (account: Account, other: Account) =>
-      stored === undefined ? 0 : account.no <= other.no ? stored.prevA : stored.prevB;
+    const prev = (account: Account, other: Account) => (stored === undefined ? 0 : prevOf(stored, account, other));
     if (to.no !== from.no && visibility !== 'sender') {
-      bus.publish(to.no, { kind: 'message', message, peer: from.identifier, prev: prevOf(to, from) });
+      bus.publish(to.no, { kind: 'message', message, peer: from.identifier, prev: prev(to, from) });
     }
     if (draft.tellSender && visibility !== 'receiver') {
-      bus.publish(from.no, { kind: 'message', message, peer: to.identifier, prev: prevOf(from, to) }, linkId);
+      bus.publish(from.no, { kind: 'message', message, peer: to.identifier, prev: prev(from, to) }, linkId);
     }
   }
 
@@ -219,8 +219,17 @@ function messageOf(
   };
 }
 
-function sentOf({ status, seq, time, msgSeq, random }: Committed): Sent {
-  return { seq, time, msgSeq, random, isRepeat: status === 'repeat' };
+/** The newest seq before it that the account saw in its conversation with the other. */
+function prevOf({ prevA, prevB }: Committed, account: Account, other: Account): number {
+  return account.no <= other.no ? prevA : prevB;
+}
+
+function sentOf(committed: Committed, from: Account, to: Account): Sent {
+  const { status, seq, time, msgSeq, random } = committed;
+  const sent = { seq, time, msgSeq, random };
+  return status === 'repeat'
+    ? { ...sent, isRepeat: true }
+    : { ...sent, isRepeat: false, prev: prevOf(committed, from, to) };
 }
 
 /** A refusal that comes when the deadline does. */
