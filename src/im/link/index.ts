@@ -1,2 +1,2 @@
-export { createLinkEdge, type LinkEdge, type LinkEdgeDeps, type LinkEdgeOptions } from './link-edge.ts';
+export { createLinkEdge, type LinkEdge, type LinkEdgeDeps, type LinkEdgeOptions, type LinkTimes } from './link-edge.ts';
 export type { VerifyLogin } from './login.ts';

@@ -32,15 +32,20 @@ export interface LinkEdgeDeps extends LoginsDeps, Omit<RequestDeps, 'deadlines' 
   metrics: Metrics;
 }
 
-export interface LinkEdgeOptions extends EntranceOptions {
+export interface LinkEdgeOptions extends EntranceOptions, LinkTimes {
   framesPerSec: number;
   queueBytes: number;
+}
+
+export interface LinkTimes {
   /** How often a terminal shall be heard of. */
   heartbeatSec?: number;
   /** After so long without a frame a terminal is offline (P1). */
   offlineSec?: number;
   /** In which a login must come. */
   loginMs?: number;
+  /** A terminal that takes nothing of what waits for it for so long is too slow. */
+  stallMs?: number;
   /** Pause between two looks at all links. */
   sweepMs?: number;
 }
@@ -66,7 +71,7 @@ const spreadMs = { min: 1_000, max: 30_000 };
 /** The links of terminals (docs/reference/link.md) on the messaging core. */
 export function createLinkEdge(deps: LinkEdgeDeps, options: LinkEdgeOptions): LinkEdge {
   const { presence, clock, random, logger } = deps;
-  const { heartbeatSec = 60, offlineSec = 400, loginMs = 5_000, sweepMs = 1_000, queueBytes } = options;
+  const { heartbeatSec = 60, offlineSec = 400, loginMs = 5_000, stallMs = 30_000, sweepMs = 1_000 } = options;
   const entrance = createEntrance(deps, options);
   const directory = createLinkDirectory();
   const departures = createDepartures(deps);
@@ -80,7 +85,7 @@ export function createLinkEdge(deps: LinkEdgeDeps, options: LinkEdgeOptions): Li
     behind: () => slow.size,
     inFlight: () => dispatcher.inFlight,
   });
-  const slow = createSlowReaders({ onResync: () => metrics.resync('slow'), now });
+  const slow = createSlowReaders({ onResync: () => metrics.resync('slow'), now }, { stallMs });
   const dispatcher = createDispatcher({
     handlers: handlersOf({ ...deps, deadlines }),
     caughtUp: slow.caughtUp,
@@ -103,7 +108,7 @@ export function createLinkEdge(deps: LinkEdgeDeps, options: LinkEdgeOptions): Li
   /** Links with something to send when this turn of the event loop is over. */
   let dirty: Link[] = [];
   const host: LinkHost = {
-    queueBytes,
+    queueBytes: options.queueBytes,
     queued(link) {
       if (dirty.push(link) === 1) setImmediate(flushDirty);
     },

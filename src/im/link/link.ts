@@ -16,6 +16,9 @@ export interface Terminal {
   readonly expiresAtMs: number;
 }
 
+/** With so much queued it is written before the turn of the event loop is over. */
+const flushChars = 65_536;
+
 /** What links need of the edge; one for all of them. */
 export interface LinkHost {
   /** Bytes that may wait for a link; more events are dropped until it has taken them. */
@@ -144,5 +147,7 @@ export class Link {
       this.#host.queued(this);
     } else this.#queue.push(text);
     this.#queuedChars += text.length;
+    // So that what the kernel can take is not counted as waiting.
+    if (this.#queuedChars >= flushChars) this.flush();
   }
 }

@@ -30,12 +30,13 @@ export function createMissedLook(
   { periodMs }: { periodMs: number },
 ): MissedLook {
   const { db, clock, logger, onResync } = deps;
-  let waiting: { link: Link; sinceMs: number }[] = [];
+  /** Since when each is looked at. */
+  let waiting = new Map<Link, number>();
   let timer: NodeJS.Timeout | undefined;
 
-  async function look(some: readonly { link: Link; sinceMs: number }[]): Promise<void> {
+  async function look(some: ReadonlyMap<Link, number>): Promise<void> {
     const sinceByAccount = new Map<AccountNo, number>();
-    for (const { link, sinceMs } of some) {
+    for (const [link, sinceMs] of some) {
       const no = link.terminal?.account.no;
       if (no !== undefined) sinceByAccount.set(no, Math.min(sinceMs, sinceByAccount.get(no) ?? sinceMs));
     }
@@ -56,7 +57,7 @@ export function createMissedLook(
       values: [[...sinceByAccount.keys()], [...sinceByAccount.values()], clock() - underWayMs],
     });
     const byAccount = Map.groupBy(rows, ({ account }) => account);
-    for (const { link, sinceMs } of some) {
+    for (const [link, sinceMs] of some) {
       const { terminal } = link;
       if (!link.isOpen || terminal === undefined) continue;
       const missed = (byAccount.get(terminal.account.no) ?? []).filter(
@@ -75,24 +76,24 @@ export function createMissedLook(
   function run(): void {
     timer = undefined;
     const some = waiting;
-    waiting = [];
+    waiting = new Map();
     look(some).catch((error: unknown) => {
-      logger.warn({ err: error, links: some.length }, 'im.link.missed.failed');
+      logger.warn({ err: error, links: some.size }, 'im.link.missed.failed');
       // The next beat looks as far back.
-      for (const { link, sinceMs } of some) link.lookedMs = sinceMs + slackMs;
+      for (const [link, sinceMs] of some) link.lookedMs = sinceMs + slackMs;
     });
   }
 
   return {
     beat(link, nowMs) {
       if (nowMs - link.lookedMs < periodMs) return;
-      waiting.push({ link, sinceMs: link.lookedMs - slackMs });
+      if (!waiting.has(link)) waiting.set(link, link.lookedMs - slackMs);
       link.lookedMs = nowMs;
       timer ??= setTimeout(run, gatherMs).unref();
     },
     close() {
       clearTimeout(timer);
-      waiting = [];
+      waiting.clear();
     },
   };
 }

@@ -2,8 +2,6 @@ import type { Link } from './link.ts';
 import { waitingBytes } from './link-socket.ts';
 import { resyncText } from './outgoing.ts';
 
-/** A link that takes nothing for so long is closed. */
-export const stallMs = 30_000;
 /** With no more than this waiting a link has caught up. */
 const caughtUpBytes = 4_096;
 
@@ -29,7 +27,10 @@ export interface SlowReaders {
  * Links whose terminal takes less than it is sent: bounded, then resynced rather than buffered without end. Bounded by the
  * number of links.
  */
-export function createSlowReaders(deps: { onResync(): void; now(): number }): SlowReaders {
+export function createSlowReaders(
+  deps: { onResync(): void; now(): number },
+  { stallMs }: { stallMs: number },
+): SlowReaders {
   const links = new Map<Link, Behind>();
   const waiting = new Map<Link, (() => void)[]>();
 
