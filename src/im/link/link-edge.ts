@@ -146,17 +146,17 @@ export function createLinkEdge(deps: LinkEdgeDeps, options: LinkEdgeOptions): Li
 
   // One function for all links: what differs is on the socket.
   function onMessage(this: WebSocket, data: RawData, isBinary: boolean): void {
-    const { link } = this as LinkSocket;
+    const { link } = this as LinkSocket<Link>;
     if (link !== undefined) frames.received(link, data as Buffer, isBinary);
   }
 
   function onPing(this: WebSocket): void {
-    const { link } = this as LinkSocket;
+    const { link } = this as LinkSocket<Link>;
     if (link !== undefined) frames.pinged(link);
   }
 
   function onClose(this: WebSocket, code: number): void {
-    const socket = this as LinkSocket;
+    const socket = this as LinkSocket<Link>;
     const { link } = socket;
     socket.link = undefined;
     if (link === undefined || !directory.closed(link)) return;
@@ -175,7 +175,7 @@ export function createLinkEdge(deps: LinkEdgeDeps, options: LinkEdgeOptions): Li
     if (directory.all.size === 0) onEmpty?.();
   }
 
-  function open(socket: LinkSocket, network: string, origin: string | undefined): void {
+  function open(socket: LinkSocket<Link>, network: string, origin: string | undefined): void {
     const link = new Link(host, { socket, network, origin, openedMs: now(), heardMs: clock() });
     socket.link = link;
     directory.add(link);
@@ -253,7 +253,7 @@ export function createLinkEdge(deps: LinkEdgeDeps, options: LinkEdgeOptions): Li
       let isOpen = false;
       server.handleUpgrade(request, socket, head, (webSocket) => {
         isOpen = true;
-        open(webSocket, entry.network, entry.origin);
+        open(webSocket as LinkSocket<Link>, entry.network, entry.origin);
       });
       // A handshake that was not right is answered at once.
       if (!isOpen) entrance.leave(entry.network);

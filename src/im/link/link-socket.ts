@@ -1,17 +1,23 @@
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { WebSocket } from 'ws';
-import type { Link } from './link.ts';
+import type { LinkEndName } from '../../wire/index.ts';
+import type { ByeFacts } from './outgoing.ts';
 
 /** Close codes by which `ws` itself answers what it cannot read. */
 const tooBig = 1009;
+
+/** As much of a link as its socket needs. */
+interface EndableLink {
+  end(name: LinkEndName, facts: ByeFacts): void;
+}
 
 /**
  * The WebSocket of a link. It knows its link, so that all links share their listeners, and it ends the link where the
  * library would close by a code of its own: a frame that is too big or breaks the WebSocket protocol.
  */
-export class LinkSocket extends WebSocket {
-  link: Link | undefined;
+export class LinkSocket<L extends EndableLink = EndableLink> extends WebSocket {
+  link: L | undefined;
 
   override close(code?: number, reason?: string | Buffer): void {
     // The library gives a reason when it echoes the other side's close frame, and none for what it refuses.
