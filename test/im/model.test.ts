@@ -11,6 +11,9 @@ import { TestTerminal } from '../support/im-terminal.ts';
 const operations = Number(process.env.MODEL_OPERATIONS ?? 20_000);
 const seed = Number(process.env.MODEL_SEED ?? 20_261_126);
 const compareEvery = 200;
+// The whole file, also when it runs by itself.
+t.setTimeout(320_000);
+
 const names = ['ann', 'bea', 'cem', 'dan'];
 const platforms = ['Android', 'Web', 'iOS'];
 const offlineBytes = 3_000;
