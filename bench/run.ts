@@ -5,11 +5,12 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import os from 'node:os';
 import { parseArgs } from 'node:util';
+import { benchC2c } from './c2c.ts';
 import { benchCache } from './cache.ts';
 import { benchProxy } from './proxy.ts';
 import type { Question } from './support/question.ts';
 
-const questions: Record<string, Question> = { proxy: benchProxy, cache: benchCache };
+const questions: Record<string, Question> = { proxy: benchProxy, cache: benchCache, c2c: benchC2c };
 
 const page = new URL('../docs/benchmarks.md', import.meta.url);
 const preface = `# Benchmarks

@@ -66,5 +66,5 @@ export function ratioVerdict(
   const player = [...result.samples.keys()].find((each) => each.name === name);
   const base = baseOf(result, isPeer);
   if (player === undefined || base === undefined) return 'nothing to compare with';
-  return verdict(ratioIn(result, player, base).median, accepted, 2);
+  return `${verdict(ratioIn(result, player, base).median, accepted, 2)}, of ${base.name}`;
 }
