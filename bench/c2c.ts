@@ -58,7 +58,7 @@ export async function benchC2c({ quick, progress }: BenchOptions): Promise<strin
     '  counts once the receiver has it and, where the protocol tells, the sender knows that it is accepted; one to a receiver',
     '  that is away, once it is accepted. Texts of 100 characters. Exactly once and in order, or the run ends.',
     '- qalgate: the whole program with its embedded database, everything of messaging switched on (a list of 1000 dirty',
-    '  words too), over its link in JSON, without TLS; rate limits on and out of reach. Receivers acknowledge twice a second.',
+    '  words too), over its link in JSON, without TLS; rate limits on and out of reach. Receivers acknowledge as our SDK does.',
     ...(theirs.length === 0
       ? []
       : [

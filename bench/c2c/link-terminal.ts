@@ -20,10 +20,10 @@ interface Frame {
   name?: string;
 }
 
-/** The other ids are those of messages. */
-const loginId = Number.MAX_SAFE_INTEGER;
-/** Often and together. */
-const ackEveryMs = 500;
+/** Ids of messages are below; that of the login is the first, acknowledgements have the next ones. */
+const loginId = 2 ** 52;
+/** As our SDK: collected for so long, and answered. */
+const ackAfterMs = 200;
 
 export function createLinkProtocol({ sdkAppId, secret }: LinkApp): Protocol {
   const sign = (identifier: string): string =>
@@ -37,6 +37,7 @@ export function createLinkProtocol({ sdkAppId, secret }: LinkApp): Protocol {
       const login = Promise.withResolvers<void>();
       const unacknowledged = new Map<string, number>();
       let acknowledging: NodeJS.Timeout | undefined;
+      let lastId = loginId;
       let isClosing = false;
 
       const fail = (reason: string): void => {
@@ -46,20 +47,21 @@ export function createLinkProtocol({ sdkAppId, secret }: LinkApp): Protocol {
       };
       const acknowledge = (): void => {
         acknowledging = undefined;
-        write({ do: 'ack', items: [...unacknowledged] });
+        lastId += 1;
+        write({ id: lastId, do: 'ack', items: [...unacknowledged] });
         unacknowledged.clear();
       };
       onFrames<Frame>(socket, ({ id, error, on, conversation, seq, body, name }) => {
         if (error !== undefined) fail(`${error.name}: ${error.reason}`);
         else if (id === loginId) login.resolve();
-        else if (id !== undefined) onAccepted(id);
+        else if (id !== undefined && id < loginId) onAccepted(id);
         else if (on === 'bye') fail(`the service says bye: ${name}`);
         else if (on === 'resync') fail('the service has lost an event');
         else if (on === 'message' && conversation !== undefined) {
           onReceived(numberOf(body?.[0]?.MsgContent.Text ?? ''));
           if (seq === undefined) return;
           unacknowledged.set(conversation, seq);
-          acknowledging ??= setTimeout(acknowledge, ackEveryMs);
+          acknowledging ??= setTimeout(acknowledge, ackAfterMs);
         }
       });
       socket.on('error', (error) => fail(error.message));
