@@ -436,6 +436,28 @@ t.test('[P7] a node that dies takes its terminals with it within seconds; one su
   );
 });
 
+t.test('[P7] when the database was away from all, nobody is taken for dead', async (t) => {
+  const options = { leaseMs: 500, renewMs: 50 };
+  const [a, b] = await Promise.all([openNode(options, { consumers: 1 }), openNode(options, { consumers: 1 })]);
+  const account = await makeAccount();
+  await login(a, account, 'Web');
+  const dead = `dead-${randomUUID()}`;
+  await pool.query(
+    `with was as (update node set lease_until = clock_timestamp() - interval '10 seconds')
+     insert into node (id, started_ms, lease_until) values ($1, 0, clock_timestamp() - interval '20 seconds')`,
+    [dead],
+  );
+  await until(async () => (await pool.query('select 1 from node where id = $1', [dead])).rows.length === 0);
+  await until(async () => {
+    const { rows } = await pool.query('select 1 from node where id = any ($1) and lease_until > clock_timestamp()', [
+      [a.nodeId, b.nodeId],
+    ]);
+    return rows.length === 2;
+  });
+  t.equal(await stateOfAccount(b, account), 'online');
+  t.same(await transitions(account), ['Web online login'], 'but for one that was dead before');
+});
+
 t.test('[P7] what a former run left is ended at the start', async (t) => {
   const account = await makeAccount();
   const before = await openNode();

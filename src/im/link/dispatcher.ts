@@ -43,20 +43,23 @@ export function createDispatcher(deps: {
   async function carryOut(handler: RequestHandler, link: Link, terminal: Terminal, frame: Frame): Promise<void> {
     const startedMs = performance.now();
     const { id } = frame;
-    let outcome: string;
+    let outcome = 'ended';
     let text: string | undefined;
-    try {
-      const result = await handler.run({ link, terminal, fields: new FieldReader(frame.fields) });
-      outcome = result.ok ? 'ok' : result.error;
-      if (id !== undefined) text = result.ok ? okText(id, result.value) : errorText(id, result);
-    } catch (error) {
-      const name = failureOf(error);
-      outcome = name;
-      if (id !== undefined) text = errorText(id, { ok: false, error: name });
-      // A database that is away fails them all: the counters have the rest.
-      if (name === 'INTERNAL' || startedMs - loggedAtMs > logEveryMs) {
-        loggedAtMs = startedMs;
-        logger.error({ err: error, do: frame.do, sdkAppId: terminal.account.sdkAppId }, 'im.link.request.failed');
+    // What waited for its turn is not carried out any more for a terminal that was kicked meanwhile.
+    if (link.endName === undefined) {
+      try {
+        const result = await handler.run({ link, terminal, fields: new FieldReader(frame.fields) });
+        outcome = result.ok ? 'ok' : result.error;
+        if (id !== undefined) text = result.ok ? okText(id, result.value) : errorText(id, result);
+      } catch (error) {
+        const name = failureOf(error);
+        outcome = name;
+        if (id !== undefined) text = errorText(id, { ok: false, error: name });
+        // A database that is away fails them all: the counters have the rest.
+        if (name === 'INTERNAL' || startedMs - loggedAtMs > logEveryMs) {
+          loggedAtMs = startedMs;
+          logger.error({ err: error, do: frame.do, sdkAppId: terminal.account.sdkAppId }, 'im.link.request.failed');
+        }
       }
     }
     metrics.request(frame.do, outcome, (performance.now() - startedMs) / 1_000);

@@ -139,6 +139,9 @@ export function createLinkEdge(deps: LinkEdgeDeps, options: LinkEdgeOptions): Li
     clientTracking: false,
     perMessageDeflate: false,
     maxPayload: maxFrameBytes,
+    // A frame may come in pieces, but not in crumbs.
+    maxFragments: 64,
+    maxBufferedChunks: 1_024,
     closeTimeout: closeMs,
     handleProtocols: () => false,
     WebSocket: LinkSocket,
@@ -199,6 +202,7 @@ export function createLinkEdge(deps: LinkEdgeDeps, options: LinkEdgeOptions): Li
       if (terminal === undefined || link.state === 'ended') continue;
       if (link.heardMs <= lastHeardMs) link.end('NO_HEARTBEAT', {});
       else if (terminal.expiresAtMs <= clockMs) link.end('USERSIG_EXPIRED', {});
+      else if (deps.apps.get(terminal.account.sdkAppId) === undefined) link.end('APP_UNKNOWN', {});
     }
   }
 

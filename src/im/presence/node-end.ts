@@ -11,8 +11,8 @@ const maxEnded = 5_000;
 export interface NodeEnds {
   /** Ends the terminals that a process has, as link closed, and the process's row. Gives back how many there were. */
   end(nodeId: string): Promise<number>;
-  /** Does so for each process whose lease has run out; one survivor does it for one of them. */
-  endExpired(exceptNodeId: string): Promise<{ nodes: number; terminals: number }>;
+  /** Does so for each process whose lease ran out at least so long ago; one survivor does it for one of them. */
+  endExpired(exceptNodeId: string, forMs: number): Promise<{ nodes: number; terminals: number }>;
   /** Does so for processes that terminals name, and that have no row: a login came between the end of both. */
   endOrphans(exceptNodeId: string): Promise<number>;
   /** The bits of those who are told of states, by app; only apps that have one. */
@@ -97,11 +97,12 @@ export function createNodeEnds(deps: {
   return {
     consumers,
     end: async (nodeId) => (await endAll(nodeId, 'closing')) ?? 0,
-    async endExpired(exceptNodeId) {
+    async endExpired(exceptNodeId, forMs) {
       const { rows } = await db.pool.query<{ id: string }>({
         name: 'im_nodes_expired',
-        text: 'select id from node where lease_until < clock_timestamp() and id <> $1',
-        values: [exceptNodeId],
+        text: `
+          select id from node where lease_until < clock_timestamp() - $2 * interval '1 millisecond' and id <> $1`,
+        values: [exceptNodeId, forMs],
       });
       const done = { nodes: 0, terminals: 0 };
       for (const { id } of rows) {

@@ -42,6 +42,8 @@ export async function startUpkeep(
   const failures = metrics.counter('qalgate_im_presence_upkeep_failures_total', 'Upkeep of presence that failed', [
     'step',
   ]);
+  /** Until then only those are dead whose lease ran out so long ago. */
+  let patience = { untilMs: Number.NEGATIVE_INFINITY, expiredMs: 0 };
   let mustCheck = false;
   let checkedAtMs = performance.now();
   let orphansAtMs = Number.NEGATIVE_INFINITY;
@@ -52,20 +54,26 @@ export async function startUpkeep(
 
   /** True: there was no row, so others have ended our terminals, or this is the start. */
   async function renew(): Promise<boolean> {
-    const { rows } = await db.pool.query<{ is_new: boolean }>({
+    const { rows } = await db.pool.query<{ is_new: boolean; lapsed_ms: number | null }>({
       name: 'im_node_renew',
       text: `
+        with was as (select lease_until from node where id = $1)
         insert into node (id, started_ms, lease_until)
         values ($1, $2, clock_timestamp() + $3 * interval '1 millisecond')
         on conflict (id) do update set lease_until = excluded.lease_until
-        returning xmax = 0 as is_new`,
+        returning xmax = 0 as is_new,
+          (select (extract(epoch from clock_timestamp() - lease_until) * 1000)::bigint from was) as lapsed_ms`,
       values: [nodeId, clock(), leaseMs],
     });
+    const lapsedMs = rows[0]?.lapsed_ms ?? 0;
+    // The database was away from all of us: the others need time to come back, too.
+    if (lapsedMs > 0) patience = { untilMs: performance.now() + leaseMs, expiredMs: lapsedMs + leaseMs };
     return rows[0]?.is_new === true;
   }
 
   async function endDead(): Promise<void> {
-    const ended = await nodeEnds.endExpired(nodeId);
+    const isPatient = performance.now() < patience.untilMs;
+    const ended = await nodeEnds.endExpired(nodeId, isPatient ? patience.expiredMs : 0);
     if (ended.nodes > 0) {
       expired.inc(ended.nodes);
       logger.warn(ended, 'im.presence.nodes.expired');
