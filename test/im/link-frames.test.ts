@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import fc from 'fast-check';
 import t from 'tap';
 import { createDeadlines } from '../../src/im/link/deadlines.ts';
@@ -303,6 +304,13 @@ t.test('frames of the service are JSON that says what the protocol says', async 
 t.test('close codes: below 4100 connect again, from there on final', async (t) => {
   const codes = Object.values(linkEnds).map(({ code }) => code);
   t.equal(new Set(codes).size, codes.length);
+  const page = readFileSync(new URL('../../docs/reference/link.md', import.meta.url), 'utf8');
+  const documented = [...page.matchAll(/^\| (4\d\d\d) +\| `(\w+)`/gm)].map(([, code, name]) => [name, Number(code)]);
+  t.same(
+    documented,
+    Object.entries(linkEnds).map(([name, { code }]) => [name, code]),
+    'the reference page has them all',
+  );
   for (const [name, { code, isFinal }] of Object.entries(linkEnds)) {
     t.ok(isFinal ? code >= 4_100 && code < 4_200 : code >= 4_000 && code < 4_100, name);
   }

@@ -1,9 +1,12 @@
 import { once } from 'node:events';
+import { readFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 import type { Bus } from '../../src/im/index.ts';
 import type { LinkEvent } from '../../src/im/services.ts';
+import { createMetrics } from '../../src/observe/index.ts';
+import { openDatabase } from '../../src/store/index.ts';
 import { completeApp } from '../support/app-settings.ts';
 import { openTestDatabase, until } from '../support/database.ts';
 import { createTestLink, imAppId, openIm, type TestIm, type TestLink } from '../support/im.ts';
@@ -149,7 +152,19 @@ t.test('frames that are not of this protocol end the link', async (t) => {
   const link = await im.link(name('user'));
   link.sendText(`{"id":99,"do":"beat","x":"${'x'.repeat(32_768 - 30)}"}`);
   t.match(await link.ok('beat'), { time: Number }, 'a frame as big as may be');
-  t.match(await link.ask('nothing'), { error: { name: 'NO_SUCH_COMMAND', field: 'do' } });
+  const unknown = await link.ask('nothing');
+  t.match(unknown, { error: { name: 'NO_SUCH_COMMAND', field: 'do' } });
+  const page = await readFile(new URL('../../docs/reference/link.md', import.meta.url), 'utf8');
+  const documented =
+    page
+      .split('## Requests')[1]
+      ?.split('\n\n')[1]
+      ?.matchAll(/^\| `(\w+)` +\| (?!fields)/gm) ?? [];
+  t.same(
+    [...documented].map(([, request]) => request).toSorted(),
+    String(unknown.error?.allowed).split(', ').toSorted(),
+    'the reference page has them all',
+  );
 });
 
 t.test('every request: what it gives, and what is wrong with its fields', async (t) => {
@@ -762,11 +777,14 @@ t.test('links that are cut at any moment leave nothing behind', async (t) => {
 });
 
 t.test('the database is away: requests say so, a login is told to come back', async (t) => {
-  const own = await openTestDatabase(t);
-  const im = await openIm(t, { database: own });
+  const { dataDir, logger } = database;
+  // A pool of its own on the same server: that one can be taken away.
+  const settings = { dataDir, database: 'embedded', use: 'command' } as const;
+  const db = await openDatabase({ logger, metrics: createMetrics() }, settings);
+  const im = await openIm(t, { database: { db } });
   const [alice, bob] = [name('alice'), name('bob')];
   const [a] = [await im.link(alice), await im.link(bob)];
-  await own.db.close();
+  await db.close();
   for (const [what, fields] of [
     ['send', messageTo(bob, 'x')],
     ['recents', {}],
