@@ -167,6 +167,7 @@ t.test('a body over the limit is answered 93000, in one piece or in chunks', asy
   const post = async (body: string | ReadableStream) => {
     const response = await fetch(url, { method: 'POST', body, duplex: 'half' } as RequestInit);
     t.equal(response.status, 200);
+    t.not(response.headers.get('connection'), 'close', 'the answer is not lost with its connection');
     return (await response.json()) as object;
   };
   t.match(await post(pad(16_384)), ok);
@@ -351,6 +352,16 @@ t.test('[M13] a command that hangs is answered in time, and its repeat finds wha
   t.match(batch, { ActionStatus: 'FAIL', ErrorCode: 90992 });
   t.ok(tookMs > 190 && tookMs < 1_500, `${tookMs} ms`);
   await release();
+  const inFlight = edge.metrics.registry.getSingleMetric('qalgate_im_rest_in_flight');
+  await until(async () => (await inFlight?.get())?.values[0]?.value === 0);
+  const counted = await edge.metrics.registry.getSingleMetricAsString('qalgate_im_rest_requests_total');
+  t.strictSame(
+    counted.split('\n').filter((line) => line.startsWith('qalgate')),
+    ['sendmsg', 'batchsendmsg'].map(
+      (name) => `qalgate_im_rest_requests_total{command="openim/${name}",outcome="TIMED_OUT"} 1`,
+    ),
+    'what comes later is no second answer',
+  );
   const repeated = await until(async () => {
     const again = await edge.call('openim/sendmsg', message);
     return again.ErrorCode === 0 && again;

@@ -178,15 +178,34 @@ t.test('admin_getroammsg pages backwards, also through many messages of one seco
   t.strictSame(textsOf(await roam({ ...between, LastMsgKey: many[12], MaxCnt: 2 })), ['m10', 'm11']);
 });
 
+t.test('admin_getroammsg pages through more than a page of one second, each page of about 13 KB', async (t) => {
+  await make('n-1', 'n-2');
+  const between = { From_Account: 'n-1', To_Account: 'n-2' };
+  const time = Math.floor(service.clock() / 1_000) - 100;
+  const expected = Array.from({ length: 230 }, (_, i) => `${i}`);
+  for (const content of expected) await importAt(time, content, between);
+  const read: string[] = [];
+  let page = await roam(between);
+  for (;;) {
+    const bytes = JSON.stringify(page).length;
+    t.ok(bytes < 14_000, `${bytes} bytes`);
+    read.unshift(...(textsOf(page) as string[]));
+    if (page.Complete === 1) break;
+    t.ok(page.MsgCnt > 40 && page.MsgCnt < 100, `${page.MsgCnt} messages`);
+    page = await roam({ ...between, MaxTime: page.LastMsgTime, LastMsgKey: page.LastMsgKey });
+  }
+  t.strictSame(read, expected);
+});
+
 t.test('admin_getroammsg keeps a page at about 13 KB, and a message that is larger by itself', async (t) => {
   await make('l-1', 'l-2');
   const between = { From_Account: 'l-1', To_Account: 'l-2' };
-  for (let i = 0; i < 12; i++) await send({ ...between, MsgBody: [text(`${i}${'x'.repeat(2_000)}`)] });
+  for (let i = 0; i < 12; i++) await send({ ...between, MsgBody: [text(`${i}${'x'.repeat(1_500)}`)] });
   await send({ ...between, MsgBody: [text('y'.repeat(18_000))] });
   const largest = await roam(between);
   t.match(largest, { Complete: 0, MsgCnt: 1 });
   let page = await roam({ ...between, MaxTime: largest.LastMsgTime, LastMsgKey: largest.LastMsgKey });
-  t.match(page, { Complete: 0, MsgCnt: 6 });
+  t.match(page, { Complete: 0, MsgCnt: 7 });
   const bytes = JSON.stringify(page).length;
   t.ok(bytes > 11_000 && bytes < 14_000, `${bytes} bytes`);
   let left = 12;

@@ -262,12 +262,19 @@ t.test('[B1] batchsendmsg sends to up to 500, and lists those who did not get it
   });
   t.match(recalled, ok);
 
-  const partly = await call('openim/batchsendmsg', message({ To_Account: ['mo', 'ghost', 'mo', tooLongName] }));
+  const partly = await call(
+    'openim/batchsendmsg',
+    message({ To_Account: ['mo', 'ghost', 'mo', 'ghost', tooLongName] }),
+  );
   t.match(partly, { ActionStatus: 'SomeError', ErrorCode: 0, ErrorInfo: '', MsgKey: String });
   t.strictSame(partly.ErrorList, [
     { To_Account: 'ghost', ErrorCode: 70107 },
     { To_Account: tooLongName, ErrorCode: 70107 },
   ]);
+  events.length = 0;
+  const online = message({ To_Account: ['mo', 'mo', 'zed'], MsgLifeTime: 0 });
+  t.match(await call('openim/batchsendmsg', online), { ...ok, MsgKey: String });
+  t.equal(events.length, 2, 'nobody gets it twice');
   const nobody = await call('openim/batchsendmsg', message({ To_Account: ['ghost', 'nobody'] }));
   t.match(nobody, { ActionStatus: 'FAIL', ErrorCode: 90012, ErrorList: [{ To_Account: 'ghost' }, {}] });
   t.notHas(nobody, { MsgKey: String });
