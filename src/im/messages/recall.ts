@@ -1,7 +1,17 @@
+import type { AppLookup } from '../../auth/index.ts';
+import type { Database } from '../../store/index.ts';
 import type { ImResult } from '../../wire/index.ts';
-import type { ConversationId } from '../model.ts';
-import type { Messages } from '../services.ts';
-import type { MessagesDeps } from './messages.ts';
+import type { Clock, ConversationId } from '../model.ts';
+import type { Bus, Messages } from '../services.ts';
+import type { Conversations } from './conversations.ts';
+
+export interface RecallDeps {
+  db: Database;
+  apps: AppLookup;
+  conversations: Pick<Conversations, 'find'>;
+  bus: Bus;
+  clock: Clock;
+}
 
 type RecallInput = Parameters<Messages['recall']>[0];
 interface Found {
@@ -14,7 +24,7 @@ interface Found {
 const daySec = 86_400;
 
 /** Takes a message back from everybody: from history, offline messages and, when they hear of it, terminals. */
-export function createRecall({ db, apps, conversations, bus, clock }: MessagesDeps): Messages['recall'] {
+export function createRecall({ db, apps, conversations, bus, clock }: RecallDeps): Messages['recall'] {
   async function find(conversationId: ConversationId, message: RecallInput['message']): Promise<Found | undefined> {
     const columns = 'seq, sender_id, msg_time, recall_no';
     const { rows } = await ('seq' in message
