@@ -4,6 +4,7 @@ import type { Duplex } from 'node:stream';
 import { type AppLookup, createUserSigCheck, type Revocations } from '../auth/index.ts';
 import type { Logger, Metrics } from '../observe/index.ts';
 import type { AppSettings, ControlBus, Database } from '../store/index.ts';
+import type { AccountId, SdkAppId } from '../wire/index.ts';
 import { createAccounts } from './accounts/accounts.ts';
 import { createLinkEdge, type LinkTimes } from './link/index.ts';
 import { createLocalBus } from './local-bus.ts';
@@ -99,6 +100,18 @@ export async function createIm(deps: ImDeps, options: ImOptions): Promise<Im> {
     metrics,
   });
   stack.defer(() => accounts.close());
+  // A kick by command line or ops API, too, ends links, not only sessions (I4).
+  stack.defer(
+    revocations.onAccountRevoked((sdkAppId, identifier) => {
+      endLinksOf(sdkAppId, identifier as AccountId).catch((error: unknown) =>
+        logger.error({ err: error, sdkAppId }, 'im.kick.failed'),
+      );
+    }),
+  );
+  async function endLinksOf(sdkAppId: SdkAppId, identifier: AccountId): Promise<void> {
+    const account = await accounts.find(sdkAppId, identifier);
+    if (account !== undefined) await presence.endAll(account, 'kicked-by-admin');
+  }
   const words = await createWords({ db, bus: control, apps, clock, logger, metrics }, { wordLists: options.wordLists });
   stack.defer(() => words.close());
   const profiles = createProfiles({ db, apps, words, bus, logger, metrics });

@@ -810,3 +810,11 @@ t.test('metrics name no account', async (t) => {
   t.notOk((await im.metrics.registry.metrics()).includes(alice));
   t.match(await im.metrics.registry.metrics(), /qalgate_im_link_requests_total\{do="send"\} 1/);
 });
+
+t.test('[I4] a kick by command line or ops API ends links, too', async (t) => {
+  const im = await open(t);
+  const alice = name('alice');
+  const link = await im.link(alice);
+  await im.revocations.revokeAccount(imAppId, alice as never);
+  t.match(await byeOf(link), { name: 'KICKED_BY_ADMIN', closed: 4101 });
+});

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import type { Test } from 'tap';
 import WebSocket from 'ws';
-import { createRevocations, signUserSig } from '../../src/auth/index.ts';
+import { createRevocations, type Revocations, signUserSig } from '../../src/auth/index.ts';
 import { createIm, type Im, type ImDeps, type ImOptions } from '../../src/im/index.ts';
 import { createMetrics, type Logger, type Metrics } from '../../src/observe/index.ts';
 import { createListenerMetrics, openListener } from '../../src/server/listeners.ts';
@@ -43,6 +43,7 @@ export interface TestIm {
   /** `http://127.0.0.1:12345` */
   url: string;
   metrics: Metrics;
+  revocations: Revocations;
   /** Events logged so far. */
   events: string[];
   app: AppSettings;
@@ -162,6 +163,7 @@ export async function openIm(t: Test, settings: TestImOptions = {}): Promise<Tes
     clock,
     url: listener.url,
     metrics,
+    revocations,
     events,
     app,
     setApps(next) {
