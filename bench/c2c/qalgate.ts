@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { familyCpuMicros } from '../support/process-figures.ts';
-import { freePorts, startProgram } from '../support/program.ts';
+import { freePorts, portProblem, startProgram } from '../support/program.ts';
 import { memoryBytesOfNode } from './node-memory.ts';
 import type { ChatEntrant } from './peer.ts';
 
@@ -26,6 +26,7 @@ export const qalgate: ChatEntrant = {
       file: process.execPath,
       args: [`--inspect-port=${inspectPort}`, main, 'serve', '--config', configuration],
       urls: [`http://127.0.0.1:${ops}/readyz`],
+      problem: () => portProblem(im),
       folders: [folder],
       quiet: /ebugger|For help, see/,
     });
