@@ -219,6 +219,8 @@ export type LinkEvent =
       peer: AccountId;
       /** The seq before it that the addressee sees; 0: none. Online-only messages have seq 0. */
       prev: number;
+      /** It is not among those that count as unread. */
+      uncounted?: true;
     }
   | { kind: 'recalled'; peer: AccountId; seqs: readonly number[]; recallNo: number }
   | { kind: 'read'; peer: AccountId; readSeq: number; unread?: number }

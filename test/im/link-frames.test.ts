@@ -212,6 +212,11 @@ t.test('frames of the service are JSON that says what the protocol says', async 
     body: [{ MsgType: 'TIMTextElem', MsgContent: { Text: 'h"i' } }],
   };
   t.strictSame(event({ kind: 'message', message, peer: bob, prev: 12 }, alice), { on: 'message', ...shown });
+  t.strictSame(
+    event({ kind: 'message', message, peer: bob, prev: 12, uncounted: true }, alice),
+    { on: 'message', ...shown, uncounted: true },
+    '[M14] one that does not count as unread says so',
+  );
   const rich = { ...message, custom: '"c"', clientId: 'x"y', recalled: true, body: '[]', push: '{}' };
   t.strictSame(event({ kind: 'message', message: rich, peer: alice, prev: 0 }, bob), {
     on: 'message',

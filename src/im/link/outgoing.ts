@@ -64,7 +64,7 @@ export function messagesText(messages: readonly StoredMessage[], peer: AccountId
 export function eventText(event: LinkEvent, viewer: AccountId): string {
   switch (event.kind) {
     case 'message':
-      return `{"on":"message",${messageFields(event.message, event.peer, viewer, event.prev)}}`;
+      return `{"on":"message",${messageFields(event.message, event.peer, viewer, event.prev)}${event.uncounted === true ? ',"uncounted":true' : ''}}`;
     case 'recalled': {
       const { peer, seqs, recallNo } = event;
       return JSON.stringify({ on: 'recalled', conversation: c2cPrefix + peer, seqs, recallNo });

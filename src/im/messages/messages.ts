@@ -157,11 +157,12 @@ export function createMessages(deps: MessagesDeps): Messages {
     stored: Committed | undefined,
   ): void {
     const prev = (account: Account, other: Account) => (stored === undefined ? 0 : prevOf(stored, account, other));
+    const fact = { kind: 'message' as const, message, ...(draft.counts ? {} : { uncounted: true as const }) };
     if (to.no !== from.no && visibility !== 'sender') {
-      bus.publish(to.no, { kind: 'message', message, peer: from.identifier, prev: prev(to, from) });
+      bus.publish(to.no, { ...fact, peer: from.identifier, prev: prev(to, from) });
     }
     if (draft.tellSender && visibility !== 'receiver') {
-      bus.publish(from.no, { kind: 'message', message, peer: to.identifier, prev: prev(from, to) }, linkId);
+      bus.publish(from.no, { ...fact, peer: to.identifier, prev: prev(from, to) }, linkId);
     }
   }
 
