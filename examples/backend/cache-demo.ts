@@ -1,12 +1,8 @@
 /**
- * `/cache/`: a page that uses QalClient, the answers that it asks for, and the SDK itself, served from the sources as modules
- * (a real page would bundle `qalgate/sdk`).
+ * `/cache/`: a page that uses QalClient, the answers that it asks for, and the SDK itself.
  */
-import { readFile } from 'node:fs/promises';
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { stripTypeScriptTypes } from 'node:module';
-import { fileURLToPath } from 'node:url';
-import { resolveFile } from './static-files.ts';
+import { serveSdkSource } from './sdk-sources.ts';
 
 /** What each answer says to caches. The page shows it, and what became of it. */
 const kinds = {
@@ -17,17 +13,13 @@ const kinds = {
   'no-store': { 'Cache-Control': 'no-store' },
 } satisfies Record<string, Record<string, string>>;
 
-const sources = fileURLToPath(new URL('../../src', import.meta.url));
-/** The parts of the sources that the page may have: what runs in browsers. */
-const servedSource = /^(?:sdk|wire|cache\/core)\/[a-z0-9-]+\.ts$/;
-
 /** How often each answer was asked of this process. */
 const asked = new Map<string, number>();
 
 /** @param path what follows `/cache/` */
 export async function serveCacheDemo(request: IncomingMessage, response: ServerResponse, path: string): Promise<void> {
   if (path === '') return sendPage(request, response);
-  if (path.startsWith('src/')) return sendSource(response, path.slice('src/'.length));
+  if (path.startsWith('src/')) return serveSdkSource(request, response, path.slice('src/'.length));
   const kind = path.startsWith('answer/') ? path.slice('answer/'.length) : '';
   if (!Object.hasOwn(kinds, kind)) {
     response.writeHead(404, { 'Content-Type': 'text/plain; charset=utf-8' }).end('no such page\n');
@@ -83,14 +75,4 @@ keeps its answers in IndexedDB. <a href="/">What the backend sees</a></p>
 <script type="module" src="/files/cache-demo.js"></script>
 </html>
 `);
-}
-
-async function sendSource(response: ServerResponse, path: string): Promise<void> {
-  const file = servedSource.test(path) ? await resolveFile(sources, path) : undefined;
-  if (file === undefined) {
-    response.writeHead(404).end();
-    return;
-  }
-  response.writeHead(200, { 'Content-Type': 'text/javascript; charset=utf-8', 'Cache-Control': 'no-cache' });
-  response.end(stripTypeScriptTypes(await readFile(file, 'utf8')));
 }

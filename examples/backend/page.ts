@@ -71,7 +71,7 @@ Most of them need a session: <code>POST /.qal/v1/session</code>.</p>
 <p>Try <a href="/headers">/headers</a>, /echo, <a href="/slow?ms=2000">/slow?ms=2000</a>,
 <a href="/fail?status=503">/fail?status=503</a>, <a href="/stream?chunks=5&amp;ms=500">/stream?chunks=5&amp;ms=500</a>,
 <a href="/bytes?n=1000">/bytes?n=1000</a>, /early-hints, <a href="/files/hello.txt">/files/hello.txt</a>,
-<a href="/cache/">/cache/</a> (a page that uses the SDK), and /ws by WebSocket.</p>
+<a href="/cache/">/cache/</a> and <a href="/chat/">/chat/</a> (pages that use the SDK), and /ws by WebSocket.</p>
 </html>
 `;
 }

@@ -11,6 +11,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { serveCacheDemo } from './cache-demo.ts';
+import { type Chat, createChat } from './chat.ts';
+import type { ChatSettings } from './chat-login.ts';
 import { headerPairs, headersPage } from './page.ts';
 import { serveFile } from './static-files.ts';
 import { acceptWebSocketEcho, refuse } from './websocket.ts';
@@ -34,9 +36,9 @@ const routes: Record<string, Handler> = {
 class BadParameter extends Error {}
 
 /** Makes the server; it does not listen yet. Its `close()` also ends WebSocket connections. */
-export function createBackend(): Server {
+export function createBackend(chat: Chat = createChat()): Server {
   const server = createServer((request, response) => {
-    void answer(request, response).catch((error: unknown) => {
+    void answer(request, response, chat).catch((error: unknown) => {
       if (error instanceof BadParameter) return sendText(response, 400, `${error.message}\n`);
       // What remains is a client that went away in the middle. Nobody is left to tell.
       response.destroy();
@@ -63,7 +65,7 @@ export function createBackend(): Server {
   return server;
 }
 
-async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
+async function answer(request: IncomingMessage, response: ServerResponse, chat: Chat): Promise<void> {
   const url = URL.parse(request.url ?? '/', 'http://backend');
   if (url === null) return sendText(response, 400, 'the target is not a path\n');
   if (url.pathname.startsWith('/files/')) {
@@ -72,12 +74,14 @@ async function answer(request: IncomingMessage, response: ServerResponse): Promi
   if (url.pathname.startsWith('/cache/')) {
     return serveCacheDemo(request, response, url.pathname.slice('/cache/'.length));
   }
+  if (url.pathname === '/chat') return void response.writeHead(301, { Location: `/chat/${url.search}` }).end();
+  if (url.pathname.startsWith('/chat/')) return chat.serve(request, response, url.pathname.slice('/chat/'.length));
   const handler = Object.hasOwn(routes, url.pathname) ? routes[url.pathname] : undefined;
   if (handler === undefined) {
     return sendText(
       response,
       404,
-      `no such page; there are ${Object.keys(routes).join(' ')} /files/hello.txt /cache/ /ws\n`,
+      `no such page; there are ${Object.keys(routes).join(' ')} /files/hello.txt /cache/ /chat/ /ws\n`,
     );
   }
   await handler(request, response, url);
@@ -209,7 +213,13 @@ function main(): void {
     console.log('node examples/backend/server.ts [--port 9000] [--host 127.0.0.1]   (port 0: any free one)');
     return;
   }
-  const server = createBackend();
+  const chat = createChat();
+  // A parent that forked it tells about its app once qalgate listens. By message: arguments are for everybody on the machine to read.
+  process.on('message', (message: { chat?: ChatSettings }) => {
+    if (message.chat === undefined) return;
+    chat.configure(message.chat).catch((error: unknown) => console.error(`example backend: ${error}`));
+  });
+  const server = createBackend(chat);
   server.once('error', (error) => {
     console.error(`example backend: ${error.message}`);
     process.exit(1);

@@ -43,6 +43,7 @@ export async function serveFile(
   response: ServerResponse,
   folder: string,
   urlPath: string,
+  cacheControl = 'public, max-age=60',
 ): Promise<void> {
   if (request.method !== 'GET' && request.method !== 'HEAD') {
     response.writeHead(405, { Allow: 'GET, HEAD' }).end();
@@ -55,7 +56,8 @@ export async function serveFile(
     return;
   }
   try {
-    await sendFile(request, response, file, contentTypes[extname(path)] ?? 'application/octet-stream');
+    const contentType = contentTypes[extname(path)] ?? 'application/octet-stream';
+    await sendFile(request, response, file, { contentType, cacheControl });
   } finally {
     await file.close();
   }
@@ -65,7 +67,7 @@ async function sendFile(
   request: IncomingMessage,
   response: ServerResponse,
   file: FileHandle,
-  contentType: string,
+  { contentType, cacheControl }: { contentType: string; cacheControl: string },
 ): Promise<void> {
   const stats = await file.stat();
   if (!stats.isFile()) {
@@ -73,7 +75,7 @@ async function sendFile(
     return;
   }
   const etag = etagOf(stats);
-  const headers = { ETag: etag, 'Last-Modified': stats.mtime.toUTCString(), 'Cache-Control': 'public, max-age=60' };
+  const headers = { ETag: etag, 'Last-Modified': stats.mtime.toUTCString(), 'Cache-Control': cacheControl };
   if (isCurrent(request, etag, stats)) {
     response.writeHead(304, headers).end();
     return;
