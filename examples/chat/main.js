@@ -91,7 +91,12 @@ function chat({ sdkAppId, identifier: account, userSig, url }) {
     } catch (error) {
       // The client goes on trying by itself, and the banner says so.
       if (error instanceof ImError && error.retryable) return;
-      await ended({ error: error instanceof ImError ? error : new ImError('NETWORK', String(error)) });
+      await ended({
+        error:
+          error instanceof ImError
+            ? error
+            : new ImError('NETWORK', error instanceof Error ? error.message : String(error)),
+      });
     }
   }
 

@@ -101,6 +101,8 @@ export function endText(account, { error, platform, at }) {
       return { title: 'You were logged out', text: `${when} an administrator logged ${account} out. ${calm}` };
     case 'ACCOUNT_DELETED':
       return { title: 'This account is gone', text: `${when} the account ${account} was deleted.` };
+    case 'NETWORK':
+      return { title: 'You are not logged in', text: error.message };
     default:
       return { title: 'You are not logged in', text: `The service says: ${error.message}.` };
   }
