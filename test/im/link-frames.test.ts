@@ -487,6 +487,15 @@ t.test('requests: order where it counts, parallel else, 64 at once, every one an
   await until(() => answers().length === 6);
   t.match(answers().find((answer) => answer.id === 1)?.error, { name: 'DATABASE_UNAVAILABLE', retryable: true });
 
+  waiting.length = 0;
+  // A field is anything until it is checked: none of these is a text, and one cannot be made one.
+  for (const conversation of [{ toString: 1, valueOf: 1 }, [[]], null, 7, '']) ask('send', { conversation });
+  for (let i = 0; i < 5; i++) {
+    await until(() => waiting.length > i);
+    waiting[i]?.resolve(emptyOk);
+  }
+  await until(() => dispatcher.inFlight === 0);
+
   for (let i = 0; i < 70; i++) ask('any');
   await until(() => answers().filter(({ error }) => error?.name === 'BUSY').length === 6);
   for (const { resolve } of waiting) resolve(emptyOk);

@@ -11,8 +11,6 @@ import type { RequestHandler } from './request.ts';
 const maxInFlight = 64;
 /** Pause between two lines of the log about requests that failed. */
 const logEveryMs = 1_000;
-/** The chain of requests for pages; no conversation has this name. */
-const pageChain = '';
 
 export interface Dispatcher {
   /** Carries out a request of a link that is logged in, and answers it. */
@@ -103,12 +101,18 @@ export function createDispatcher(deps: {
       link.inFlight += 1;
       inFlight += 1;
       const work = () => carryOut(handler, link, terminal, frame);
-      if (handler.order === 'parallel') void work();
-      else if (handler.order === 'page') chain(link, pageChain, () => caughtUp(link).then(work));
-      else chain(link, String(frame.fields.conversation), work);
+      const { order } = handler;
+      if (order === 'parallel') void work();
+      else if (order === 'page') chain(link, order, () => caughtUp(link).then(work));
+      else chain(link, order === 'conversation' ? chainOf(frame) : order, work);
     },
     get inFlight() {
       return inFlight;
     },
   };
+}
+
+/** A field is anything before it is checked; what is no conversation is refused, in whatever order. */
+function chainOf({ fields: { conversation } }: Frame): string {
+  return typeof conversation === 'string' ? `conversation ${conversation}` : 'conversation';
 }

@@ -39,7 +39,7 @@ export function profileRequests(deps: RequestDeps): Record<string, RequestHandle
       },
     },
     report: {
-      order: 'parallel',
+      order: 'state',
       async run({ link, terminal, fields }) {
         const state = fields.word('state', ['background', 'foreground']);
         // For the badge of its pushes.

@@ -30,9 +30,10 @@ export interface Request {
 export interface RequestHandler {
   /**
    * `parallel`, with whatever else the link asks; `page`, one after another, because an answer may be large: nothing is read
-   * for a link that does not take what it has; `conversation`, in the order in which those of one conversation came (M15).
+   * for a link that does not take what it has; `conversation`, in the order in which those of one conversation came (M15);
+   * `state`, one after another, because the last one counts.
    */
-  readonly order: 'parallel' | 'page' | 'conversation';
+  readonly order: 'parallel' | 'page' | 'conversation' | 'state';
   /** Gives the JSON text of `ok`. Rejects only when the database does not answer. */
   run(request: Request): Promise<ImResult<string>>;
 }
