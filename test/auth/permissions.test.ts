@@ -7,7 +7,18 @@ import { errorBody, errorCatalogue } from '../../src/wire/index.ts';
 const expected: Record<Caller, string[]> = {
   guest: ['session.create', 'im.docs.read'],
   terminal: ['session.create', 'session.network.update', 'session.delete'],
-  self: ['session.create', 'session.network.update', 'session.delete'],
+  self: [
+    'session.create',
+    'session.network.update',
+    'session.delete',
+    'im.link.message.send',
+    'im.link.message.recall',
+    'im.link.mailbox.read',
+    'im.link.mailbox.write',
+    'im.link.profile.read',
+    'im.link.profile.write',
+    'im.link.state.report',
+  ],
   administrator: [
     'im.account.import',
     'im.account.kick',

@@ -35,7 +35,7 @@ t.test('any field of any request may be anything', async (t) => {
     report: { state: 'background', unread: 1 },
     login: { sdkAppId: imAppId, identifier: alice, userSig: '', platform: 'Web', resume: '' },
   };
-  const strange = [
+  const strange: unknown[] = [
     null,
     true,
     -1,
@@ -54,7 +54,7 @@ t.test('any field of any request may be anything', async (t) => {
     [[null, null]],
     [[`c2c:${bob}`, {}]],
     { toString: 1, valueOf: 1 },
-    { __proto__: null, length: 3, then: 'x', toJSON: 1 },
+    { length: 3, toJSON: 1 },
     { nick: { toString: 1 } },
     { nick: [1], constructor: 'x', Tag_Profile_IM_Nick: {} },
   ];
@@ -79,4 +79,45 @@ t.test('[P4] of two reports at once the last one counts', async (t) => {
   t.equal(await stateOf(carl), 'push-online');
   await link.close();
   await until(async () => (await stateOf(carl)) === 'push-online');
+});
+
+t.test('[M15] every send of a queue is answered in its time while the database hangs', async (t) => {
+  const [alice, bob] = [name('alice'), name('bob')];
+  const other = await im.link(bob);
+  const link = await im.link(alice);
+  const send = (i: number) =>
+    link.ask('send', {
+      conversation: `c2c:${bob}`,
+      clientId: `hang-${alice}-${i}`,
+      body: [{ MsgType: 'TIMTextElem', MsgContent: { Text: `${i}` } }],
+    });
+  const numbers = [0, 1, 2, 3, 4, 5, 6, 7];
+  t.match(await send(100), { ok: { seq: 1 } });
+  const client = await im.db.pool.connect();
+  await client.query('begin');
+  await client.query('lock table conversation in access exclusive mode');
+  const startedMs = performance.now();
+  const answers = await Promise.all(numbers.map(send));
+  const tookMs = performance.now() - startedMs;
+  t.ok(tookMs < 5_000, `${tookMs} ms`);
+  for (const { error } of answers) t.match(error, { name: 'TIMED_OUT', retryable: true });
+  t.ok(await link.ok('beat'));
+  await client.query('rollback');
+  client.release();
+  for (const { ok } of await Promise.all(numbers.map(send))) t.ok(ok);
+  await other.event(({ seq }) => seq === 9);
+  t.strictSame(
+    other.events.filter(({ on }) => on === 'message').map(({ seq, body }) => `${seq} ${JSON.stringify(body)}`),
+    ['100', ...numbers].map(
+      (words, i) => `${i + 1} ${JSON.stringify([{ MsgType: 'TIMTextElem', MsgContent: { Text: String(words) } }])}`,
+    ),
+    'stored once, in order',
+  );
+});
+
+t.test('a flood of pongs ends a link as any flood does', async (t) => {
+  const small = await openIm(t, { database, options: { framesPerSec: 5 } });
+  const link = await small.link(name('dora'));
+  for (let i = 0; i < 80; i++) link.socket.pong();
+  t.equal((await link.closed).code, 4004);
 });

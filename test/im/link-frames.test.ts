@@ -445,13 +445,20 @@ t.test('requests: order where it counts, parallel else, 64 at once, every one an
   const waiting: { name: unknown; resolve: (result: ImResult<string>) => void; reject: (error: unknown) => void }[] =
     [];
   const handler = (order: RequestHandler['order']): RequestHandler => ({
+    permission: 'im.link.message.send',
     order,
     run: ({ fields }) => new Promise((resolve, reject) => waiting.push({ name: fields.raw('name'), resolve, reject })),
   });
   const outcomes: string[] = [];
   let isIdle = 0;
   const dispatcher = createDispatcher({
-    handlers: { send: handler('conversation'), page: handler('page'), any: handler('parallel') },
+    handlers: {
+      send: handler('conversation'),
+      page: handler('page'),
+      any: handler('parallel'),
+      words: { ...handler('parallel'), permission: 'im.words.write' },
+    },
+    deadlines: { next: () => new AbortController().signal },
     caughtUp: async () => {},
     onIdle: () => {
       isIdle += 1;
@@ -500,6 +507,13 @@ t.test('requests: order where it counts, parallel else, 64 at once, every one an
   await until(() => answers().filter(({ error }) => error?.name === 'BUSY').length === 6);
   for (const { resolve } of waiting) resolve(emptyOk);
   await until(() => dispatcher.inFlight === 0);
+  ask('words');
+  await until(() => answers().some(({ error }) => error?.name === 'FORBIDDEN'), 1_000);
+  t.equal(
+    waiting.some(({ name: what }) => what === 'words'),
+    false,
+    '[I5] what the table does not allow is not done',
+  );
   for (const what of ['constructor', '__proto__', 'toString', 'sends', '']) ask(what);
   await until(() => answers().filter(({ error }) => error?.name === 'NO_SUCH_COMMAND').length === 5);
   ask('any');

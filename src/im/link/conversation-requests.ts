@@ -12,6 +12,7 @@ export function conversationRequests(deps: RequestDeps): Record<string, RequestH
 
   return {
     ack: {
+      permission: 'im.link.mailbox.write',
       order: 'parallel',
       async run({ terminal, fields }) {
         const { account, autoReport } = terminal;
@@ -33,6 +34,7 @@ export function conversationRequests(deps: RequestDeps): Record<string, RequestH
       },
     },
     read: {
+      permission: 'im.link.mailbox.write',
       order: 'parallel',
       async run(request) {
         const { link, terminal, fields } = request;
@@ -44,6 +46,7 @@ export function conversationRequests(deps: RequestDeps): Record<string, RequestH
       },
     },
     unread: {
+      permission: 'im.link.mailbox.read',
       order: 'parallel',
       async run({ terminal, fields }) {
         const { account } = terminal;
@@ -57,6 +60,7 @@ export function conversationRequests(deps: RequestDeps): Record<string, RequestH
       },
     },
     hide: {
+      permission: 'im.link.mailbox.write',
       order: 'parallel',
       async run(request) {
         const { terminal, fields } = request;

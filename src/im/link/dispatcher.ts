@@ -1,5 +1,7 @@
+import { mayCall } from '../../auth/index.ts';
 import type { Logger } from '../../observe/index.ts';
 import { failureOf } from '../failure.ts';
+import type { Deadlines } from './deadlines.ts';
 import { FieldReader } from './field-reader.ts';
 import type { Frame } from './frame.ts';
 import type { Link, Terminal } from './link.ts';
@@ -25,6 +27,7 @@ export interface Dispatcher {
  */
 export function createDispatcher(deps: {
   handlers: Readonly<Record<string, RequestHandler>>;
+  deadlines: Pick<Deadlines, 'next'>;
   /** Resolves when the link takes what it is sent. */
   caughtUp(link: Link): Promise<void>;
   /** A request of a link that says goodbye when nothing is in flight any more. */
@@ -32,13 +35,19 @@ export function createDispatcher(deps: {
   metrics: Pick<LinkMetrics, 'request'>;
   logger: Logger;
 }): Dispatcher {
-  const { caughtUp, onIdle, metrics, logger } = deps;
+  const { caughtUp, onIdle, deadlines, metrics, logger } = deps;
   const handlers = new Map(Object.entries(deps.handlers));
   const names = ['beat', ...handlers.keys(), 'logout'].join(', ');
   let loggedAtMs = Number.NEGATIVE_INFINITY;
   let inFlight = 0;
 
-  async function carryOut(handler: RequestHandler, link: Link, terminal: Terminal, frame: Frame): Promise<void> {
+  async function carryOut(
+    handler: RequestHandler,
+    link: Link,
+    terminal: Terminal,
+    frame: Frame,
+    deadline: AbortSignal,
+  ): Promise<void> {
     const startedMs = performance.now();
     const { id } = frame;
     let outcome = 'ended';
@@ -46,7 +55,7 @@ export function createDispatcher(deps: {
     // What waited for its turn is not carried out any more for a terminal that was kicked meanwhile.
     if (link.endName === undefined) {
       try {
-        const result = await handler.run({ link, terminal, fields: new FieldReader(frame.fields) });
+        const result = await handler.run({ link, terminal, fields: new FieldReader(frame.fields), deadline });
         outcome = result.ok ? 'ok' : result.error;
         if (id !== undefined) text = result.ok ? okText(id, result.value) : errorText(id, result);
       } catch (error) {
@@ -92,6 +101,12 @@ export function createDispatcher(deps: {
         }
         return;
       }
+      // I5
+      if (!mayCall('self', handler.permission)) {
+        metrics.request(frame.do, 'FORBIDDEN', 0);
+        if (id !== undefined) link.send(errorText(id, { ok: false, error: 'FORBIDDEN', field: 'do' }));
+        return;
+      }
       if (link.inFlight >= maxInFlight) {
         metrics.request(frame.do, 'BUSY', 0);
         const reason = `${maxInFlight} requests of this link are being worked on`;
@@ -100,7 +115,8 @@ export function createDispatcher(deps: {
       }
       link.inFlight += 1;
       inFlight += 1;
-      const work = () => carryOut(handler, link, terminal, frame);
+      const deadline = deadlines.next();
+      const work = () => carryOut(handler, link, terminal, frame, deadline);
       const { order } = handler;
       if (order === 'parallel') void work();
       else if (order === 'page') chain(link, order, () => caughtUp(link).then(work));

@@ -24,7 +24,7 @@ import { profileRequests } from './profile-requests.ts';
 import type { RequestDeps } from './request.ts';
 import { createSlowReaders } from './slow-readers.ts';
 
-export interface LinkEdgeDeps extends LoginsDeps, Omit<RequestDeps, 'deadlines' | 'apps' | 'accounts' | 'presence'> {
+export interface LinkEdgeDeps extends LoginsDeps, Omit<RequestDeps, 'apps' | 'accounts' | 'presence'> {
   apps: LoginsDeps['apps'] & { list(): AppSettings[] };
   accounts: RequestDeps['accounts'];
   presence: Presence;
@@ -87,7 +87,8 @@ export function createLinkEdge(deps: LinkEdgeDeps, options: LinkEdgeOptions): Li
   });
   const slow = createSlowReaders({ onResync: () => metrics.resync('slow'), now }, { stallMs });
   const dispatcher = createDispatcher({
-    handlers: handlersOf({ ...deps, deadlines }),
+    handlers: handlersOf(deps),
+    deadlines,
     caughtUp: slow.caughtUp,
     onIdle(link) {
       if (link.state === 'draining') link.end('SHUTDOWN', comeBack());
@@ -184,6 +185,8 @@ export function createLinkEdge(deps: LinkEdgeDeps, options: LinkEdgeOptions): Li
     directory.add(link);
     socket.on('message', onMessage);
     socket.on('ping', onPing);
+    // Nobody asked for it, but it costs as much.
+    socket.on('pong', onPing);
     socket.on('close', onClose);
     socket.on('error', ignore);
   }

@@ -18,7 +18,7 @@ const clientIdForm = { pattern: /^[\x20-\x7e]{1,64}$/, allowed: '1 … 64 printa
 
 /** `send` and `recall`. */
 export function messageRequests(deps: RequestDeps): Record<string, RequestHandler> {
-  const { apps, messages, deadlines, random } = deps;
+  const { apps, messages, random } = deps;
 
   function readDraft(fields: FieldReader, maxBytes: number): Draft {
     const body = fields.take(parseMessageBody(fields.raw('body'), { maxBytes, field: 'body' }));
@@ -42,7 +42,9 @@ export function messageRequests(deps: RequestDeps): Record<string, RequestHandle
   }
 
   async function send(request: Request): Promise<ImResult<string>> {
-    const { link, terminal, fields } = request;
+    const { link, terminal, fields, deadline } = request;
+    // Those before it in its conversation had all of its time; not to be carried out behind its answer.
+    if (deadline.aborted) return { ok: false, error: 'TIMED_OUT' };
     const { account } = terminal;
     const draft = readDraft(fields, apps.get(account.sdkAppId)?.im.messageBytes ?? 0);
     const peer = await findPeer(deps, request, 'RECEIVER_UNKNOWN');
@@ -53,7 +55,7 @@ export function messageRequests(deps: RequestDeps): Record<string, RequestHandle
       draft,
       authority: 'self',
       linkId: link.linkId,
-      deadline: deadlines.next(),
+      deadline,
     });
     if (!sent.ok) return sent;
     const { seq, time, msgSeq, random: messageRandom, isRepeat, prev } = sent.value;
@@ -83,8 +85,8 @@ export function messageRequests(deps: RequestDeps): Record<string, RequestHandle
   }
 
   return {
-    send: { order: 'conversation', run: send },
-    recall: { order: 'parallel', run: recall },
+    send: { permission: 'im.link.message.send', order: 'conversation', run: send },
+    recall: { permission: 'im.link.message.recall', order: 'parallel', run: recall },
   };
 }
 

@@ -26,6 +26,7 @@ export function pageRequests(deps: RequestDeps): Record<string, RequestHandler> 
 
   return {
     offline: {
+      permission: 'im.link.mailbox.read',
       order: 'page',
       async run({ link, terminal, fields }) {
         const { account } = terminal;
@@ -39,6 +40,7 @@ export function pageRequests(deps: RequestDeps): Record<string, RequestHandler> 
     },
 
     recents: {
+      permission: 'im.link.mailbox.read',
       order: 'page',
       async run({ link, terminal }) {
         const { account } = terminal;
@@ -49,6 +51,7 @@ export function pageRequests(deps: RequestDeps): Record<string, RequestHandler> 
     },
 
     sync: {
+      permission: 'im.link.mailbox.read',
       order: 'page',
       async run(request) {
         const { link, terminal, fields } = request;
@@ -68,6 +71,7 @@ export function pageRequests(deps: RequestDeps): Record<string, RequestHandler> 
     },
 
     history: {
+      permission: 'im.link.mailbox.read',
       order: 'page',
       async run(request) {
         const { link, terminal, fields } = request;

@@ -11,6 +11,7 @@ export function profileRequests(deps: RequestDeps): Record<string, RequestHandle
 
   return {
     profiles: {
+      permission: 'im.link.profile.read',
       order: 'parallel',
       async run({ terminal, fields }) {
         const { account } = terminal;
@@ -30,6 +31,7 @@ export function profileRequests(deps: RequestDeps): Record<string, RequestHandle
       },
     },
     setProfile: {
+      permission: 'im.link.profile.write',
       order: 'parallel',
       async run({ link, terminal, fields }) {
         const values = fields.object('fields');
@@ -39,6 +41,7 @@ export function profileRequests(deps: RequestDeps): Record<string, RequestHandle
       },
     },
     report: {
+      permission: 'im.link.state.report',
       order: 'state',
       async run({ link, terminal, fields }) {
         const state = fields.word('state', ['background', 'foreground']);

@@ -1,8 +1,7 @@
-import type { AppLookup } from '../../auth/index.ts';
+import type { AppLookup, Command } from '../../auth/index.ts';
 import type { AccountId, ImErrorName, ImRefusal, ImResult } from '../../wire/index.ts';
 import type { Account, Clock } from '../model.ts';
 import type { Accounts, Mailbox, Messages, Presence, Profiles } from '../services.ts';
-import type { Deadlines } from './deadlines.ts';
 import type { FieldReader } from './field-reader.ts';
 import type { Link, Terminal } from './link.ts';
 
@@ -14,7 +13,6 @@ export interface RequestDeps {
   mailbox: Mailbox;
   presence: Presence;
   profiles: Profiles;
-  deadlines: Deadlines;
   clock: Clock;
   /** 0 … 1. */
   random: () => number;
@@ -25,9 +23,13 @@ export interface Request {
   readonly link: Link;
   readonly terminal: Terminal;
   readonly fields: FieldReader;
+  /** From when it came. */
+  readonly deadline: AbortSignal;
 }
 
 export interface RequestHandler {
+  /** What an account has to be allowed for it (I5). */
+  readonly permission: Command;
   /**
    * `parallel`, with whatever else the link asks; `page`, one after another, because an answer may be large: nothing is read
    * for a link that does not take what it has; `conversation`, in the order in which those of one conversation came (M15);
