@@ -22,11 +22,13 @@ const allowedFolders: Record<string, readonly string[]> = {
   ops: ['cache', 'auth', 'store', 'observe', 'wire'],
   sdk: ['cache/core', 'wire'],
   'sdk/node': ['sdk'],
+  'sdk/im': ['sdk', 'wire'],
+  'sdk/im/node': ['sdk/im', 'sdk/node'],
 };
 const compositionRoot = 'server';
 
 /** Folders that also run in a browser: no package and no module of Node. */
-const selfContainedFolders = ['wire', 'cache/core', 'sdk'];
+const selfContainedFolders = ['wire', 'cache/core', 'sdk', 'sdk/im'];
 
 interface SourceTree {
   /** Text of each file by its path from the project's root, `src/…`. READMEs too. */
@@ -59,10 +61,11 @@ function isInComment(source: string, index: number): boolean {
   return /^\s*(\*|\/\*|\/\/)/.test(line);
 }
 
+/** The innermost folder with a line of its own. */
 function folderOf(path: string): string {
-  const [, outer = '', inner = ''] = path.split('/');
-  const nested = `${outer}/${inner}`;
-  return Object.hasOwn(allowedFolders, nested) ? nested : outer;
+  const names = path.split('/').slice(1);
+  const folders = names.map((_, i) => names.slice(0, i + 1).join('/'));
+  return folders.findLast((folder) => Object.hasOwn(allowedFolders, folder)) ?? folders[0] ?? '';
 }
 
 /** Everything in the tree that breaks the rules, a line each; empty when it keeps them. Pure. */
@@ -241,6 +244,26 @@ t.test('each breach of the rules is found', async (t) => {
       [
         'src/proxy/z.ts: imports ../cache/core/index.ts, but proxy may not import cache/core',
         'src/cache/z.ts: imports ./core/x.ts, past the index.ts of cache/core',
+      ],
+    ],
+    [
+      'what is inside of what is inside',
+      {
+        'src/store/x.ts': '',
+        'src/sdk/index.ts': '',
+        'src/sdk/README.md': '',
+        'src/sdk/x.ts': `import './im/index.ts';`,
+        'src/sdk/im/index.ts': `import './x.ts';`,
+        'src/sdk/im/x.ts': `import '../index.ts';\nimport 'node:fs';`,
+        'src/sdk/im/y.ts': `import '../x.ts';`,
+        'src/sdk/im/node/index.ts': `import '../index.ts';\nimport 'node:fs';`,
+        'src/sdk/im/node/x.ts': `import '../../index.ts';`,
+      },
+      [
+        'src/sdk/x.ts: imports ./im/index.ts, but sdk may not import sdk/im',
+        'src/sdk/im/x.ts: imports node:fs, but sdk/im also runs in browsers',
+        'src/sdk/im/y.ts: imports ../x.ts, past the index.ts of sdk',
+        'src/sdk/im/node/x.ts: imports ../../index.ts, but sdk/im/node may not import sdk',
       ],
     ],
     [

@@ -64,6 +64,28 @@ t.test('all of the SDK, minified and gzipped, is under 15 kB, and is nothing of 
   t.notMatch(inputs.join(' '), /explain/, 'what the SDK does not use of the core stays out');
 });
 
+t.test(
+  'all of ImClient, minified and gzipped, is under 16 kB, is nothing of Node, and of QalClient its storages alone',
+  async (t) => {
+    const { text, gzipBytes, inputs } = bundle(t, `export * from 'SDK/im/index.ts';`);
+    t.comment(`${text.length} bytes minified, ${gzipBytes} gzipped`);
+    t.ok(gzipBytes < 16_000, `${gzipBytes} bytes`);
+    t.notMatch(text, /node:|\brequire\(|\bBuffer\b|\bprocess\b/);
+    t.same(
+      inputs.filter((path) => !/src\/(?:sdk\/im|sdk|wire)\/[a-z-]+\.ts$/.test(path)),
+      [],
+    );
+    t.same(
+      inputs
+        .filter((path) => /src\/sdk\/[a-z-]+\.ts$/.test(path))
+        .map((path) => path.replace(/.*\//, ''))
+        .sort(),
+      ['indexed-db-storage.ts', 'memory-storage.ts', 'storage.ts'],
+    );
+    t.equal(bundle(t, `import 'SDK/im/index.ts';`).text.trim(), '', 'no module does anything by being imported');
+  },
+);
+
 t.test('what a page does not import is not in its bundle', async (t) => {
   const small = bundle(t, `import { memoryStorage } from 'SDK/index.ts'; globalThis.x = memoryStorage();`);
   t.ok(small.gzipBytes < 700, `${small.gzipBytes} bytes`);
@@ -82,7 +104,7 @@ t.test('what a page does not import is not in its bundle', async (t) => {
 
 t.test('the package exports it, and says the right version', async (t) => {
   t.equal(sdkVersion, manifest.version);
-  for (const name of ['./sdk', './sdk/node']) {
+  for (const name of ['./sdk', './sdk/node', './sdk/im', './sdk/im/node']) {
     const source = manifest.exports[name]?.default.replace('dist', 'src').replace(/\.js$/, '.ts') ?? '';
     t.type(readFileSync(join(root, source), 'utf8'), 'string');
     t.equal(manifest.exports[name]?.types, manifest.exports[name]?.default.replace(/\.js$/, '.d.ts'));
