@@ -121,3 +121,47 @@ t.test('a flood of pongs ends a link as any flood does', async (t) => {
   for (let i = 0; i < 80; i++) link.socket.pong();
   t.equal((await link.closed).code, 4004);
 });
+
+t.test('[P5] a login whose link is gone before its turn ends nobody else', async (t) => {
+  const other = await openIm(t, { database });
+  const many = await openIm(t, { database });
+  const erin = name('erin');
+  const place = async () => {
+    const { rows } = await im.db.pool.query<{ link_id: string }>(
+      'select link_id from terminal t join account a on a.id = t.account_id where a.identifier = $1',
+      [erin],
+    );
+    return rows.map(({ link_id }) => link_id);
+  };
+  // Logins of others that hang, as many as are looked at at once.
+  const client = await im.db.pool.connect();
+  await client.query('begin');
+  await client.query('lock table account in exclusive mode');
+  const hanging = await Promise.all(Array.from({ length: 16 }, () => many.openLink()));
+  for (const link of hanging) {
+    const identifier = name('hanging');
+    link.sendText(
+      JSON.stringify({ do: 'login', sdkAppId: imAppId, identifier, userSig: im.userSig(identifier), platform: 'Web' }),
+    );
+  }
+  const early = await many.openLink();
+  const login = { sdkAppId: imAppId, identifier: erin, userSig: im.userSig(erin), platform: 'Web' };
+  early.sendText(JSON.stringify({ do: 'login', ...login }));
+  early.sendText(JSON.stringify({ do: 'beat' }));
+  const connections = async () =>
+    (await many.metrics.registry.getSingleMetric('qalgate_im_link_connections')?.get())?.values[0]?.value;
+  await until(async () => (await connections()) === 17);
+  early.socket.terminate();
+  await until(async () => (await connections()) === 16);
+  await client.query('rollback');
+  client.release();
+  // It came back by another process.
+  const link = await other.link(erin, { platform: 'Web' });
+  await until(async () => {
+    const found = await many.metrics.registry.getSingleMetric('qalgate_im_logins_total')?.get();
+    return (found?.values ?? []).reduce((sum, { value }) => sum + value, 0) === 16;
+  });
+  t.strictSame(await place(), [link.login.link]);
+  t.ok(await link.ok('beat'));
+  t.strictSame(link.events, []);
+});

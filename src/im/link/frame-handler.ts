@@ -14,6 +14,8 @@ import { errorText, okText, reasonOf } from './outgoing.ts';
 
 /** Frames that may come while a login is being looked at. */
 const maxEarly = 64;
+/** With so many waiting no more is read; until then it is read, so that the end of the link is noticed. */
+const pauseEarly = 8;
 /** A link that is ended to spare us comes back after this, and as much again at random. */
 const comeBackMs = 5_000;
 
@@ -86,10 +88,11 @@ export function createFrameHandler(deps: FrameHandlerDeps, options: { framesPerS
     directory.loginBegins(link);
     const { origin } = link;
     link.origin = undefined;
-    // What comes behind it waits in the kernel, but for what has been read already.
-    link.socket.pause();
     void logins
-      .login(frame, origin, (linkId) => directory.named(link, linkId))
+      .login(frame, origin, {
+        isGone: () => link.state === 'ended',
+        onPlace: (linkId) => directory.named(link, linkId),
+      })
       .then((outcome) => loggedIn(link, frame, outcome));
   }
 
@@ -148,7 +151,8 @@ export function createFrameHandler(deps: FrameHandlerDeps, options: { framesPerS
       else if ((link.early?.length ?? 0) >= maxEarly) link.end('RATE_LIMITED', comeBack());
       else {
         link.early ??= [];
-        link.early.push(data);
+        // What comes behind it waits in the kernel, but for what has been read already.
+        if (link.early.push(data) === pauseEarly) link.socket.pause();
       }
     },
     pinged(link) {

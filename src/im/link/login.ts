@@ -31,6 +31,10 @@ export type VerifyLogin = (
 
 /** Logins that ask the database at once: a rush of them does not keep messages waiting. */
 const maxAtOnce = 16;
+/** One that waited for its turn so long is told to come back: the database hangs, and its terminal may have given up. */
+const maxWaitMs = 10_000;
+/** Pause between two lines of the log about logins that failed as the database is away. */
+const logEveryMs = 1_000;
 
 /** How a login is refused: its error, how the link ends, and who has the terminal's place. */
 export type LoginRefusal = ImRefusal & { end: LinkEndName; by?: KickedBy };
@@ -46,11 +50,16 @@ interface LoginFields {
 }
 
 export interface Logins {
-  /**
-   * Looks at a login frame and takes the terminal's place. `onPlace` is told the link's id before it has it: from then on it
-   * may be ended by another login. Never rejects.
-   */
-  login(frame: Frame, origin: string | undefined, onPlace: (linkId: string) => void): Promise<LoginOutcome>;
+  /** Looks at a login frame and takes the terminal's place. Never rejects. */
+  login(frame: Frame, origin: string | undefined, link: LoginLink): Promise<LoginOutcome>;
+}
+
+/** What a login has to do with its link. */
+export interface LoginLink {
+  /** It is gone: its login must end nobody else's, least of all one by which its own terminal came back. */
+  isGone(): boolean;
+  /** The link's id, before it has the place: from then on it may be ended by another login. */
+  onPlace(linkId: string): void;
 }
 
 export interface LoginsDeps {
@@ -67,6 +76,7 @@ export function createLogins(deps: LoginsDeps, options: { heartbeatSec: number; 
   const { db, apps, verifyLogin, accounts, presence, clock, logger } = deps;
   const gate = createGate(maxAtOnce);
   let epoch: string | undefined;
+  let loggedAtMs = Number.NEGATIVE_INFINITY;
 
   /** Names the store; the same as long as the process runs. */
   async function readEpoch(): Promise<string> {
@@ -80,7 +90,7 @@ export function createLogins(deps: LoginsDeps, options: { heartbeatSec: number; 
   async function take(
     fields: LoginFields,
     origin: string | undefined,
-    onPlace: (linkId: string) => void,
+    { isGone, onPlace }: LoginLink,
   ): Promise<LoginOutcome> {
     const { sdkAppId, identifier, platform, autoReport, resume } = fields;
     const app = apps.get(sdkAppId);
@@ -96,6 +106,7 @@ export function createLogins(deps: LoginsDeps, options: { heartbeatSec: number; 
     }
     const storeEpoch = await readEpoch();
     const account = await accounts.ensure(sdkAppId, identifier);
+    if (isGone()) return gone;
     const linkId = makeLinkId(resume);
     onPlace(linkId);
     const taken = await presence.login({
@@ -123,14 +134,24 @@ export function createLogins(deps: LoginsDeps, options: { heartbeatSec: number; 
   }
 
   return {
-    async login(frame, origin, onPlace) {
+    async login(frame, origin, link) {
       const fields = readLogin(frame);
       if (!fields.ok) return refused(fields);
+      const startedMs = performance.now();
       try {
-        return await gate(() => take(fields.value, origin, onPlace));
+        return await gate(async () => {
+          if (link.isGone()) return gone;
+          if (performance.now() - startedMs > maxWaitMs) return refused({ ok: false, error: 'BUSY' });
+          return await take(fields.value, origin, link);
+        });
       } catch (error) {
         const name = failureOf(error);
-        logger.error({ err: error, sdkAppId: fields.value.sdkAppId }, 'im.link.login.failed');
+        const nowMs = performance.now();
+        // A database that is away fails them all.
+        if (name === 'INTERNAL' || nowMs - loggedAtMs > logEveryMs) {
+          loggedAtMs = nowMs;
+          logger.error({ err: error, sdkAppId: fields.value.sdkAppId }, 'im.link.login.failed');
+        }
         return refused({ ok: false, error: name });
       }
     },
@@ -184,3 +205,6 @@ function refused(refusal: ImRefusal & { by?: KickedBy }): LoginRefusal {
     end: endOf[refusal.error] ?? (imErrorCatalogue[refusal.error].retryable ? 'UNAVAILABLE' : 'USERSIG_INVALID'),
   };
 }
+
+/** Nobody is told. */
+const gone = refused({ ok: false, error: 'BUSY' });
