@@ -1,12 +1,12 @@
 import { randomUUID } from 'node:crypto';
-import type { IncomingMessage, RequestListener } from 'node:http';
+import type { IncomingMessage, RequestListener, ServerOptions } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { type AppLookup, createUserSigCheck, type Revocations } from '../auth/index.ts';
 import type { Logger, Metrics } from '../observe/index.ts';
 import type { AppSettings, ControlBus, Database } from '../store/index.ts';
 import type { AccountId, SdkAppId } from '../wire/index.ts';
 import { createAccounts } from './accounts/accounts.ts';
-import { createLinkEdge, type LinkTimes } from './link/index.ts';
+import { createLinkEdge, isLinkUpgrade, type LinkTimes } from './link/index.ts';
 import { createLocalBus } from './local-bus.ts';
 import { createMailbox } from './mailbox/mailbox.ts';
 import { createCommitter } from './messages/commit.ts';
@@ -38,6 +38,8 @@ export interface ImDeps {
 }
 
 export interface ImOptions {
+  /** Whether other processes use the database, too: then the start warns of one that also has links. */
+  isShared?: boolean;
   links: number;
   linksPerAddress: number;
   framesPerSec: number;
@@ -53,7 +55,8 @@ export interface ImOptions {
 }
 
 export interface Im {
-  /** For the im listener. */
+  /** For the im listener: what its HTTP server has to know, and what it does. */
+  readonly serverOptions: Pick<ServerOptions, 'shouldUpgradeCallback'>;
   readonly handlers: {
     request: RequestListener;
     upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void;
@@ -90,6 +93,7 @@ export async function createIm(deps: ImDeps, options: ImOptions): Promise<Im> {
     options.presence,
   );
   stack.defer(() => presence.close());
+  if (options.isShared === true && deps.bus === undefined) await warnOfOthers();
   const accounts = createAccounts({
     db,
     bus: control,
@@ -108,6 +112,15 @@ export async function createIm(deps: ImDeps, options: ImOptions): Promise<Im> {
       );
     }),
   );
+  /** The bus of one process does not reach another: there a message is found with the next look, not at once. */
+  async function warnOfOthers(): Promise<void> {
+    const { rows } = await db.pool.query<{ count: number }>(
+      'select count(*) as count from node where id <> $1 and lease_until > now()',
+      [nodeId],
+    );
+    const processes = rows[0]?.count ?? 0;
+    if (processes > 0) logger.warn({ processes }, 'im.bus.not_shared');
+  }
   async function endLinksOf(sdkAppId: SdkAppId, identifier: AccountId): Promise<void> {
     const account = await accounts.find(sdkAppId, identifier);
     if (account !== undefined) await presence.endAll(account, 'kicked-by-admin');
@@ -152,6 +165,7 @@ export async function createIm(deps: ImDeps, options: ImOptions): Promise<Im> {
 
   const opened = stack.move();
   return {
+    serverOptions: { shouldUpgradeCallback: isLinkUpgrade },
     handlers: { request: rest.handler, upgrade: links.upgrade },
     ...services,
     maintain: retention.run,

@@ -224,13 +224,14 @@ async function openImListener(foundation: Foundation, listen: Listen): Promise<s
   const { config, logger, metrics, db, bus, registry, revocations, stack } = foundation;
   const im = await createIm(
     { db, control: bus, apps: registry, revocations, clock: Date.now, random: Math.random, logger, metrics },
-    { ...config.im, trustedProxies: config.trustedProxies },
+    { ...config.im, trustedProxies: config.trustedProxies, isShared: config.database !== 'embedded' },
   );
   stack.defer(() => im.close());
   const listener = await open(foundation, listen, {
     name: 'im',
     // A backend's call is small and answered within 3 s; a link leaves HTTP with its upgrade.
     server: {
+      ...im.serverOptions,
       headersTimeout: 10_000,
       requestTimeout: 30_000,
       maxHeaderSize: 16_384,
