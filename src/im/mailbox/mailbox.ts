@@ -162,15 +162,16 @@ export function createMailbox(deps: MailboxDeps): Mailbox & { close(): Promise<v
     async hide(account, peer, { clear }) {
       const conversation = await conversations.find(account, peer);
       if (conversation === undefined) return;
-      if (clear) await read(account, peer, {});
+      // What comes between the two statements is neither read nor cleared nor hidden: nobody has seen it.
+      const through = clear ? (await read(account, peer, {})).readSeq : null;
       await db.pool.query({
         name: 'im_hide',
         text: `
-          update member m set hidden_through = greatest(m.hidden_through, c.last_seq),
-            cleared_through = case when $3 then greatest(m.cleared_through, c.last_seq) else m.cleared_through end
+          update member m set hidden_through = greatest(m.hidden_through, coalesce($3, c.last_seq)),
+            cleared_through = greatest(m.cleared_through, coalesce($3, 0))
           from conversation c
           where c.id = m.conversation_id and m.account_id = $1 and m.conversation_id = $2 and m.to_seq is null`,
-        values: [account.no, conversation.id, clear],
+        values: [account.no, conversation.id, through],
       });
     },
 

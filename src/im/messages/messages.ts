@@ -67,7 +67,8 @@ export function createMessages(deps: MessagesDeps): Messages {
     const time = draft.importedTime ?? nowSec;
     const msgSeq = draft.msgSeq ?? draft.ownMsgSeq ?? Math.floor(random() * 4_294_967_296);
     const isImport = draft.importedTime !== undefined;
-    let { visibility } = draft;
+    // Of a conversation with oneself both sides are one: it has no other side that could be kept from it.
+    let visibility = from.no === to.no ? 'both' : draft.visibility;
     if (input.authority === 'self' && ports.relations !== undefined) {
       const relation = await ports.relations(from, to);
       if (relation === 'sender-only') visibility = 'sender';
@@ -149,7 +150,7 @@ export function createMessages(deps: MessagesDeps): Messages {
     return { ok: false, error: 'BUSY' };
   }
 
-  /** Tells the receiver's terminals, and those of the sender but the one that sent it. */
+  /** Tells the receiver's terminals, and those of the sender but the one that sent it. Who writes to himself is the receiver. */
   function tell(
     { from, to, draft, linkId }: SendInput,
     message: StoredMessage,
@@ -161,7 +162,7 @@ export function createMessages(deps: MessagesDeps): Messages {
     if (to.no !== from.no && visibility !== 'sender') {
       bus.publish(to.no, { ...fact, peer: from.identifier, prev: prev(to, from) });
     }
-    if (draft.tellSender && visibility !== 'receiver') {
+    if ((draft.tellSender || to.no === from.no) && visibility !== 'receiver') {
       bus.publish(from.no, { ...fact, peer: to.identifier, prev: prev(from, to) }, linkId);
     }
   }

@@ -19,6 +19,8 @@ interface Found {
   sender_id: number;
   msg_time: number;
   recall_no: number;
+  /** 0 both, 1 the sender alone, 2 everybody but the sender. */
+  visible_to: number;
 }
 
 const daySec = 86_400;
@@ -26,7 +28,7 @@ const daySec = 86_400;
 /** Takes a message back from everybody: from history, offline messages and, when they hear of it, terminals. */
 export function createRecall({ db, apps, conversations, bus, clock }: RecallDeps): Messages['recall'] {
   async function find(conversationId: ConversationId, message: RecallInput['message']): Promise<Found | undefined> {
-    const columns = 'seq, sender_id, msg_time, recall_no';
+    const columns = 'seq, sender_id, msg_time, recall_no, visible_to';
     const { rows } = await ('seq' in message
       ? db.pool.query<Found>({
           name: 'im_message_by_seq',
@@ -35,12 +37,12 @@ export function createRecall({ db, apps, conversations, bus, clock }: RecallDeps
         })
       : db.pool.query<Found>({
           name: 'im_message_by_key',
-          // Nothing is stored before the day of its time.
+          // Nothing is stored before the day of its time, but for a time a little ahead of the clock that stored it.
           text: `
             select ${columns} from message
             where conversation_id = $1 and day >= $2 and msg_time = $3 and msg_seq = $4 and msg_random = $5
             order by seq desc limit 1`,
-          values: [conversationId, Math.floor(message.time / daySec), message.time, message.msgSeq, message.random],
+          values: [conversationId, Math.floor(message.time / daySec) - 1, message.time, message.msgSeq, message.random],
         }));
     return rows[0];
   }
@@ -64,8 +66,10 @@ export function createRecall({ db, apps, conversations, bus, clock }: RecallDeps
     if (row === undefined || row.status === 2) return { ok: false, error: 'MESSAGE_NOT_FOUND' };
     if (row.status === 1) return { ok: false, error: 'ALREADY_RECALLED' };
     const recalled = { kind: 'recalled', seqs: [found.seq], recallNo: row.recall_no } as const;
-    bus.publish(account.no, { ...recalled, peer: peer.identifier });
-    if (peer.no !== account.no) bus.publish(peer.no, { ...recalled, peer: account.identifier });
+    // Whoever never saw it is not told that it is gone (M10, M17).
+    if (found.visible_to !== 2) bus.publish(account.no, { ...recalled, peer: peer.identifier });
+    if (peer.no !== account.no && found.visible_to !== 1)
+      bus.publish(peer.no, { ...recalled, peer: account.identifier });
     return { ok: true, value: { seq: found.seq, recallNo: row.recall_no } };
   };
 }

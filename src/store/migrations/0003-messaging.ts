@@ -207,6 +207,9 @@ async function tables(db: Kysely<unknown>): Promise<void> {
  * the batch: ask again.
  * prev_a, prev_b: the newest seq that the side saw before, so that whoever follows the conversation notices a hole.
  *
+ * Clocks of two processes differ, and a clock may go back: times and days of a conversation never do, so that what is newest is
+ * never behind a bound which readers take from them; a message's own day is that of the clock which stored it.
+ *
  * The settings: with few rows in the tables the planner would read them whole and keep that plan while they grow, and it
  * would plan anew at each call, because of the partitions, which costs more than the work.
  */
@@ -241,7 +244,8 @@ async function commitFunction(db: Kysely<unknown>): Promise<void> {
         )
       ),
       looked as (
-        select b.*, c.sdk_app_id, c.account_a, c.account_b, c.last_seq, c.last_time, c.last_day, c.counted, c.a_last_seq, c.b_last_seq,
+        select b.*, c.sdk_app_id, c.account_a, c.account_b, c.last_seq, c.last_time, c.last_day, c.last_stored_ms, c.counted,
+          c.a_last_seq, c.b_last_seq,
           x.seq as first_seq, x.msg_time as first_time, x.msg_seq as first_msg_seq, x.msg_random as first_random,
           (case
             when c.id is null then 3
@@ -256,7 +260,7 @@ async function commitFunction(db: Kysely<unknown>): Promise<void> {
           -- There is one at most. Ordered by seq it would be looked for through the conversation, not by its key.
           select x.seq, x.msg_time, x.msg_seq, x.msg_random from message x
           where x.conversation_id = b.conversation_id and x.sender_id = b.sender_id and x.dedup_key = b.dedup
-            and x.day between v_first_day and v_day and x.stored_ms > p_now_ms - b.window_ms
+            and x.day >= v_first_day and x.stored_ms > p_now_ms - b.window_ms
           limit 1
         ) x on true
       ),
@@ -264,6 +268,7 @@ async function commitFunction(db: Kysely<unknown>): Promise<void> {
         select l.*,
           l.last_seq + row_number() over so_far as new_seq,
           greatest(l.last_time, max(l.at_time) over so_far) as new_time,
+          greatest(l.last_stored_ms, p_now_ms) as new_stored_ms,
           l.counted + sum((l.counts and l.visible <> 1)::integer) over so_far as new_counted,
           l.counts and l.visible <> 1 as does_count,
           -- Which sides of a one-to-one conversation see it.
@@ -286,7 +291,7 @@ async function commitFunction(db: Kysely<unknown>): Promise<void> {
           conversation_id, seq, day, sender_id, stored_ms, msg_time, msg_seq, msg_random, dedup_key, visible_to, counts,
           counted_no, offline_until, body, push, custom_data
         )
-        select conversation_id, new_seq, v_day, sender_id, p_now_ms, new_time, msg_seq, random, dedup, visible, does_count,
+        select conversation_id, new_seq, v_day, sender_id, new_stored_ms, new_time, msg_seq, random, dedup, visible, does_count,
           new_counted, new_time + lifetime, body, push, custom
         from placed
       ),
@@ -294,8 +299,8 @@ async function commitFunction(db: Kysely<unknown>): Promise<void> {
         update conversation c set
           last_seq = t.new_seq,
           last_time = t.new_time,
-          last_day = v_day,
-          last_stored_ms = p_now_ms,
+          last_day = greatest(c.last_day, v_day),
+          last_stored_ms = greatest(c.last_stored_ms, p_now_ms),
           counted = t.new_counted,
           a_last_seq = greatest(c.a_last_seq, t.a_seq),
           a_last_time = greatest(c.a_last_time, t.a_time),
