@@ -1,3 +1,4 @@
+import { connect } from 'node:net';
 import t from 'tap';
 import { openTestDatabase, until } from '../support/database.ts';
 import { imAppId, openIm } from '../support/im.ts';
@@ -165,3 +166,85 @@ t.test('[P5] a login whose link is gone before its turn ends nobody else', async
   t.ok(await link.ok('beat'));
   t.strictSame(link.events, []);
 });
+
+t.test('an upgrade to anything but a WebSocket is an ordinary request', async (t) => {
+  const query = new URLSearchParams({
+    sdkappid: String(imAppId),
+    identifier: 'admin',
+    usersig: im.userSig('admin'),
+    random: '1',
+    contenttype: 'json',
+  });
+  const body = JSON.stringify({ To_Account: ['nobody'] });
+  // As Java's HttpClient does by default.
+  const lines = [
+    `POST /v4/openim/querystate?${query} HTTP/1.1`,
+    'Host: x',
+    'Connection: Upgrade, HTTP2-Settings',
+    'Upgrade: h2c',
+    'HTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA',
+    `Content-Length: ${body.length}`,
+  ];
+  const answer = await exchange(`${lines.join('\r\n')}\r\n\r\n${body}`);
+  t.match(answer, /^HTTP\/1.1 200 OK\r\n/);
+  t.match(answer, /"ActionStatus"/);
+});
+
+t.test('whatever bytes come, the listener and its other links go on', async (t) => {
+  const link = await im.link(name('frank'));
+  const upgrade = (...more: string[]) =>
+    ['GET /im/v1/link HTTP/1.1', 'Host: x', 'Connection: Upgrade', 'Upgrade: websocket', ...more].join('\r\n');
+  const key = 'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==';
+  const good = upgrade(key, 'Sec-WebSocket-Version: 13');
+  for (const [head, status] of [
+    [upgrade(), 400],
+    [upgrade(key), 400],
+    [upgrade(key, 'Sec-WebSocket-Version: 99'), 400],
+    [upgrade('Sec-WebSocket-Key: x', 'Sec-WebSocket-Version: 13'), 400],
+    [upgrade(key, 'Sec-WebSocket-Version: 13', 'Sec-WebSocket-Protocol: ,;,'), 400],
+    [good.replace('GET', 'POST'), 405],
+    [good.replace('/im/v1/link', '/v4/openim/sendmsg'), 404],
+    [good.replace('/im/v1/link', 'http://[/'), 404],
+    [good.replace('/im/v1/link', '*'), 404],
+  ] as const) {
+    t.match(await exchange(`${head}\r\n\r\n`), new RegExp(`^HTTP/1.1 ${status} `), head);
+  }
+  t.equal(await exchange(`${good.replace('GET', 'CONNECT')}\r\n\r\n`), '', 'Node closes it');
+  let seed = 7;
+  const byte = () => {
+    seed = (seed * 1_103_515_245 + 12_345) % 2_147_483_648;
+    return (seed >> 16) & 0xff;
+  };
+  const noises = Array.from({ length: 60 }, (_, i) => {
+    const noise = Buffer.from(Array.from({ length: 1 + (byte() % 300) }, byte));
+    // Half of them begin as a masked text frame, a ping, a close, a fragment or a long length do.
+    const firsts = [0x81, 0x89, 0x88, 0x01, 0x80, 0x82, 0xf1];
+    if (i % 2 === 0) noise[0] = firsts[(i / 2) % firsts.length] as number;
+    if (noise.length > 1 && i % 4 === 0) noise[1] = 0x80 | (byte() % 128);
+    return exchange(Buffer.concat([Buffer.from(`${good}\r\n\r\n`), noise]), true);
+  });
+  await Promise.all(noises);
+  t.ok(await link.ok('beat'));
+  await until(async () => (await openLinks()) === (await loggedIn()));
+});
+
+const total = async (metric: string) =>
+  ((await im.metrics.registry.getSingleMetric(metric)?.get())?.values ?? []).reduce((sum, { value }) => sum + value, 0);
+const openLinks = () => total('qalgate_im_link_connections');
+const loggedIn = () => total('qalgate_im_links');
+
+/** Sends bytes; gives what came until the other side ended it, or until it has answered. `half`: our side ends first. */
+async function exchange(bytes: string | Buffer, half = false): Promise<string> {
+  const socket = connect(Number(new URL(im.url).port), '127.0.0.1');
+  let answer = '';
+  socket.on('data', (data) => {
+    answer += data.toString('latin1');
+  });
+  socket.on('error', () => {});
+  socket.write(bytes);
+  if (half) socket.end();
+  const closed = new Promise((resolve) => socket.once('close', resolve));
+  await Promise.race([closed, until(() => !half && /\r\n\r\n./.test(answer))]).catch(() => {});
+  socket.destroy();
+  return answer;
+}

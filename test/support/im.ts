@@ -121,7 +121,7 @@ export async function openIm(t: Test, settings: TestImOptions = {}): Promise<Tes
   );
   const listener = await openListener(
     { logger, metrics: createListenerMetrics(metrics) },
-    { name: 'im', address: { host: '127.0.0.1', port: 0 }, handlers: im.handlers },
+    { name: 'im', address: { host: '127.0.0.1', port: 0 }, server: im.serverOptions, handlers: im.handlers },
   );
   let closing: Promise<void> | undefined;
   const close = () => {

@@ -35,6 +35,14 @@ export interface EntranceOptions {
 /** How long a refusal may take to be read. */
 const refusalMs = 5_000;
 
+/**
+ * Is it a request for a WebSocket? Others are ordinary requests whose Upgrade field is passed over (RFC 9110 §7.8): some HTTP
+ * clients offer `h2c` with every request.
+ */
+export function isLinkUpgrade({ headers }: IncomingMessage): boolean {
+  return headers.upgrade?.toLowerCase() === 'websocket';
+}
+
 /** Whether an app lets pages of that origin open links. */
 export function allowsOrigin(app: AppSettings, origin: string): boolean {
   return app.im.origins.some((allowed) => allowed === '*' || allowed.toLowerCase() === origin.toLowerCase());
