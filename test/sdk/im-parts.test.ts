@@ -8,6 +8,7 @@ import {
   countMessage,
   decodeHead,
   encodeHead,
+  isAnew,
   isNew,
   know,
   missedRecalls,
@@ -157,6 +158,16 @@ t.test('a head: what is new, what was shown, what is one’s own', async (t) => 
     know(head, seq, seq);
   }
   t.ok(head.ownAhead.length <= 256 && head.recalledAhead.length <= 256 && head.known.length <= 256, 'bounded');
+});
+
+t.test('[M15] a head: a message that is none of its conversation', async (t) => {
+  const head = newHead('c2c:bob');
+  noteMessage(head, stored(5));
+  t.notOk(isAnew(head, stored(6)));
+  t.notOk(isAnew(head, stored(5)));
+  t.notOk(isAnew(head, stored(4)), 'late, and of its time');
+  t.ok(isAnew(head, stored(4, { time: 1_006 })));
+  t.ok(isAnew(head, stored(5, { time: 1_006 })));
 });
 
 t.test('[M14] a head: unread numbers', async (t) => {

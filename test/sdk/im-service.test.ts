@@ -1,8 +1,8 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { type ImClientOptions, type MessagePage, textOf } from '../../src/sdk/im/index.ts';
+import { type ImClient, type ImClientOptions, type MessagePage, textOf } from '../../src/sdk/im/index.ts';
 import { directoryStorage } from '../../src/sdk/im/node/index.ts';
 import { openIm, type TestIm } from '../support/im.ts';
 import { lasting, until, type WatchedClient, watchClient } from '../support/im-client.ts';
@@ -334,6 +334,30 @@ t.test('[M14] [M17] what REST sends: in another’s name, not counted, to the re
   t.same(texts(await alice.client.getConversation(b).getMessage()), ['synced', 'alone', 'quiet', 'mine']);
 });
 
+t.test('[M15] an account that was deleted and is there again is another peer', async (t) => {
+  const [a, b] = [fresh('alice'), fresh('bob')];
+  await make(a, b);
+  const alice = await login(t, a);
+  const old = await login(t, b);
+  for (const text of ['1', '2', '3']) await old.client.getConversation(a).sendMessage(text).done;
+  await alice.until('new 3');
+  await im.call('im_open_login_svc/account_delete', { DeleteItem: [{ UserID: b }] });
+  await old.until('forced ACCOUNT_DELETED');
+  await t.rejects(alice.client.getConversation(b).sendMessage('x').done, { code: 'RECEIVER_UNKNOWN' });
+  t.same(
+    texts(await alice.client.getConversation(b).getLocalMessage()).slice(0, 3),
+    ['1', '2', '3'],
+    'what is here stays',
+  );
+  im.clock.advance(20);
+  await make(b);
+  const bob = watchClient(t, { url: im.url });
+  await bob.client.login(b, im.userSig(b, { ago: 0 }));
+  await bob.client.getConversation(a).sendMessage('anew').done;
+  await alice.until('new anew');
+  t.same(alice.texts(), ['1', '2', '3', 'anew']);
+});
+
 t.test('[H2] delete with messages ends the history at the service, too', async (t) => {
   const [a, b] = [fresh('alice'), fresh('bob')];
   await make(a, b);
@@ -416,3 +440,29 @@ function folder(t: Test): string {
   t.teardown(() => rmSync(path, { recursive: true, force: true }));
   return path;
 }
+
+t.test('the guide’s example for Node does what it says', async (t) => {
+  const guide = readFileSync(new URL('../../docs/guide/im-client.md', import.meta.url), 'utf8');
+  const [, text = ''] = /## In Node\n\n```js\n(.*?)```/s.exec(guide) ?? [];
+  const [a, b] = [fresh('alice'), fresh('bob')];
+  await make(a, b);
+  const path = folder(t);
+  const module = join(path, 'example.mjs');
+  const replaced: [string, string][] = [
+    ['qalgate/sdk/im/node', new URL('../../src/sdk/im/node/index.ts', import.meta.url).href],
+    ['http://127.0.0.1:8081', im.url],
+    ['./im', join(path, 'im')],
+    ["'bob'", `'${b}'`],
+    ['process.env.USERSIG', `'${im.userSig(b)}'`],
+  ];
+  const changed = replaced.reduce((all, [from, to]) => {
+    t.ok(all.includes(from), from);
+    return all.replace(from, to);
+  }, text);
+  writeFileSync(module, `${changed}\nexport { client };\n`);
+  const { client } = (await import(module)) as { client: ImClient };
+  t.teardown(() => client.close());
+  const alice = await login(t, a);
+  alice.client.getConversation(b).sendMessage('hello');
+  await alice.until('new You said: hello');
+});

@@ -395,6 +395,38 @@ t.test('another epoch of the store: what is known of seqs is dropped, and fetche
   t.same(second.texts(), [], 'and it is known after a restart');
 });
 
+t.test('[M15] a conversation that begins anew, because its peer is another account of that name', async (t) => {
+  const service = await openScript(t);
+  const storage = lasting();
+  for (const text of numbers(1, 5)) service.post('bob', 'alice', text);
+  const first = await loggedIn(t, service, { storage });
+  const restart = (): void => {
+    service.messages('bob', 'alice').length = 0;
+    service.now += 100;
+  };
+  // While it is there.
+  restart();
+  service.post('bob', 'alice', 'new 1');
+  service.post('bob', 'alice', 'new 2');
+  await first.until('new new 2');
+  t.same(first.texts(), [...numbers(1, 5), 'new 1', 'new 2']);
+  t.match(first.events, [{ type: 'conversation-restarted', conversation: 'c2c:bob' }]);
+  const page = await first.client.getConversation('bob').getMessage();
+  t.same(page.messages.map(textOf), ['new 1', 'new 2']);
+  // While the link is lost.
+  first.client.getConversation('bob').setReadMessage();
+  service.links[0]?.cut();
+  restart();
+  service.post('bob', 'alice', 'newer', { isSilent: true });
+  await first.until('new newer');
+  await first.client.close();
+  // While it is away.
+  restart();
+  service.post('bob', 'alice', 'newest');
+  const second = await loggedIn(t, service, { storage });
+  t.same(second.texts(), ['newest']);
+});
+
 t.test('more than can wait: the link is made anew, and nothing is missing', async (t) => {
   const service = await openScript(t);
   service.post('bob', 'alice', '0');

@@ -1,6 +1,7 @@
+import type { Emit } from './events.ts';
 import type { Arrival } from './frames.ts';
-import { countMessage, type Head, isKnown, isNew, know, moveShown, noteMessage, noteRecalled } from './head.ts';
-import { emptied, type ImMessage, showMessage } from './message.ts';
+import { countMessage, type Head, isAnew, isKnown, isNew, know, moveShown, noteMessage, noteRecalled } from './head.ts';
+import { emptied, type ImMessage, type Stored, showMessage } from './message.ts';
 import type { Outbox } from './outbox.ts';
 import { rangeAt } from './ranges.ts';
 import type { Reports } from './reports.ts';
@@ -19,6 +20,7 @@ export interface DeliveryDeps {
   readonly outbox: Outbox;
   readonly reports: Reports;
   readonly signals: Signals;
+  readonly emit: Emit;
 }
 
 export interface Delivery {
@@ -27,13 +29,15 @@ export interface Delivery {
    * come again; after that `getMessage` has it, and it is not shown a second time (H4, M16).
    */
   take(messages: readonly Taken[]): Promise<void>;
+  /** Forgets a conversation that a message shows to have begun anew. */
+  renew(conversation: string, message: Stored): Promise<void>;
   /** One for terminals that are online alone: shown, and that is all. */
   show(arrival: Arrival): void;
   /** Empties messages that were recalled. */
   recall(head: Head, seqs: readonly number[]): Promise<void>;
 }
 
-export function createDelivery({ account, store, outbox, reports, signals }: DeliveryDeps): Delivery {
+export function createDelivery({ account, store, outbox, reports, signals, emit }: DeliveryDeps): Delivery {
   /** @returns what has to be shown, if it has to be */
   function takeOne({ arrival, since }: Taken): ImMessage | undefined {
     const { conversation, message, isUncounted } = arrival;
@@ -74,6 +78,12 @@ export function createDelivery({ account, store, outbox, reports, signals }: Del
       for (const message of shown) if (message !== undefined) signals.onNewMessage.emit(message);
       for (const { arrival } of messages) reports.acknowledge(arrival.conversation, arrival.message.seq);
       for (const id of seqs.keys()) signals.onConversation.emit(id);
+    },
+    async renew(conversation, message) {
+      const head = store.heads.get(conversation);
+      if (head === undefined || !isAnew(head, message)) return;
+      emit({ type: 'conversation-restarted', conversation });
+      await store.forget(head);
     },
     show({ conversation, message }) {
       signals.onNewMessage.emit(showMessage(conversation, message, account));

@@ -6,6 +6,8 @@ export type ImEvent =
   | { readonly type: 'storage-failed'; readonly operation: 'get' | 'set' | 'delete' | 'keys'; readonly error: unknown }
   /** The service's store was restored or made anew: what was stored here is void, and was dropped. */
   | { readonly type: 'store-changed' }
+  /** The peer's account was deleted, and is there again: another conversation, of which nothing is stored here. */
+  | { readonly type: 'conversation-restarted'; readonly conversation: string }
   /** The service asked to look for what was missed, or more came than could be handled. */
   | { readonly type: 'resync' }
   /** Something that the client asked for by itself was refused. */

@@ -83,6 +83,14 @@ export function isKnown(head: Head, seq: number): boolean {
   return rangeAt(head.known, seq) !== undefined;
 }
 
+/**
+ * Whether a message shows that the conversation began anew: the peer's account was deleted, and is there again. Within one,
+ * time never decreases (M15), so an earlier seq with a later time is none of it.
+ */
+export function isAnew(head: Head, { seq, time }: Stored): boolean {
+  return seq < head.seq ? time > head.time : seq === head.seq && time !== head.time;
+}
+
 /** Whether `onNewMessage` has not had it (H4): it is beyond what was shown, or came late into what the login left out. */
 export function isNew(head: Head, seq: number): boolean {
   return seq > head.shown || (seq > head.base && !isKnown(head, seq));
@@ -144,12 +152,8 @@ export function noteRecent(head: Head, recent: Recent): void {
   // What was read here and is not reported yet is read.
   head.unread = (head.owedRead ?? 0) >= seq ? 0 : unread;
   head.countedTo = seq;
-  if (seq < head.seq) return;
-  head.seq = seq;
-  if (last !== undefined) {
-    head.time = last.time;
-    head.last = last;
-  }
+  // Without it the seq has no time; and an older one says nothing of what is newest.
+  if (last !== undefined && seq >= head.seq) Object.assign(head, { seq, time: last.time, last });
 }
 
 /** Whether recalls happened of which this terminal does not know. @param count how many it is being told of */

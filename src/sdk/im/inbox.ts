@@ -1,7 +1,7 @@
 import type { Delivery, Taken } from './delivery.ts';
 import { toImError } from './error.ts';
 import { type Arrival, type Fields, numberOr, optionalText, readArrival, seqsOf } from './frames.ts';
-import { type Head, missedRecalls, moveShown, noteUnread } from './head.ts';
+import { type Head, isAnew, missedRecalls, moveShown, noteUnread } from './head.ts';
 import type { Reports } from './reports.ts';
 import type { Signals } from './signals.ts';
 import type { ImStore } from './store.ts';
@@ -78,6 +78,10 @@ export function createInbox(deps: InboxDeps): Inbox {
   }
 
   async function step(): Promise<void> {
+    const [next] = queue;
+    if (next?.kind === 'message' && next.arrival.message.seq > 0) {
+      await delivery.renew(next.arrival.conversation, next.arrival.message);
+    }
     const batch = nextBatch();
     if (batch.length > 0) return delivery.take(batch);
     const item = queue.shift();
@@ -102,8 +106,9 @@ export function createInbox(deps: InboxDeps): Inbox {
     for (const item of queue) {
       if (item.kind !== 'message' || item.arrival.message.seq === 0 || batch.length === maxTogether) break;
       const { conversation, message, prev = message.seq - 1 } = item.arrival;
-      const shown = reached.get(conversation) ?? store.head(conversation).shown;
-      if (prev > shown) break;
+      const head = store.head(conversation);
+      const shown = reached.get(conversation) ?? head.shown;
+      if (prev > shown || isAnew(head, message)) break;
       batch.push({ arrival: item.arrival, since: prev });
       reached.set(conversation, Math.max(shown, message.seq));
     }

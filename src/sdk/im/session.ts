@@ -80,7 +80,7 @@ export function openSession(deps: SessionDeps): Session {
     },
     store.unsent,
   );
-  const delivery = createDelivery({ account, store, outbox, reports, signals });
+  const delivery = createDelivery({ account, store, outbox, reports, signals, emit });
   const inbox = createInbox({
     store,
     delivery,

@@ -62,6 +62,8 @@ export interface ImStore {
   commit(): Promise<void>;
   /** Removes all messages of a conversation. */
   clear(head: Head): Promise<void>;
+  /** Forgets a conversation. */
+  forget(head: Head): Promise<void>;
   /** Forgets everything; `unsent` stays unless `isAll`. */
   reset(isAll: boolean): Promise<void>;
 }
@@ -177,6 +179,10 @@ export async function openStore(inner: QalStorage, options: ImStoreOptions, emit
     await call('delete', (storage) => storage.delete(keyOf(head, number)));
   }
 
+  async function dropAll(head: Head): Promise<void> {
+    for (const [number] of head.blocks) await drop(head, number);
+  }
+
   /** Keeps to the bounds: the oldest blocks of a conversation go, and the conversations that were used longest ago. */
   async function prune(): Promise<void> {
     const { messagesPerConversation, conversations } = limits;
@@ -191,7 +197,7 @@ export async function openStore(inner: QalStorage, options: ImStoreOptions, emit
     for (const head of [...heads.values()].slice(0, Math.max(heads.size - conversations, 0))) {
       heads.delete(head.id);
       forgottenTime = Math.max(forgottenTime, head.time);
-      for (const [number] of head.blocks) await drop(head, number);
+      await dropAll(head);
     }
   }
 
@@ -275,9 +281,13 @@ export async function openStore(inner: QalStorage, options: ImStoreOptions, emit
     },
     commit,
     async clear(head) {
-      for (const [number] of head.blocks) await drop(head, number);
+      await dropAll(head);
       head.known = [];
       head.deleted = [];
+    },
+    async forget(head) {
+      heads.delete(head.id);
+      await dropAll(head);
     },
     async reset(isAll) {
       heads.clear();

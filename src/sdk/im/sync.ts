@@ -55,6 +55,7 @@ export function createSync(deps: SyncDeps): Sync {
     do {
       const page = await ask('offline', { after });
       const arrivals = readArrivals(page.messages);
+      for (const { conversation, message } of arrivals) await delivery.renew(conversation, message);
       const last = new Map(arrivals.map(({ conversation, message }) => [conversation, message.seq]));
       // Of what came meanwhile, as another terminal of the account sent it, some belongs between.
       const meanwhile = inbox.pull(({ conversation, message }) => message.seq < (last.get(conversation) ?? 0));
@@ -105,7 +106,9 @@ export function createSync(deps: SyncDeps): Sync {
 
   /** Oldest first. */
   async function askRecents(): Promise<Recent[]> {
-    return readRecents((await ask('recents')).conversations).reverse();
+    const recents = readRecents((await ask('recents')).conversations).reverse();
+    for (const { conversation, last } of recents) if (last !== undefined) await delivery.renew(conversation, last);
+    return recents;
   }
 
   async function recallsOf({ conversation, recallNo }: Recent): Promise<void> {
