@@ -345,3 +345,15 @@ t.test('recall: one’s own within the time, the administrator any; unread follo
     recallNo: 2,
   });
 });
+
+t.test('[M11] a message says who sent it, and nothing of his profile: that is fetched', async (t) => {
+  const [alice, bob] = await pair();
+  await service.im.accounts.importMany(imAppId, [{ identifier: alice.identifier, nick: 'Alice in Chains' }]);
+  const link = await service.link(bob.identifier);
+  await send(alice, bob);
+  const event = await link.event(({ on }) => on === 'message');
+  t.equal(event.from, alice.identifier);
+  t.notMatch(JSON.stringify(event), 'Alice in Chains');
+  const { profiles } = await link.ok('profiles', { accounts: [alice.identifier], fields: ['nick'] });
+  t.strictSame(profiles, [{ account: alice.identifier, fields: { nick: 'Alice in Chains' } }]);
+});
