@@ -725,6 +725,12 @@ t.test('a lost wake heals with a heartbeat; what was not lost costs no resync', 
   t.equal(resyncs(a), 0);
   t.equal(resyncs(done), 0);
   t.equal(await metric(im, 'qalgate_im_link_resyncs_total', { cause: 'missed' }), 2);
+
+  // Any frame counts as a heartbeat, so a terminal that has much to say may send none.
+  await a.ok('send', messageTo(bob, 'lost as well'));
+  im.clock.advance(61);
+  await b.ok('ack', { items: [] });
+  await until(() => resyncs(b) === 3);
 });
 
 t.test('what a login finds by itself is no reason for a resync', async (t) => {

@@ -105,6 +105,13 @@ async function login(node: TestNode, account: Account, platform: Platform, resum
   return linkId;
 }
 
+async function placeOf({ no }: Account): Promise<string | null | undefined> {
+  const { rows } = await pool.query<{ node_id: string | null }>('select node_id from terminal where account_id = $1', [
+    no,
+  ]);
+  return rows[0]?.node_id;
+}
+
 async function stateOfAccount(node: TestNode, account: Account): Promise<string> {
   return (await node.presence.query([account])).get(account.no)?.state ?? 'none';
 }
@@ -481,8 +488,9 @@ t.test('[P7] what a former run left is ended at the start', async (t) => {
 t.test('[P7] a node whose lease ran out takes its links back, but for those that lost their place', async (t) => {
   const options = { leaseMs: 60_000, renewMs: 50 };
   const [node, other] = await Promise.all([openNode(options, { consumers: 1 }), openNode()]);
-  const [kept, taken, gone] = await Promise.all([makeAccount(), makeAccount(), makeAccount()]);
+  const [kept, taken, gone, behind] = await Promise.all([makeAccount(), makeAccount(), makeAccount(), makeAccount()]);
   await login(node, kept, 'Web');
+  await node.presence.report(behind, 'iOS', await login(node, behind, 'iOS'), true);
   const lost = await login(node, taken, 'Web');
   const deleted = await login(node, gone, 'Web');
   // As a survivor does it, and then what happens while this one cannot reach the database.
@@ -490,7 +498,8 @@ t.test('[P7] a node whose lease ran out takes its links back, but for those that
   try {
     await client.query('begin');
     await client.query('delete from node where id = $1', [node.nodeId]);
-    await client.query(`update terminal set node_id = null, state = 'offline' where node_id = $1`, [node.nodeId]);
+    const left = `case when platform = 'iOS' then 'push-online' else 'offline' end`;
+    await client.query(`update terminal set node_id = null, state = ${left} where node_id = $1`, [node.nodeId]);
     await client.query('update account set deleted_ms = 1 where id = $1', [gone.no]);
     await client.query('commit');
   } finally {
@@ -507,6 +516,9 @@ t.test('[P7] a node whose lease ran out takes its links back, but for those that
     ],
   );
   t.same((await transitions(kept)).at(-1), 'Web online login');
+  await until(async () => (await placeOf(behind)) === node.nodeId);
+  t.same(await transitions(behind), ['iOS online login'], '[P4] PushOnline is no login');
+  t.equal(await stateOfAccount(other, behind), 'push-online');
   t.equal(await stateOfAccount(other, taken), 'online');
 });
 

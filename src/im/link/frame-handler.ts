@@ -48,6 +48,8 @@ export function createFrameHandler(deps: FrameHandlerDeps, options: { framesPerS
   function take(link: Link): 'ok' | 'limited' | undefined {
     metrics.framesIn();
     link.heardMs = clock();
+    // Whoever has much to say may send no heartbeats.
+    if (link.isOpen) missed.heard(link, link.heardMs);
     const verdict = link.rate.take(performance.now(), options.framesPerSec);
     if (verdict !== 'flood') return verdict;
     link.end('RATE_LIMITED', comeBack());
@@ -65,9 +67,7 @@ export function createFrameHandler(deps: FrameHandlerDeps, options: { framesPerS
     if (terminal === undefined) beforeLogin(link, frame);
     else if (isLimited) answerError(link, frame, { error: 'RATE_LIMITED' });
     else if (frame.do === 'beat') {
-      const nowMs = link.heardMs;
-      if (frame.id !== undefined) link.send(okText(frame.id, `{"time":${Math.floor(nowMs / 1_000)}}`));
-      missed.beat(link, nowMs);
+      if (frame.id !== undefined) link.send(okText(frame.id, `{"time":${Math.floor(link.heardMs / 1_000)}}`));
     } else if (frame.do === 'logout') void logout(link, terminal, frame);
     else if (frame.do === 'login') {
       answerError(link, frame, { error: 'INVALID_FIELD', field: 'do', reason: 'this link is logged in already' });

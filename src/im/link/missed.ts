@@ -5,25 +5,25 @@ import type { AccountNo, Clock } from '../model.ts';
 import type { Link } from './link.ts';
 import { resyncText } from './outgoing.ts';
 
-/** Beats of so long go into one query. */
+/** Links heard of within so long go into one query. */
 const gatherMs = 250;
 /** Clocks of processes differ, and what is stored is seen a little later. */
 const slackMs = 10_000;
 /** What was stored just now is still on its way to the link. */
 const underWayMs = 2_000;
-/** Rows of one look at most; what is beyond is looked at with the next beat of those links. */
+/** Rows of one look at most; what is beyond is looked at a period later. */
 const maxRows = 20_000;
 
 export interface MissedLook {
-  /** A link has beaten: whether it missed something is looked at, at most once a period. */
-  beat(link: Link, nowMs: number): void;
+  /** Something came of a link: whether it missed something is looked at, at most once a period. */
+  heard(link: Link, nowMs: number): void;
   close(): void;
 }
 
 /**
  * Finds links that missed an event because its wake was lost (DESIGN §6, Bus): once a heartbeat period of a link, whether
  * one of its account's conversations got a message since the look before that this link was not sent. One query for all
- * links that beat within a quarter of a second.
+ * links that were heard of within a quarter of a second.
  */
 export function createMissedLook(
   deps: { db: Database; clock: Clock; logger: Logger; onResync(): void },
@@ -79,13 +79,13 @@ export function createMissedLook(
     waiting = new Map();
     look(some).catch((error: unknown) => {
       logger.warn({ err: error, links: some.size }, 'im.link.missed.failed');
-      // The next beat looks as far back.
+      // The next look goes as far back.
       for (const [link, sinceMs] of some) link.lookedMs = sinceMs + slackMs;
     });
   }
 
   return {
-    beat(link, nowMs) {
+    heard(link, nowMs) {
       if (nowMs - link.lookedMs < periodMs) return;
       if (!waiting.has(link)) waiting.set(link, link.lookedMs - slackMs);
       link.lookedMs = nowMs;

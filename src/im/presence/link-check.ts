@@ -97,7 +97,9 @@ export function createLinkCheck(deps: {
           returning a.sdk_app_id, a.id, a.identifier, t.platform, t.state
         )
         select im_state_event(c.bits, b.sdk_app_id, b.id, b.identifier, b.platform, b.state, 'login', $5)
-        from back b left join unnest($7::bigint[], $8::integer[]) as c(app, bits) on c.app = b.sdk_app_id`,
+        from back b left join unnest($7::bigint[], $8::integer[]) as c(app, bits)
+          -- P4: one in the background was PushOnline all the time, which is no login.
+          on c.app = b.sdk_app_id and b.state = 'online'`,
       values: [...columnsOf(some), nodeId, clock(), [...pushPlatforms], told.apps, told.bits],
     });
     logger.info({ links: rowCount }, 'im.presence.links.taken_back');
