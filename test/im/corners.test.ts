@@ -1,6 +1,7 @@
 import t, { type Test } from 'tap';
 import type { Account } from '../../src/im/index.ts';
 import type { Draft, LinkEvent, SendInput } from '../../src/im/services.ts';
+import type { Database } from '../../src/store/index.ts';
 import type { AccountId } from '../../src/wire/index.ts';
 import { openTestDatabase } from '../support/database.ts';
 import { imAppId, openIm, type TestIm, type TestImOptions } from '../support/im.ts';
@@ -77,6 +78,27 @@ async function open(t: Test, settings: Omit<TestImOptions, 'database'> = {}): Pr
       return (await mailbox.offline(account)).messages.map(({ body }) => textOf(body));
     },
   };
+}
+
+interface Answered {
+  name: string;
+  text: string;
+  values: unknown[];
+  rows: unknown[];
+}
+
+/** The same database; `onAnswer` hears of each named statement of the pool before its caller does. */
+function watched(db: Database, onAnswer: (answered: Answered) => Promise<void> | void): { db: Database } {
+  const query = db.pool.query.bind(db.pool) as (...all: unknown[]) => Promise<{ rows: unknown[] }>;
+  const pool = Object.assign(Object.create(db.pool) as typeof db.pool, {
+    async query(...all: unknown[]) {
+      const result = await query(...all);
+      const { name, text, values } = Object(all[0]) as Partial<Answered>;
+      if (name !== undefined) await onAnswer({ name, text: text ?? '', values: values ?? [], rows: result.rows });
+      return result;
+    },
+  });
+  return { db: { ...db, pool } };
 }
 
 /** A clock that stands still until it is moved, back too. */
@@ -156,19 +178,14 @@ t.test('[M14] what comes while a conversation is cleared is unread, and there', 
   const { alice, bob, say, texts, im, db } = await open(t);
   await say(alice, bob, 'old');
   // Comes once the read position has moved, before the conversation is cleared.
-  const query = db.pool.query.bind(db.pool);
   let isWaiting = true;
-  const pool = Object.assign(Object.create(db.pool) as typeof db.pool, {
-    async query(...values: Parameters<typeof query>) {
-      const result = await (query as (...all: unknown[]) => Promise<unknown>)(...values);
-      if (isWaiting && (values[0] as unknown as { name?: string }).name === 'im_read') {
-        isWaiting = false;
-        await say(alice, bob, 'new');
-      }
-      return result;
-    },
+  const between = await openIm(t, {
+    database: watched(db, async ({ name }) => {
+      if (!isWaiting || name !== 'im_read') return;
+      isWaiting = false;
+      await say(alice, bob, 'new');
+    }),
   });
-  const between = await openIm(t, { database: { db: { ...db, pool } } });
   await between.im.mailbox.hide(bob, alice, { clear: true });
   t.equal(isWaiting, false);
   t.strictSame(await texts(bob, alice), ['new']);
@@ -192,3 +209,53 @@ t.test('[M10] [M17] who never saw a message is not told that it was recalled', a
     [bob, 'recalled'],
   ]);
 });
+
+t.test('[M6] of a large backlog no more than what is delivered is read into memory', async (t) => {
+  const { alice, bob, say, db, offline } = await open(t, { app: { offlineBytes: 1_024 } });
+  for (let i = 0; i < 30; i++) await say(alice, bob, `${i} ${'x'.repeat(200)}`);
+  let rows = 0;
+  const counting = await openIm(t, {
+    app: { offlineBytes: 1_024 },
+    database: watched(db, (answered) => {
+      if (answered.name === 'im_offline') rows += answered.rows.length;
+    }),
+  });
+  const { messages } = await counting.im.mailbox.offline(bob);
+  t.equal(messages.length, 4);
+  t.ok(rows <= 5, `${rows} rows were read`);
+  t.match(messages.at(-1), { seq: 30 });
+  await counting.im.mailbox.offline(bob);
+  t.equal((await offline(bob)).length, 4, 'what fell out fell out for good, the rest is there');
+});
+
+t.test(
+  'what a terminal missed costs what it missed, however long the conversation and what was cleared of it',
+  async (t) => {
+    const { alice, bob, say, db, im } = await open(t);
+    await Promise.all(Array.from({ length: 600 }, (_, i) => say(alice, bob, `${i}`)));
+    await im.mailbox.hide(alice, bob, { clear: true });
+    await say(alice, bob, 'last');
+    await db.pool.query('analyze message');
+    const costs = new Map<string, number>();
+    const watching = await openIm(t, {
+      database: watched(db, async ({ name, text, values }) => {
+        if (name !== 'im_sync' && name !== 'im_history') return;
+        const { rows } = await db.pool.query(`explain (analyze, format json) ${text}`, values);
+        costs.set(name, rowsOf(rows[0]['QUERY PLAN'][0].Plan));
+      }),
+    });
+    const { mailbox } = watching.im;
+    t.equal((await mailbox.sync(bob, alice, { since: 599, recallNo: 0, limit: 50 })).messages.length, 2);
+    t.equal((await mailbox.history(alice, bob, { limit: 50 })).messages.length, 1);
+    for (const name of ['im_sync', 'im_history'])
+      t.ok((costs.get(name) ?? 1_000) < 50, `${name}: ${costs.get(name)} rows`);
+  },
+);
+
+/** Rows that a plan looked at on its way, filtered out or not. */
+function rowsOf(plan: Record<string, unknown>): number {
+  const children = (plan.Plans ?? []) as Record<string, unknown>[];
+  const count = (key: string) => Number(plan[key] ?? 0);
+  const own = count('Actual Rows') + count('Rows Removed by Filter') + count('Rows Removed by Join Filter');
+  return children.reduce((sum, child) => sum + rowsOf(child), own * count('Actual Loops'));
+}

@@ -3,7 +3,7 @@ import type { Database } from '../../store/index.ts';
 import type { Conversations } from '../messages/conversations.ts';
 import type { Account, Clock, StoredMessage } from '../model.ts';
 import type { Mailbox } from '../services.ts';
-import { isVisible, type MessageRow, messageColumns, sideSeq, toMessage } from './rows.ts';
+import { clearedThrough, isVisible, type MessageRow, messageColumns, sideSeq, toMessage } from './rows.ts';
 
 export interface HistoryDeps {
   db: Database;
@@ -35,11 +35,9 @@ export function createHistory(deps: HistoryDeps): Pick<Mailbox, 'sync' | 'histor
       name: 'im_history',
       text: `
         select ${messageColumns}
-        from member m
-        join message x on x.conversation_id = m.conversation_id and x.day between $4 and $5
-          and x.seq > m.cleared_through and x.seq < $3 and x.msg_time between $6 and $7 and ${isVisible}
-        join account s on s.id = x.sender_id
-        where m.account_id = $1 and m.conversation_id = $2 and m.to_seq is null
+        from message x join account s on s.id = x.sender_id
+        where x.conversation_id = $2 and x.day between $4 and $5
+          and x.seq > ${clearedThrough} and x.seq < $3 and x.msg_time between $6 and $7 and ${isVisible}
         order by x.seq desc limit $8`,
       values: [account.no, ...values],
     });
@@ -116,11 +114,9 @@ export function createHistory(deps: HistoryDeps): Pick<Mailbox, 'sync' | 'histor
         name: 'im_sync',
         text: `
           select ${messageColumns}
-          from member m
-          join message x on x.conversation_id = m.conversation_id and x.day between $4 and $5
-            and x.seq > greatest(m.cleared_through, $3) and x.seq <= $6 and x.msg_time >= $7 and ${isVisible}
-          join account s on s.id = x.sender_id
-          where m.account_id = $1 and m.conversation_id = $2 and m.to_seq is null
+          from message x join account s on s.id = x.sender_id
+          where x.conversation_id = $2 and x.day between $4 and $5
+            and x.seq > $3 and x.seq > ${clearedThrough} and x.seq <= $6 and x.msg_time >= $7 and ${isVisible}
           order by x.seq limit $8`,
         values: [
           account.no,

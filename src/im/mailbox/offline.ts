@@ -23,7 +23,8 @@ type OfflineRow = MessageRow & { peer: AccountId; stored_ms: number; fits: boole
 
 /**
  * Offline delivery (M5–M7): what others wrote, that no terminal of the account has acknowledged, nor the account read. At most 7
- * days and the newest `offlineBytes` of bodies; what does not fit when it is asked for falls out for good.
+ * days and the newest `offlineBytes` of bodies; what does not fit when it is asked for falls out for good. Only sizes are read of
+ * what waits: bodies of what fits alone, and of the first one that does not, which says that something falls out.
  */
 export function createOffline({ db, apps, acknowledgements, clock }: OfflineDeps): Mailbox['offline'] {
   return async (account, after) => {
@@ -35,26 +36,28 @@ export function createOffline({ db, apps, acknowledgements, clock }: OfflineDeps
     const { rows } = await db.pool.query<OfflineRow>({
       name: 'im_offline',
       text: `
-        select q.*, q.bytes <= $4 as fits from (
-          select ${messageColumns}, x.stored_ms, p.identifier as peer,
-            sum(octet_length(x.body)) over (order by x.stored_ms desc, x.conversation_id desc, x.seq desc) as bytes
+        select ${messageColumns}, x.stored_ms, q.peer, q.bytes <= $4 as fits from (
+          select x.*, p.identifier as peer,
+            sum(x.size) over (order by x.stored_ms desc, x.conversation_id desc, x.seq desc) as bytes
           from account a
           join member m on m.account_id = a.id and m.to_seq is null
           join conversation c on c.id = m.conversation_id and c.kind = 1
           join account p on p.id = ${otherSide} and p.deleted_ms is null
           left join delivered d on d.account_id = m.account_id and d.conversation_id = c.id
           join lateral (
-            select * from message x
+            select x.conversation_id, x.seq, x.day, x.stored_ms, octet_length(x.body) as size from message x
             where x.conversation_id = c.id
               and x.seq > greatest(m.cleared_through, m.read_seq, coalesce(d.seq, 0))
               and x.day between $2 / 86400 and c.last_day and x.msg_time >= $2 and x.stored_ms >= a.offline_floor_ms
               and x.sender_id <> $1 and ${isVisible} and x.recall_no = 0 and x.offline_until > $3
             order by x.seq desc limit ${maxPerConversation}
           ) x on true
-          join account s on s.id = x.sender_id
           where a.id = $1 and ${sideTime} >= $2
             and ${sideSeq} > greatest(m.cleared_through, m.read_seq, coalesce(d.seq, 0))
         ) q
+        join message x on x.conversation_id = q.conversation_id and x.seq = q.seq and x.day = q.day
+        join account s on s.id = x.sender_id
+        where q.bytes - q.size <= $4
         order by q.stored_ms, q.conversation_id, q.seq`,
       values: [account.no, since, nowSec, maxBytes],
     });

@@ -22,6 +22,13 @@ export const messageColumns = `x.conversation_id, x.seq, s.identifier as sender,
 /** Which messages the account `$1` sees; needs the message as `x`. */
 export const isVisible = '(x.visible_to = 0 or (x.visible_to = 1) = (x.sender_id = $1))';
 
+/**
+ * Up to where the account `$1` cleared conversation `$2`. A query of its own and no join, so that it is known before messages are
+ * looked for: as a bound of their index, not a filter on all of a long conversation.
+ */
+export const clearedThrough =
+  '(select m.cleared_through from member m where m.account_id = $1 and m.conversation_id = $2 and m.to_seq is null)';
+
 /** The side's newest seq and its time; needs the conversation as `c` and the account as `$1`. */
 export const sideSeq = 'case when c.account_a = $1 then c.a_last_seq else c.b_last_seq end';
 export const sideTime = 'case when c.account_a = $1 then c.a_last_time else c.b_last_time end';
@@ -36,9 +43,10 @@ export const unreadCount = `
   case
     when c.counted - m.read_counted - m.uncounted_after_read <= 0 then 0
     when m.read_time >= $2 then c.counted - m.read_counted - m.uncounted_after_read
+    when ${sideTime} < $2 then 0
     else (
       select count(*) from message x
-      where x.conversation_id = c.id and x.seq > m.read_seq and x.day >= $2 / 86400
+      where x.conversation_id = c.id and x.seq > m.read_seq and x.day between $2 / 86400 and c.last_day
         and x.counts and x.sender_id <> $1 and x.recall_no = 0 and x.msg_time >= $2
     )
   end`;
