@@ -17,6 +17,8 @@ const maxHeldBytes = 1_048_576;
 
 /** Names under which a secret might reach a log line by mistake. Bodies are never logged in the first place. */
 const secretFields = ['secret', 'secrets', 'token', 'password', 'userSig', 'session', 'masterKey', 'authorization'];
+/** What PostgreSQL says of a row that it refused is the row: a message's body, an account's profile. */
+const rowFields = ['err.detail', 'err.cause.detail'];
 
 /**
  * Makes the process's logger: one JSON object a line with `time` (ISO), `level` (word) and `event` (the message).
@@ -28,7 +30,7 @@ export function createLogger(options: LoggerOptions): Logger {
     messageKey: 'event',
     timestamp: pino.stdTimeFunctions.isoTime,
     formatters: { level: (label: string) => ({ level: label }) },
-    redact: { paths: secretFields.flatMap((name) => [name, `*.${name}`]), censor: '[redacted]' },
+    redact: { paths: [...secretFields.flatMap((name) => [name, `*.${name}`]), ...rowFields], censor: '[redacted]' },
   };
   return pino(settings, options.destination ?? standardOutput());
 }
