@@ -1,9 +1,10 @@
 import t, { type Test } from 'tap';
 import type { Account } from '../../src/im/index.ts';
 import type { Draft, LinkEvent, SendInput } from '../../src/im/services.ts';
+import { createLogger } from '../../src/observe/index.ts';
 import type { Database } from '../../src/store/index.ts';
 import type { AccountId } from '../../src/wire/index.ts';
-import { openTestDatabase } from '../support/database.ts';
+import { openTestDatabase, until } from '../support/database.ts';
 import { imAppId, openIm, type TestIm, type TestImOptions } from '../support/im.ts';
 
 /** Rules of one-to-one messages where things meet: clocks, sides, and what comes in between. */
@@ -16,6 +17,8 @@ interface World extends TestIm {
   bob: Account;
   /** What the bus carried so far. */
   told: { to: Account; event: LinkEvent }[];
+  /** Lines of the log so far. */
+  log: string[];
   say(from: Account, to: Account, text: string, draft?: Partial<Draft>): Promise<number>;
   texts(account: Account, peer: Account): Promise<string[]>;
   offline(account: Account): Promise<string[]>;
@@ -44,11 +47,13 @@ function input(from: Account, to: Account, draft: Partial<Draft>): SendInput {
 
 async function open(t: Test, settings: Omit<TestImOptions, 'database'> = {}): Promise<World> {
   const told: World['told'] = [];
+  const log: string[] = [];
   serial++;
   const service = await openIm(t, {
     database,
     ...settings,
     deps: {
+      logger: createLogger({ level: 'debug', destination: { write: (line) => void log.push(line) } }),
       bus: {
         publish: (to, event) => void told.push({ to: to === alice.no ? alice : bob, event }),
         subscribe: () => () => {},
@@ -66,6 +71,7 @@ async function open(t: Test, settings: Omit<TestImOptions, 'database'> = {}): Pr
     alice,
     bob,
     told,
+    log,
     async say(from, to, text, draft = {}) {
       const sent = await messages.send(input(from, to, { body: textBody(text), ...draft }));
       if (!sent.ok) throw new Error(sent.error);
@@ -259,3 +265,32 @@ function rowsOf(plan: Record<string, unknown>): number {
   const own = count('Actual Rows') + count('Rows Removed by Filter') + count('Rows Removed by Join Filter');
   return children.reduce((sum, child) => sum + rowsOf(child), own * count('Actual Loops'));
 }
+
+t.test('[I1] an account that is deleted while it is looked up is not remembered', async (t) => {
+  const { bob, db, im } = await open(t);
+  let isWaiting = true;
+  const slow = await openIm(t, {
+    database: watched(db, async ({ name, rows }) => {
+      if (!isWaiting || name !== 'im_accounts' || rows.length === 0) return;
+      isWaiting = false;
+      await im.accounts.delete(imAppId, [bob.identifier]);
+      // Whatever the bus says is heard before the answer to the look-up arrives.
+      await until(async () => (await slow.im.accounts.find(imAppId, bob.identifier)) === undefined);
+    }),
+  });
+  await slow.im.accounts.find(imAppId, bob.identifier);
+  t.equal(isWaiting, false);
+  t.equal(await slow.im.accounts.find(imAppId, bob.identifier), undefined);
+  const again = await im.accounts.ensure(imAppId, bob.identifier);
+  t.strictSame(await slow.im.accounts.find(imAppId, bob.identifier), again);
+});
+
+t.test('[M16] what a failed commit was to store is not in the log', async (t) => {
+  const { alice, bob, db, im, log } = await open(t);
+  await db.pool.query(`alter table message add constraint short check (body not like '%forbidden%')`);
+  const sending = im.messages.send(input(alice, bob, { body: textBody('forbidden text') }));
+  await t.rejects(sending, { code: '23514' });
+  await db.pool.query('alter table message drop constraint short');
+  t.match(log.join(''), 'im.commit.failed');
+  t.notMatch(log.join(''), 'forbidden');
+});

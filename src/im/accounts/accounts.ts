@@ -40,39 +40,45 @@ export function createAccounts(
   const names = new LRUCache<AccountNo, AccountId>({ max: maxCached });
   metrics.gaugeOf('qalgate_im_accounts_cached', 'Accounts in memory', () => known.size);
 
+  /** Times that something was forgotten: what was read before one of them may be gone, and is not remembered. */
+  let forgettings = 0;
   const stops = [
     bus.subscribe('accounts', (payload) => {
+      forgettings += 1;
       const { sdkAppId, identifiers } = payload as { sdkAppId?: unknown; identifiers?: unknown };
       if (!Array.isArray(identifiers)) return;
       for (const identifier of identifiers) known.delete(keyOf(Number(sdkAppId), identifier));
     }),
-    bus.onReconnect(() => known.clear()),
+    bus.onReconnect(() => {
+      forgettings += 1;
+      known.clear();
+    }),
   ];
 
-  function remember(no: number, sdkAppId: SdkAppId, identifier: AccountId): Account {
-    const account: Account = { no: no as AccountNo, sdkAppId, identifier };
-    known.set(keyOf(sdkAppId, identifier), account);
-    names.set(account.no, identifier);
-    return account;
-  }
-
-  async function look(sdkAppId: SdkAppId, identifiers: readonly AccountId[]): Promise<void> {
+  async function look(sdkAppId: SdkAppId, identifiers: readonly AccountId[]): Promise<Account[]> {
+    const before = forgettings;
     const { rows } = await db.pool.query<{ id: number; identifier: AccountId }>({
       name: 'im_accounts',
       text: 'select id, identifier from account where sdk_app_id = $1 and identifier = any ($2) and deleted_ms is null',
       values: [sdkAppId, identifiers],
     });
-    for (const { id, identifier } of rows) remember(id, sdkAppId, identifier);
+    const accounts = rows.map(({ id, identifier }): Account => ({ no: id as AccountNo, sdkAppId, identifier }));
+    for (const account of accounts) {
+      names.set(account.no, account.identifier);
+      if (forgettings === before) known.set(keyOf(sdkAppId, account.identifier), account);
+    }
+    return accounts;
   }
 
   const findMany: Accounts['findMany'] = async (sdkAppId, identifiers) => {
-    const missing = identifiers.filter((identifier) => !known.has(keyOf(sdkAppId, identifier)));
-    if (missing.length > 0) await look(sdkAppId, missing);
     const found = new Map<AccountId, Account>();
+    const missing: AccountId[] = [];
     for (const identifier of identifiers) {
       const account = known.get(keyOf(sdkAppId, identifier));
-      if (account !== undefined) found.set(identifier, account);
+      if (account === undefined) missing.push(identifier);
+      else found.set(identifier, account);
     }
+    if (missing.length > 0) for (const account of await look(sdkAppId, missing)) found.set(account.identifier, account);
     return found;
   };
 
@@ -135,6 +141,7 @@ export function createAccounts(
         await bus.publish('accounts', { sdkAppId, identifiers: rows.map(({ identifier }) => identifier) }, transaction);
         return rows.map(({ id, identifier }): Account => ({ no: id as AccountNo, sdkAppId, identifier }));
       });
+      forgettings += 1;
       for (const { identifier } of accounts) known.delete(keyOf(sdkAppId, identifier));
       for (const account of accounts) {
         await revocations.revokeAccount(sdkAppId, account.identifier);

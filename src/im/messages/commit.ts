@@ -128,7 +128,7 @@ export function createCommitter(
     } catch (error) {
       const state = sqlStateOf(error);
       failures.inc({ kind: state === undefined ? 'connection' : 'statement' });
-      logger.warn({ err: error, messages: batch.length }, 'im.commit.failed');
+      logger.warn({ reason: reasonOf(error), sqlState: state, messages: batch.length }, 'im.commit.failed');
       // Not the server's word: whether it was stored is not known, and trying again here would be no better.
       if (state === undefined || batch.length === 1) {
         if (state !== undefined && passingStates.has(state)) return runAlone(batch);
@@ -227,6 +227,11 @@ function toCommitted(row: CommitRow): Committed {
     prevA: row.prev_a,
     prevB: row.prev_b,
   };
+}
+
+/** Its message alone: an error's details quote what was to be stored, and pg's error carries them. */
+function reasonOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }
 
 /** The server's five characters; undefined: the connection failed. */
