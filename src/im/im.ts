@@ -1,11 +1,13 @@
 import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, RequestListener, ServerOptions } from 'node:http';
+import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { type AppLookup, createUserSigCheck, type Revocations } from '../auth/index.ts';
 import type { Logger, Metrics } from '../observe/index.ts';
 import type { AppSettings, ControlBus, Database } from '../store/index.ts';
 import type { AccountId, SdkAppId } from '../wire/index.ts';
 import { createAccounts } from './accounts/accounts.ts';
+import { createConnectionLimit } from './connection-limit.ts';
 import { createLinkEdge, isLinkUpgrade, type LinkTimes } from './link/index.ts';
 import { createLocalBus } from './local-bus.ts';
 import { createMailbox } from './mailbox/mailbox.ts';
@@ -40,6 +42,8 @@ export interface ImDeps {
 export interface ImOptions {
   /** Whether other processes use the database, too: then the start warns of one that also has links. */
   isShared?: boolean;
+  connections: number;
+  connectionsPerAddress: number;
   links: number;
   linksPerAddress: number;
   framesPerSec: number;
@@ -60,6 +64,7 @@ export interface Im {
   readonly handlers: {
     request: RequestListener;
     upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void;
+    connection(socket: Socket): void;
   };
   readonly accounts: Accounts;
   readonly messages: Messages;
@@ -166,7 +171,11 @@ export async function createIm(deps: ImDeps, options: ImOptions): Promise<Im> {
   const opened = stack.move();
   return {
     serverOptions: { shouldUpgradeCallback: isLinkUpgrade },
-    handlers: { request: rest.handler, upgrade: links.upgrade },
+    handlers: {
+      request: rest.handler,
+      upgrade: links.upgrade,
+      connection: createConnectionLimit({ metrics }, options),
+    },
     ...services,
     maintain: retention.run,
     endLinks: () => links.close(),

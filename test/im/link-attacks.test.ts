@@ -1,4 +1,6 @@
+import { once } from 'node:events';
 import { connect } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
 import t from 'tap';
 import { openTestDatabase, until } from '../support/database.ts';
 import { imAppId, openIm } from '../support/im.ts';
@@ -248,3 +250,25 @@ async function exchange(bytes: string | Buffer, half = false): Promise<string> {
   socket.destroy();
   return answer;
 }
+
+t.test('connections beyond the limits are cut before a byte of them is read', async (t) => {
+  const tight = await openIm(t, { database, options: { connections: 3, connectionsPerAddress: 2 } });
+  const { port } = new URL(tight.url);
+  const open = async () => {
+    const socket = connect(Number(port), '127.0.0.1');
+    t.teardown(() => socket.destroy());
+    socket.on('error', () => {});
+    await once(socket, 'connect');
+    return socket;
+  };
+  const first = await open();
+  await open();
+  await once(await open(), 'close');
+  first.destroy();
+  await until(async () => {
+    const socket = await open();
+    return Promise.race([once(socket, 'close').then(() => false), delay(50).then(() => true)]);
+  });
+  const found = await tight.metrics.registry.getSingleMetric('qalgate_im_connections_cut_total')?.get();
+  t.ok(found?.values.some(({ labels, value }) => labels.limit === 'connections-per-address' && value > 0));
+});

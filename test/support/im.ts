@@ -109,6 +109,8 @@ export async function openIm(t: Test, settings: TestImOptions = {}): Promise<Tes
       ...settings.deps,
     },
     {
+      connections: 20_000,
+      connectionsPerAddress: 0,
       links: 10_000,
       linksPerAddress: 0,
       framesPerSec: 10_000,

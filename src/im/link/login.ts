@@ -29,8 +29,8 @@ export type VerifyLogin = (
   { ok: true; expiresAtSec: number; issuedAtSec?: number } | { ok: false; error: ImErrorName; reason?: string }
 >;
 
-/** Logins that ask the database at once: a rush of them does not keep messages waiting. */
-const maxAtOnce = 16;
+/** Logins that ask the database at once: half of its connections, so that a rush of them does not keep messages waiting. */
+const maxAtOnce = 5;
 /** One that waited for its turn so long is told to come back: the database hangs, and its terminal may have given up. */
 const maxWaitMs = 10_000;
 /** Pause between two lines of the log about logins that failed as the database is away. */

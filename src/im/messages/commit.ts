@@ -22,6 +22,8 @@ export interface CommitInput {
   readonly body: string;
   readonly push: string | undefined;
   readonly custom: string | undefined;
+  /** When its sender has been told that it took too long: what was not begun by then is not stored any more. */
+  readonly deadline: AbortSignal;
 }
 
 export type CommitStatus = 'stored' | 'repeat' | 'authorise-again' | 'no-conversation' | 'ask-again';
@@ -42,7 +44,7 @@ export interface Committer {
   /**
    * Stores the message. Resolves when its transaction is committed. `onStored` is called before, synchronously and in the
    * order of the conversation's seqs, when it was stored just now.
-   * Rejects with QueueFull when too much waits; with the database's error when whether it was stored is not known.
+   * Rejects with QueueFull when too much waits, with TooLate when it was not begun by its deadline; with the database's error when whether it was stored is not known.
    */
   commit(input: CommitInput, onStored: (committed: Committed) => void): Promise<Committed>;
   /** Messages that wait or are being stored. */
@@ -52,6 +54,11 @@ export interface Committer {
 /** Too many messages wait for the database. */
 export class QueueFull extends Error {
   override readonly name = 'QueueFull';
+}
+
+/** The deadline came while the message waited: after an outage nobody gets what was given up long ago. */
+export class TooLate extends Error {
+  override readonly name = 'TooLate';
 }
 
 interface Waiting {
@@ -167,13 +174,22 @@ export function createCommitter(
     one.resolve(committed);
   }
 
+  function takeBatch(): Waiting[] {
+    const some = waiting.slice(0, maxBatch);
+    waiting = waiting.slice(maxBatch);
+    return some.filter(({ input, reject }) => {
+      if (input.deadline.aborted) reject(new TooLate('its deadline passed before it was stored'));
+      return !input.deadline.aborted;
+    });
+  }
+
   async function drain(): Promise<void> {
     isDraining = true;
     // A tick later, so that what comes with it goes with it.
     await undefined;
     while (waiting.length > 0) {
-      const batch = waiting.slice(0, maxBatch);
-      waiting = waiting.slice(maxBatch);
+      const batch = takeBatch();
+      if (batch.length === 0) continue;
       inFlight = batch.length;
       await runSafely(batch);
       inFlight = 0;

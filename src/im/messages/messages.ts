@@ -5,7 +5,7 @@ import { type ImRefusal, type ImResult, parseMessageBody } from '../../wire/inde
 import type { Account, Clock, StoredMessage } from '../model.ts';
 import type { ImPorts } from '../ports.ts';
 import type { Accounts, Bus, Messages, SendInput, Sent, Words } from '../services.ts';
-import { type Committed, type Committer, QueueFull } from './commit.ts';
+import { type Committed, type Committer, QueueFull, TooLate } from './commit.ts';
 import type { Conversation, Conversations } from './conversations.ts';
 import { createRecall } from './recall.ts';
 import { findRepeat } from './repeat.ts';
@@ -130,6 +130,7 @@ export function createMessages(deps: MessagesDeps): Messages {
           body: content.body,
           push: draft.push === undefined ? undefined : JSON.stringify(draft.push),
           custom: draft.custom,
+          deadline: input.deadline,
         },
         (stored) => {
           // Imported history makes no noise (I3); terminals find it when they look.
@@ -177,6 +178,10 @@ export function createMessages(deps: MessagesDeps): Messages {
         else count(result.value.isRepeat ? 'repeat' : 'stored');
         return result;
       } catch (error) {
+        if (error instanceof TooLate) {
+          count('timed-out');
+          return { ok: false, error: 'TIMED_OUT' };
+        }
         count('failed');
         if (error instanceof QueueFull) return { ok: false, error: 'BUSY', reason: error.message };
         throw error;

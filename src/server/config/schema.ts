@@ -219,6 +219,15 @@ const CacheSchema = Type.Object(
 
 const ImSchema = Type.Object(
   {
+    connections: amount('Connections at once, of the im listener: links and REST together.', {
+      default: 25_000,
+      minimum: 1,
+      maximum: 1_000_000,
+    }),
+    connectionsPerAddress: amount(
+      'Connections at once, from one address (IPv6: one /64) that is none of `trustedProxies`. 0 means no limit.',
+      { default: 2_500, minimum: 0, maximum: 1_000_000 },
+    ),
     links: amount('Links at once, of this process.', { default: 20_000, minimum: 1, maximum: 1_000_000 }),
     linksPerAddress: amount(
       'Links at once, from one address (IPv6: one /64); carriers put many phones behind one. 0 means no limit.',
