@@ -294,3 +294,24 @@ t.test('[M16] what a failed commit was to store is not in the log', async (t) =>
   t.match(log.join(''), 'im.commit.failed');
   t.notMatch(log.join(''), 'forbidden');
 });
+
+t.test('[M16] after an outage nobody gets what its sender was told had timed out before it was begun', async (t) => {
+  const { alice, bob, say, texts, im, db } = await open(t);
+  await say(alice, bob, 'before');
+  const blocker = await db.pool.connect();
+  await blocker.query('begin');
+  await blocker.query('select 1 from conversation where account_b = $1 for update', [Math.max(alice.no, bob.no)]);
+  const begun = say(alice, bob, 'begun');
+  await until(async () => {
+    const { rows } = await db.pool.query(`select 1 from pg_stat_activity where wait_event_type = 'Lock'`);
+    return rows.length > 0;
+  });
+  const waiting = input(alice, bob, { body: textBody('given up') });
+  const sent = await im.messages.send({ ...waiting, deadline: AbortSignal.timeout(20) });
+  t.match(sent, { ok: false, error: 'TIMED_OUT' });
+  await blocker.query('rollback');
+  blocker.release();
+  await begun;
+  await say(alice, bob, 'after');
+  t.strictSame(await texts(bob, alice), ['before', 'begun', 'after']);
+});
