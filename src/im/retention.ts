@@ -24,6 +24,8 @@ const leastDays = 7;
 const slackDays = 1;
 /** How long a process may take over one run before another may. */
 const leaseSec = 60;
+/** PostgreSQL's: what `lock_timeout` ends with. */
+const lockNotAvailable = '55P03';
 const tables = ['message', 'outbox'] as const;
 
 /**
@@ -49,7 +51,10 @@ export function createRetention(
     'Messages in the default partition: their day had none of its own',
   );
   const dropped = metrics.counter('qalgate_im_partitions_dropped_total', 'Partitions dropped', ['table']);
-  const failures = metrics.counter('qalgate_im_retention_failures_total', 'Runs that failed');
+  const failures = metrics.counter(
+    'qalgate_im_retention_failures_total',
+    'Runs that failed, and changes that somebody held up',
+  );
 
   async function withClient(work: (client: pg.PoolClient) => Promise<void>): Promise<void> {
     const client = await db.pool.connect();
@@ -60,16 +65,23 @@ export function createRetention(
     }
   }
 
-  /** Each change of its own, and soon or not at all: it holds up everybody who uses the table. */
-  async function change(client: pg.PoolClient, statements: string[]): Promise<void> {
+  /**
+   * Each change of its own, and soon or not at all: it holds up everybody who uses the table. False: somebody held the table
+   * (a backup does for hours); the next run tries again, and a day without a partition has the default one meanwhile.
+   */
+  async function change(client: pg.PoolClient, statements: string[]): Promise<boolean> {
     await client.query('begin');
     try {
       await client.query(`set local lock_timeout = '2s'`);
       for (const statement of statements) await client.query(statement);
       await client.query('commit');
+      return true;
     } catch (error) {
       await client.query('rollback');
-      throw error;
+      if ((error as { code?: unknown }).code !== lockNotAvailable) throw error;
+      failures.inc();
+      logger.warn({ statement: statements.at(-1) }, 'im.partition.held');
+      return false;
     }
   }
 
@@ -88,17 +100,19 @@ export function createRetention(
       const days = await partitionDays(client, table);
       for (let day = today - 1; day <= today + daysAhead; day++) {
         if (days.has(day)) continue;
-        await change(client, [
+        const made = await change(client, [
           `create table ${table}_${day} (like ${table} including defaults including constraints)`,
           // What came while the day had no partition.
           `with astray as (delete from ${table}_default where day = ${day} returning *)
            insert into ${table}_${day} select * from astray`,
           `alter table ${table} attach partition ${table}_${day} for values from (${day}) to (${day + 1})`,
         ]);
+        // Who holds the table holds it for the next day, too.
+        if (!made) break;
       }
       for (const day of days) {
         if (day >= today - keptDays || (table === 'outbox' && (await hasWaiting(client, day)))) continue;
-        await change(client, [`drop table ${table}_${day}`]);
+        if (!(await change(client, [`drop table ${table}_${day}`]))) break;
         dropped.inc({ table });
         logger.info({ table, day }, 'im.partition.dropped');
       }

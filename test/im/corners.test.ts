@@ -315,3 +315,21 @@ t.test('[M16] after an outage nobody gets what its sender was told had timed out
   await say(alice, bob, 'after');
   t.strictSame(await texts(bob, alice), ['before', 'begun', 'after']);
 });
+
+t.test('[M8] a process starts while somebody holds the partitions; upkeep makes up for it later', async (t) => {
+  const day = Math.floor(Date.now() / 86_400_000) + 7;
+  const { db, im } = await open(t);
+  await db.pool.query(`drop table message_${day}`);
+  const backup = await db.pool.connect();
+  await backup.query('begin');
+  await backup.query('lock table message_default in access share mode');
+  const { alice, bob, say, texts, log } = await open(t);
+  t.match(log.join(''), 'im.partition.held');
+  await say(alice, bob, 'meanwhile');
+  t.strictSame(await texts(bob, alice), ['meanwhile']);
+  await backup.query('rollback');
+  backup.release();
+  await im.maintain();
+  const { rows } = await db.pool.query(`select to_regclass('message_${day}') as name`);
+  t.equal(rows[0].name, `message_${day}`);
+});
