@@ -3,10 +3,10 @@ import { mkdtemp, readFile, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { rssBytesOf } from '../support/process-figures.ts';
-import { findProgram, freePorts, portProblem, startProgram } from '../support/program.ts';
+import { findProgram, freePorts, startProgram } from '../support/program.ts';
 import { type BenchDatabase, startDatabase } from './database.ts';
 import { accountNames, type ChatEntrant, mostAccounts } from './peer.ts';
-import { xmppPassword } from './xmpp-terminal.ts';
+import { xmppPassword, xmppProblem } from './xmpp-terminal.ts';
 
 /**
  * ejabberd as Debian's packages `ejabberd` and `erlang-p1-pgsql` install it. With its message archive (XEP-0313) in
@@ -78,7 +78,8 @@ export function ejabberdEntrant({ version, erl, libraries }: Ejabberd, setting: 
           ...['-noinput', '+P', '250000', ...(ejabberdSettings[setting] ?? [])],
           ...['-mnesia', 'dir', JSON.stringify(path.join(folder, 'mnesia')), '-s', 'ejabberd'],
         ],
-        problem: () => portProblem(port),
+        // It takes connections before its own to the database stand.
+        problem: () => xmppProblem(port, `${accountNames[0]}0`),
         folders: [folder],
         place: { cwd: folder, env: { PATH: process.env.PATH, HOME: folder, ...environment } },
       });

@@ -20,6 +20,8 @@ const streamEnd = '</stream:stream>';
 const features = '</stream:features>';
 const streamManagement = 'urn:xmpp:sm:3';
 const messageEnd = '</message>';
+/** For each answer at login. */
+const answerMs = 20_000;
 
 export const xmppProtocol: Protocol = {
   alwaysAccepts: false,
@@ -33,7 +35,11 @@ export const xmppProtocol: Protocol = {
     };
     socket.on('error', (error) => fail(error.message));
     socket.on('close', () => fail('the connection was closed'));
-    await login(socket, account, needsAccept);
+    await login(socket, account, needsAccept).catch((error: unknown) => {
+      isClosing = true;
+      socket.destroy();
+      throw error;
+    });
 
     const unanswered: number[] = [];
     let pending = '';
@@ -81,6 +87,18 @@ export const xmppProtocol: Protocol = {
   },
 };
 
+/** Why nobody can log in yet; undefined: somebody did. */
+export async function xmppProblem(port: number, account: string): Promise<string | undefined> {
+  try {
+    const events = { onAccepted() {}, onReceived() {}, onProblem() {} };
+    const terminal = await xmppProtocol.connect({ port, account, needsAccept: false }, events);
+    await terminal.close();
+    return undefined;
+  } catch (error) {
+    return String(error);
+  }
+}
+
 /** Until the server has sent the presence back: from then on messages are delivered here. */
 async function login(socket: Socket, account: string, needsAccept: boolean): Promise<void> {
   const steps = [
@@ -112,10 +130,12 @@ async function answered(socket: Socket, wanted: string): Promise<void> {
     else if (/<(failure|stream:error)|type='error'/.test(text)) reject(new Error(`refused at ${wanted}: ${text}`));
   };
   const end = (): void => reject(new Error(`closed at ${wanted}: ${text}`));
+  const timer = setTimeout(() => reject(new Error(`no ${wanted} in ${answerMs} ms: ${text}`)), answerMs);
   socket.on('data', read).on('close', end);
   try {
     await promise;
   } finally {
+    clearTimeout(timer);
     socket.off('data', read).off('close', end);
   }
 }
