@@ -333,3 +333,64 @@ t.test('[M8] a process starts while somebody holds the partitions; upkeep makes 
   const { rows } = await db.pool.query(`select to_regclass('message_${day}') as name`);
   t.equal(rows[0].name, `message_${day}`);
 });
+
+t.test('[M14] unread messages of which some have expired are counted without those that were recalled', async (t) => {
+  const clock = createStoppedClock(noonMs);
+  const { alice, bob, say, im } = await open(t, { app: { roamingDays: 1 }, deps: { clock } });
+  await say(alice, bob, 'expires');
+  clock.advance(50_000);
+  const recalled = await say(alice, bob, 'recalled');
+  await say(alice, bob, 'stays');
+  await say(bob, alice, 'own');
+  await im.messages.recall({ account: alice, peer: bob, message: { seq: recalled }, by: 'administrator' });
+  t.equal(await im.mailbox.unreadTotal(bob), 2);
+  clock.advance(50_000);
+  t.equal(await im.mailbox.unreadTotal(bob), 1);
+  t.strictSame(await im.mailbox.unread(bob, [alice]), [1]);
+  t.match(await im.mailbox.recents(bob), [{ unread: 1 }]);
+  t.match(await im.mailbox.read(bob, alice, { seq: 1 }), { unread: 1 });
+  clock.advance(50_000);
+  t.equal(await im.mailbox.unreadTotal(bob), 0);
+  t.strictSame(await im.mailbox.recents(bob), []);
+});
+
+t.test('[M9] of contacts with messages of one second the latest is first', async (t) => {
+  const clock = createStoppedClock(noonMs);
+  const { alice, bob, say, im } = await open(t, { deps: { clock } });
+  const carol = await im.accounts.ensure(imAppId, `carol-${serial}` as AccountId);
+  await say(alice, bob, 'one');
+  clock.advance(0.01);
+  await say(alice, carol, 'two');
+  clock.advance(0.01);
+  await say(alice, bob, 'three');
+  t.match(await im.mailbox.recents(alice), [{ peer: bob.identifier }, { peer: carol.identifier }]);
+});
+
+t.test('[M14] reading up to a time takes in what was sent in that second', async (t) => {
+  const clock = createStoppedClock(noonMs);
+  const { alice, bob, say, im } = await open(t, { deps: { clock } });
+  for (const text of ['one', 'two', 'three']) {
+    await say(alice, bob, text);
+    clock.advance(1);
+  }
+  t.strictSame(await im.mailbox.read(bob, alice, { time: noonMs / 1_000 - 1 }), { readSeq: 0, unread: 3 });
+  t.strictSame(await im.mailbox.read(bob, alice, { time: noonMs / 1_000 + 1 }), { readSeq: 2, unread: 1 });
+});
+
+t.test('[M15] messages of one commit say each what its side saw before', async (t) => {
+  const { alice, bob, say, told } = await open(t);
+  await say(alice, bob, 'first');
+  told.length = 0;
+  // The first goes by itself, the others together.
+  const sides = ['both', 'both', 'sender', 'receiver', 'both', 'receiver', 'both'] as const;
+  await Promise.all(sides.map((visibility) => say(alice, bob, 'text', { visibility })));
+  for (const account of [alice, bob]) {
+    let seen = 1;
+    for (const { to, event } of told) {
+      if (to !== account || event.kind !== 'message') continue;
+      t.equal(event.prev, seen, `${account.identifier}: before ${event.message.seq}`);
+      seen = event.message.seq;
+    }
+    t.equal(seen, 8);
+  }
+});
