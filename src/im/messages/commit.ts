@@ -1,30 +1,7 @@
 import type { Logger, Metrics } from '../../observe/index.ts';
 import type { Database } from '../../store/index.ts';
-import type { AccountNo, Clock, ConversationId, Visibility } from '../model.ts';
-
-/** A message to be stored; everything about it has been decided. */
-export interface CommitInput {
-  readonly conversationId: ConversationId;
-  readonly sender: AccountNo;
-  readonly authEpoch: number;
-  /** What makes a repeat one, and for how long (M13). */
-  readonly dedupKey: string;
-  readonly dedupWindowMs: number;
-  /** Unix seconds. */
-  readonly time: number;
-  readonly msgSeq: number;
-  readonly random: number;
-  readonly visibility: Visibility;
-  readonly counts: boolean;
-  readonly lifetimeSec: number;
-  /** Bits of those who get a row in the outbox. */
-  readonly consumers: number;
-  readonly body: string;
-  readonly push: string | undefined;
-  readonly custom: string | undefined;
-  /** When its sender has been told that it took too long: what was not begun by then is not stored any more. */
-  readonly deadline: AbortSignal;
-}
+import type { Clock } from '../model.ts';
+import { type CommitInput, commitStatement } from './commit-statement.ts';
 
 export type CommitStatus = 'stored' | 'repeat' | 'authorise-again' | 'no-conversation' | 'ask-again';
 
@@ -80,10 +57,8 @@ interface CommitRow {
 
 const maxBatch = 256;
 const statuses: readonly CommitStatus[] = ['stored', 'repeat', 'authorise-again', 'no-conversation', 'ask-again'];
-const visibilities: Record<Visibility, number> = { both: 0, sender: 1, receiver: 2 };
 /** Deadlock, serialisation failure: the same batch may succeed. */
 const passingStates = new Set(['40001', '40P01']);
-const text = 'select * from im_commit($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)';
 
 /**
  * Group commit: a message that finds nothing in flight goes at once; what comes meanwhile goes together in the next
@@ -112,11 +87,12 @@ export function createCommitter(
 
   async function run(batch: readonly Waiting[]): Promise<void> {
     const startedMs = performance.now();
-    const { rows } = await db.pool.query<CommitRow>({
-      name: 'im_commit',
-      text,
-      values: argumentsOf(batch, clock()),
-    });
+    const { rows } = await db.pool.query<CommitRow>(
+      commitStatement(
+        batch.map(({ input }) => input),
+        clock(),
+      ),
+    );
     durations.observe((performance.now() - startedMs) / 1_000);
     batchSizes.observe(batch.length);
     batch.forEach((one, index) => {
@@ -209,28 +185,6 @@ export function createCommitter(
       });
     },
   };
-}
-
-function argumentsOf(batch: readonly Waiting[], nowMs: number): unknown[] {
-  const column = <T>(read: (input: CommitInput) => T): T[] => batch.map(({ input }) => read(input));
-  return [
-    nowMs,
-    column(({ conversationId }) => conversationId),
-    column(({ sender }) => sender),
-    column(({ authEpoch }) => authEpoch),
-    column(({ dedupKey }) => dedupKey),
-    column(({ dedupWindowMs }) => dedupWindowMs),
-    column(({ time }) => time),
-    column(({ msgSeq }) => msgSeq),
-    column(({ random }) => random),
-    column(({ visibility }) => visibilities[visibility]),
-    column(({ counts }) => counts),
-    column(({ lifetimeSec }) => lifetimeSec),
-    column(({ consumers }) => consumers),
-    column(({ body }) => body),
-    column(({ push }) => push ?? null),
-    column(({ custom }) => custom ?? null),
-  ];
 }
 
 function toCommitted(row: CommitRow): Committed {
