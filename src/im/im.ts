@@ -5,9 +5,9 @@ import type { Duplex } from 'node:stream';
 import { type AppLookup, createUserSigCheck, type Revocations } from '../auth/index.ts';
 import type { Logger, Metrics } from '../observe/index.ts';
 import type { AppSettings, ControlBus, Database } from '../store/index.ts';
-import type { AccountId, SdkAppId } from '../wire/index.ts';
 import { createAccounts } from './accounts/accounts.ts';
 import { createConnectionLimit } from './connection-limit.ts';
+import { createKicks } from './kicks.ts';
 import { createLinkEdge, isLinkUpgrade, type LinkTimes } from './link/index.ts';
 import { createLocalBus } from './local-bus.ts';
 import { createMailbox } from './mailbox/mailbox.ts';
@@ -103,20 +103,16 @@ export async function createIm(deps: ImDeps, options: ImOptions): Promise<Im> {
     db,
     bus: control,
     revocations,
-    endLinks: (account, end) => presence.endAll(account, end),
+    endLinks: (account, end) =>
+      // Of a kick only what it made invalid: who has a newer UserSig may be here already.
+      presence.endAll(account, end, end === 'kicked-by-admin' ? Math.floor(clock() / 1_000) : undefined),
     clock,
     logger,
     metrics,
   });
   stack.defer(() => accounts.close());
-  // A kick by command line or ops API, too, ends links, not only sessions (I4).
-  stack.defer(
-    revocations.onAccountRevoked((sdkAppId, identifier) => {
-      endLinksOf(sdkAppId, identifier as AccountId).catch((error: unknown) =>
-        logger.error({ err: error, sdkAppId }, 'im.kick.failed'),
-      );
-    }),
-  );
+  const kicks = createKicks({ db, control, accounts, presence, nodeId, logger });
+  stack.defer(() => kicks.close());
   /** The bus of one process does not reach another: there a message is found with the next look, not at once. */
   async function warnOfOthers(): Promise<void> {
     const { rows } = await db.pool.query<{ count: number }>(
@@ -125,10 +121,6 @@ export async function createIm(deps: ImDeps, options: ImOptions): Promise<Im> {
     );
     const processes = rows[0]?.count ?? 0;
     if (processes > 0) logger.warn({ processes }, 'im.bus.not_shared');
-  }
-  async function endLinksOf(sdkAppId: SdkAppId, identifier: AccountId): Promise<void> {
-    const account = await accounts.find(sdkAppId, identifier);
-    if (account !== undefined) await presence.endAll(account, 'kicked-by-admin');
   }
   const words = await createWords({ db, bus: control, apps, clock, logger, metrics }, { wordLists: options.wordLists });
   stack.defer(() => words.close());

@@ -203,8 +203,8 @@ export interface Presence {
   query(
     accounts: readonly Account[],
   ): Promise<Map<AccountNo, { state: TerminalState; terminals: { platform: Platform; state: TerminalState }[] }>>;
-  /** Ends all links of an account, on every process. */
-  endAll(account: Account, end: LinkEnd): Promise<void>;
+  /** Ends all links of an account, on every process; with `issuedUntilSec` those whose UserSig was issued until then. */
+  endAll(account: Account, end: LinkEnd, issuedUntilSec?: number): Promise<void>;
   /** Calls `fn` for each link of this process that has to end. */
   onEnd(fn: (linkId: string, end: LinkEnd, by?: KickedBy) => void): () => void;
   close(): Promise<void>;

@@ -82,6 +82,7 @@ interface TerminalTable {
   node_id: string | null;
   link_id: string | null;
   last_there_ms: number;
+  issued_sec: Generated<number>;
   kicked_ms: number | null;
   kicked_by: string | null;
 }

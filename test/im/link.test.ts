@@ -817,10 +817,28 @@ t.test('metrics name no account', async (t) => {
   t.match(await im.metrics.registry.metrics(), /qalgate_im_link_requests_total\{do="send"\} 1/);
 });
 
-t.test('[I4] a kick by command line or ops API ends links, too', async (t) => {
+t.test('[I4] a kick by command line or ops API ends links, too, but none of a newer UserSig', async (t) => {
+  const im = await open(t, { app: { multiTerminal: 'all' } });
+  const alice = name('alice');
+  const old = await im.link(alice, { platform: 'iOS' });
+  const newer = await im.link(alice, { platform: 'Web', userSig: im.userSig(alice, { ago: -60 }) });
+  await im.revocations.revokeAccount(imAppId, alice as never);
+  t.match(await byeOf(old), { name: 'KICKED_BY_ADMIN', closed: 4101 });
+  await newer.ok('beat');
+  t.strictSame(await stateOf(im, alice), 'online');
+});
+
+t.test('[I4] a kick that the bus did not tell of is found when it listens again', async (t) => {
   const im = await open(t);
   const alice = name('alice');
   const link = await im.link(alice);
-  await im.revocations.revokeAccount(imAppId, alice as never);
+  await im.db.pool.query(
+    `insert into session_revocation (sdk_app_id, scope, subject, revoked_before) values ($1, 'account', $2, now())`,
+    [imAppId, alice],
+  );
+  await link.ok('beat');
+  await im.db.pool.query(
+    `select pg_terminate_backend(pid) from pg_stat_activity where query like 'listen %' or query = 'select 1'`,
+  );
   t.match(await byeOf(link), { name: 'KICKED_BY_ADMIN', closed: 4101 });
 });

@@ -468,7 +468,7 @@ t.test('[A14] logout, kick, rotation of the secret and the end of the app end se
 /** A router of one app a route, which gives back the route's name. */
 function routerOf(routes: Record<string, [host: string, prefix: string]>) {
   const apps = Object.entries(routes).map(([name, [host, prefix]], i) => ({
-    ...testApp([], { routes: [testRoute([], { host, prefix })] }),
+    ...testApp(['http://127.0.0.1:9'], { routes: [testRoute(['http://127.0.0.1:9'], { host, prefix })] }),
     sdkAppId: i + 1,
     name,
   }));

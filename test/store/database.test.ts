@@ -299,7 +299,14 @@ t.test('[O5,C14] a database of the release before gets what is new and keeps wha
   /** As schema 1 left it, with an app. */
   const rewind = async (pool: pg.Pool): Promise<void> => {
     await pool.query("insert into app (sdk_app_id, origin, settings, sealed_secrets) values (7, 'api', '{}', 'x')");
-    await pool.query('drop table cache_generation');
+    await pool.query(`do $$ declare made record; begin
+      for made in select tablename from pg_tables
+        where schemaname = 'public' and tablename <> all (array['meta', 'app', 'session_revocation'])
+          and tablename not like 'kysely%'
+      loop execute format('drop table if exists %I cascade', made.tablename); end loop;
+      for made in select oid::regprocedure as signature from pg_proc where pronamespace = 'public'::regnamespace
+      loop execute 'drop function ' || made.signature; end loop;
+    end $$`);
     await pool.query("delete from kysely_migration where name > '0002'");
   };
   const check = async (pool: pg.Pool): Promise<void> => {

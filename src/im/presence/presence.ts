@@ -253,11 +253,11 @@ export async function createPresence(deps: PresenceDeps, options: Partial<Presen
 
     query: createQuery({ db, clock }),
 
-    async endAll(account, end) {
+    async endAll(account, end, issuedUntilSec) {
       const { rows } = await db.pool.query<{ node_id: string; link_id: string }>({
         name: 'im_end_all',
-        text: 'select * from im_end_all($1, $2, $3, $4)',
-        values: [account.no, clock(), consumersOf(account), pushOnlineMs],
+        text: 'select * from im_end_all($1, $2, $3, $4, $5)',
+        values: [account.no, clock(), consumersOf(account), pushOnlineMs, issuedUntilSec ?? null],
       });
       for (const { node_id, link_id } of rows) {
         tellEnd({ nodeId: node_id, linkId: link_id, accountNo: account.no, end });

@@ -51,6 +51,8 @@ async function tables(db: Kysely<unknown>): Promise<void> {
       node_id text,
       link_id text,
       last_there_ms bigint not null,
+      -- When the UserSig of its login was issued: a kick ends those of before (I4).
+      issued_sec bigint not null default 0,
       -- Set when another login ended it while it could not be told: told once, at its next login.
       kicked_ms bigint,
       kicked_by text,

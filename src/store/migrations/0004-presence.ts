@@ -76,7 +76,7 @@ async function login(db: Kysely<unknown>): Promise<void> {
           what := 'away'; by_platform := v_own.kicked_by; at_ms := v_own.kicked_ms; return next; return;
         end if;
         update terminal x set state = 'online', is_background = false, node_id = p_node, link_id = p_link,
-            last_there_ms = p_now_ms
+            last_there_ms = p_now_ms, issued_sec = coalesce(p_issued_sec, 0)
           where x.account_id = p_account and x.platform = p_platform;
         what := 'resumed'; return next;
         if v_own.node_id is not null then
@@ -114,11 +114,12 @@ async function login(db: Kysely<unknown>): Promise<void> {
       end loop;
       if v_has_own then
         update terminal x set generation = v_generation, state = 'online', is_background = false, node_id = p_node,
-            link_id = p_link, last_there_ms = p_now_ms, kicked_ms = null, kicked_by = null
+            link_id = p_link, last_there_ms = p_now_ms, issued_sec = coalesce(p_issued_sec, 0), kicked_ms = null,
+            kicked_by = null
           where x.account_id = p_account and x.platform = p_platform;
       else
-        insert into terminal (account_id, platform, generation, state, node_id, link_id, last_there_ms)
-          values (p_account, p_platform, v_generation, 'online', p_node, p_link, p_now_ms);
+        insert into terminal (account_id, platform, generation, state, node_id, link_id, last_there_ms, issued_sec)
+          values (p_account, p_platform, v_generation, 'online', p_node, p_link, p_now_ms, coalesce(p_issued_sec, 0));
       end if;
       if p_consumers <> 0 then
         perform im_state_event(p_consumers, a.sdk_app_id, p_account, a.identifier, p_platform, 'online', 'login', p_now_ms);
@@ -126,10 +127,15 @@ async function login(db: Kysely<unknown>): Promise<void> {
     end $$`.execute(db);
 }
 
-/** im_end_all ends all terminals of an account, and gives a row for each link of them that lives. */
+/**
+ * im_end_all ends all terminals of an account whose UserSig was issued until then (p_issued_until, Unix seconds; null: all), and
+ * gives a row for each link of them that lives.
+ */
 async function endAll(db: Kysely<unknown>): Promise<void> {
   await sql`
-    create function im_end_all(p_account bigint, p_now_ms bigint, p_consumers integer, p_push_online_ms bigint)
+    create function im_end_all(
+      p_account bigint, p_now_ms bigint, p_consumers integer, p_push_online_ms bigint, p_issued_until bigint
+    )
     returns table (node_id text, link_id text)
     language plpgsql as $$
     #variable_conflict use_column
@@ -139,7 +145,11 @@ async function endAll(db: Kysely<unknown>): Promise<void> {
     begin
       -- Waits for logins of the account that are under way, and sees them then.
       select * into a from account where id = p_account for no key update;
-      for t in select * from terminal x where x.account_id = p_account order by x.platform for update loop
+      for t in
+        select * from terminal x
+        where x.account_id = p_account and (p_issued_until is null or x.issued_sec <= p_issued_until)
+        order by x.platform for update
+      loop
         if p_consumers <> 0 and (
           t.node_id is not null or (t.state = 'push-online' and t.last_there_ms > p_now_ms - p_push_online_ms)
         ) then
@@ -150,6 +160,6 @@ async function endAll(db: Kysely<unknown>): Promise<void> {
         end if;
       end loop;
       update terminal x set state = 'offline', node_id = null, link_id = null, kicked_ms = null, kicked_by = null
-        where x.account_id = p_account;
+        where x.account_id = p_account and (p_issued_until is null or x.issued_sec <= p_issued_until);
     end $$`.execute(db);
 }
