@@ -394,3 +394,76 @@ t.test('[M15] messages of one commit say each what its side saw before', async (
     t.equal(seen, 8);
   }
 });
+
+t.test(
+  '[M14] a recalled message counts no more, wherever the read position is moved to; nothing of it stays',
+  async (t) => {
+    const { alice, bob, say, im } = await open(t);
+    for (const text of ['one', 'two', 'three']) {
+      await say(alice, bob, text, { push: { Title: 'title' }, custom: 'custom' });
+    }
+    await im.messages.recall({ account: alice, peer: bob, message: { seq: 2 }, by: 'administrator' });
+    t.match(await im.mailbox.read(bob, alice, { seq: 1 }), { readSeq: 1, unread: 1 });
+    t.equal(await im.mailbox.unreadTotal(bob), 1);
+    const { messages } = await im.mailbox.history(bob, alice, { limit: 10 });
+    t.match(messages[0], { push: /title/, custom: 'custom', recalled: false });
+    t.match(messages[1], { body: '[]', push: undefined, custom: undefined, recalled: true });
+  },
+);
+
+t.test('[M7] an acknowledgement of less than is acknowledged changes nothing', async (t) => {
+  const { alice, bob, say, offline, im } = await open(t);
+  await say(alice, bob, 'one');
+  await say(alice, bob, 'two');
+  im.mailbox.acknowledge(bob, [[alice, 2]]);
+  await until(async () => (await offline(bob)).length === 0);
+  im.mailbox.acknowledge(bob, [[alice, 1]]);
+  await until(async () => (await im.mailbox.recents(bob))[0]?.deliveredSeq === 2);
+  t.strictSame(await offline(bob), []);
+});
+
+t.test('[I3] imported history waits for nobody, a live import does', async (t) => {
+  const { alice, bob, say, texts, offline, clock } = await open(t);
+  const importedTime = Math.floor(clock() / 1_000) - 100;
+  await say(alice, bob, 'history', { importedTime, counts: false });
+  await say(alice, bob, 'live', { importedTime });
+  t.strictSame(await offline(bob), ['live']);
+  t.strictSame(await texts(bob, alice), ['history', 'live']);
+});
+
+t.test('[M12] [B3] rows of the outbox are for those who asked; days with waiting rows are kept', async (t) => {
+  const { alice, bob, im, db, clock } = await open(t, { deps: { ports: { consumers: () => 3 } } });
+  const day = Math.floor(clock() / 86_400_000);
+  await im.messages.send({ ...input(alice, bob, {}), withoutAfter: true });
+  const { rows } = await db.pool.query('select consumer, day from outbox');
+  t.strictSame(rows, [{ consumer: 2, day }]);
+  const days = async () => {
+    await im.maintain();
+    const found = await db.pool.query(
+      `select to_regclass('outbox_${day}') as outbox, to_regclass('message_${day}') as message`,
+    );
+    return found.rows[0];
+  };
+  clock.advance(20 * 86_400);
+  t.match(await days(), { outbox: `outbox_${day}`, message: null });
+  await db.pool.query('update outbox set done_ms = 1');
+  t.match(await days(), { outbox: null });
+});
+
+t.test(
+  '[M8] history over more days than are looked at together, without partitions of their own, has no hole',
+  async (t) => {
+    const clock = createStoppedClock(noonMs);
+    const { alice, bob, say, texts, im } = await open(t, { app: { roamingDays: 60 }, deps: { clock } });
+    const days = Array.from({ length: 40 }, (_, i) => `${i}`);
+    for (const day of days) {
+      await say(alice, bob, day);
+      clock.advance(86_400);
+    }
+    t.strictSame(await texts(bob, alice), days);
+    const { messages, complete } = await im.mailbox.history(bob, alice, { limit: 17 });
+    t.strictSame([messages.length, complete], [17, false]);
+    const older = await im.mailbox.history(bob, alice, { limit: 23, before: 24 });
+    t.strictSame([older.messages.length, older.complete], [23, true]);
+  },
+);
