@@ -467,3 +467,13 @@ t.test(
     t.strictSame([older.messages.length, older.complete], [23, true]);
   },
 );
+
+t.test('[M5] offline messages come in the order in which they were sent, whoever sent them', async (t) => {
+  const { alice, bob, say, offline, im, clock } = await open(t);
+  const carol = await im.accounts.ensure(imAppId, `carol-${serial}` as AccountId);
+  for (const [i, from] of [alice, carol, alice, carol].entries()) {
+    await say(from, bob, `${i}`);
+    clock.advance(1);
+  }
+  t.strictSame(await offline(bob), ['0', '1', '2', '3']);
+});
