@@ -477,3 +477,18 @@ t.test('[M5] offline messages come in the order in which they were sent, whoever
   }
   t.strictSame(await offline(bob), ['0', '1', '2', '3']);
 });
+
+t.test('[M10] what is kept from an account stays so when the conversation goes on', async (t) => {
+  const { alice, bob, say, offline, texts, im } = await open(t);
+  await say(alice, bob, 'seen');
+  await say(alice, bob, 'hidden', { visibility: 'sender' });
+  await say(alice, bob, 'seen, too');
+  t.strictSame(await offline(bob), ['seen', 'seen, too']);
+  t.strictSame(await texts(bob, alice), ['seen', 'seen, too']);
+  const { messages } = await im.mailbox.sync(bob, alice, { since: 0, recallNo: 0, limit: 10 });
+  t.strictSame(
+    messages.map(({ seq }) => seq),
+    [1, 3],
+  );
+  t.equal(await im.mailbox.unreadTotal(bob), 2);
+});
