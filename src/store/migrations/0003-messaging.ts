@@ -260,10 +260,11 @@ async function commitFunction(db: Kysely<unknown>): Promise<void> {
         from batch b
         left join conversation c on c.id = b.conversation_id
         left join lateral (
+          -- A day more: the first one may be of a process whose clock is ahead. Not all days, as each is a partition to look into.
           -- There is one at most. Ordered by seq it would be looked for through the conversation, not by its key.
           select x.seq, x.msg_time, x.msg_seq, x.msg_random from message x
           where x.conversation_id = b.conversation_id and x.sender_id = b.sender_id and x.dedup_key = b.dedup
-            and x.day >= v_first_day and x.stored_ms > p_now_ms - b.window_ms
+            and x.day between v_first_day and v_day + 1 and x.stored_ms > p_now_ms - b.window_ms
           limit 1
         ) x on true
       ),
@@ -381,7 +382,7 @@ async function commitOneFunction(db: Kysely<unknown>): Promise<void> {
       end if;
       select x.seq, x.msg_time, x.msg_seq, x.msg_random into d from message x
         where x.conversation_id = p_conversation and x.sender_id = p_sender and x.dedup_key = p_dedup
-          and x.day >= v_first_day and x.stored_ms > p_now_ms - p_window_ms
+          and x.day between v_first_day and v_day + 1 and x.stored_ms > p_now_ms - p_window_ms
         limit 1;
       if found then
         status := 1; seq := d.seq; msg_time := d.msg_time; msg_seq := d.msg_seq; msg_random := d.msg_random; return;
