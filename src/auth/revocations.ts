@@ -1,6 +1,6 @@
-import { sql } from 'kysely';
+import { type Kysely, sql } from 'kysely';
 import type { Logger, Metrics } from '../observe/index.ts';
-import type { ControlBus, Database } from '../store/index.ts';
+import type { ControlBus, Database, Schema } from '../store/index.ts';
 import type { AccountId, SdkAppId, TerminalId } from '../wire/index.ts';
 import { createRevokedBefore } from './revoked-before.ts';
 import type { Clock, SessionClaims } from './session-token.ts';
@@ -13,8 +13,11 @@ export interface Revocations {
    * them at once, the others as soon as the bus has told them. Rejects if the database fails: then repeat.
    */
   revokeTerminal(sdkAppId: SdkAppId, terminalId: TerminalId): Promise<void>;
-  /** Ends the account's sessions, and makes its UserSigs issued until this second invalid (kick, I4); else as above. */
-  revokeAccount(sdkAppId: SdkAppId, account: AccountId): Promise<void>;
+  /**
+   * Ends the account's sessions, and makes its UserSigs issued until this second invalid (kick, I4); else as above. With
+   * `within` as a part of that transaction: should it fail, this process alone refuses older sessions.
+   */
+  revokeAccount(sdkAppId: SdkAppId, account: AccountId, within?: Kysely<Schema>): Promise<void>;
   /** When the account was last kicked, read from the database, for login. Rejects if the database fails. */
   accountRevokedBeforeMs(sdkAppId: SdkAppId, account: AccountId): Promise<number | undefined>;
   /** When the terminal was last logged out, from memory; undefined also when its sessions of then have expired. */
@@ -127,27 +130,30 @@ export async function createRevocations(
       .execute();
   }
 
-  async function revoke(scope: Scope, sdkAppId: SdkAppId, subject: string): Promise<void> {
+  async function write(transaction: Kysely<Schema>, scope: Scope, sdkAppId: SdkAppId, subject: string, nowMs: number) {
+    const row = await transaction
+      .insertInto('session_revocation')
+      .values({ sdk_app_id: sdkAppId, scope, subject, revoked_before: new Date(nowMs) })
+      .onConflict((conflict) =>
+        conflict.columns(['sdk_app_id', 'scope', 'subject']).doUpdateSet({
+          revoked_before: sql<Date>`greatest(
+            excluded.revoked_before, session_revocation.revoked_before + interval '1 millisecond')`,
+        }),
+      )
+      .returning('revoked_before')
+      .executeTakeFirstOrThrow();
+    const revocation: Revocation = { scope, sdkAppId, subject, revokedBeforeMs: row.revoked_before.getTime() };
+    remember(revocation);
+    // The others are told if and only if it is committed.
+    await bus.publish('revocations', revocation, transaction);
+  }
+
+  async function revoke(scope: Scope, sdkAppId: SdkAppId, subject: string, within?: Kysely<Schema>): Promise<void> {
     const nowMs = clock();
     remember({ scope, sdkAppId, subject, revokedBeforeMs: nowMs });
     try {
-      // One transaction: the others are told if and only if it is committed.
-      await db.kysely.transaction().execute(async (transaction) => {
-        const row = await transaction
-          .insertInto('session_revocation')
-          .values({ sdk_app_id: sdkAppId, scope, subject, revoked_before: new Date(nowMs) })
-          .onConflict((conflict) =>
-            conflict.columns(['sdk_app_id', 'scope', 'subject']).doUpdateSet({
-              revoked_before: sql<Date>`greatest(
-                excluded.revoked_before, session_revocation.revoked_before + interval '1 millisecond')`,
-            }),
-          )
-          .returning('revoked_before')
-          .executeTakeFirstOrThrow();
-        const revocation: Revocation = { scope, sdkAppId, subject, revokedBeforeMs: row.revoked_before.getTime() };
-        remember(revocation);
-        await bus.publish('revocations', revocation, transaction);
-      });
+      if (within !== undefined) await write(within, scope, sdkAppId, subject, nowMs);
+      else await db.kysely.transaction().execute((own) => write(own, scope, sdkAppId, subject, nowMs));
     } catch (err) {
       failed('write', err);
       throw err;
@@ -178,7 +184,7 @@ export async function createRevocations(
       return kickedMs !== undefined && issuedAtMs <= kickedMs + graceMs;
     },
     revokeTerminal: (sdkAppId, terminalId) => revoke('terminal', sdkAppId, terminalId),
-    revokeAccount: (sdkAppId, account) => revoke('account', sdkAppId, account),
+    revokeAccount: (sdkAppId, account, within) => revoke('account', sdkAppId, account, within),
     async accountRevokedBeforeMs(sdkAppId, account) {
       try {
         const row = await db.kysely

@@ -19,7 +19,7 @@ import type { ImPorts } from './ports.ts';
 import { createPresence, type PresenceOptions } from './presence/index.ts';
 import { createProfiles } from './profiles/index.ts';
 import { createRestEdge } from './rest/index.ts';
-import { createRetention } from './retention.ts';
+import { createRetention, type RetentionOptions } from './retention.ts';
 import type { Accounts, Bus, Mailbox, Messages, Presence, Profiles, Words } from './services.ts';
 import { createWords, type WordList } from './words/index.ts';
 
@@ -52,6 +52,7 @@ export interface ImOptions {
   wordLists: readonly WordList[];
   trustedProxies: readonly string[];
   presence?: Partial<PresenceOptions>;
+  retention?: RetentionOptions;
   /** Times of links. */
   link?: LinkTimes;
   /** Verified UserSigs in memory; default 50,000. */
@@ -89,7 +90,7 @@ export async function createIm(deps: ImDeps, options: ImOptions): Promise<Im> {
   const nodeId = randomUUID();
   await using stack = new AsyncDisposableStack();
 
-  const retention = createRetention({ db, apps, nodeId, clock, logger, metrics });
+  const retention = createRetention({ db, apps, nodeId, clock, logger, metrics }, options.retention);
   stack.defer(() => retention.close());
   await retention.run();
 

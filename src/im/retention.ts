@@ -15,6 +15,8 @@ export interface RetentionOptions {
   daysAhead?: number;
   /** Pause between two runs; default one hour. */
   everyMs?: number;
+  /** How far our clock may be ahead of the database's for anything to be dropped by it; default one day. */
+  maxAheadMs?: number;
 }
 
 const dayMs = 86_400_000;
@@ -42,7 +44,7 @@ export function createRetention(
     logger: Logger;
     metrics: Metrics;
   },
-  { daysAhead = 7, everyMs = 3_600_000 }: RetentionOptions = {},
+  { daysAhead = 7, everyMs = 3_600_000, maxAheadMs = dayMs }: RetentionOptions = {},
 ): Retention {
   const { db, apps, nodeId, clock, logger, metrics } = deps;
   const stop = new AbortController();
@@ -94,7 +96,9 @@ export function createRetention(
   }
 
   async function maintain(client: pg.PoolClient): Promise<void> {
-    const today = Math.floor(clock() / dayMs);
+    const nowMs = clock();
+    const today = Math.floor(nowMs / dayMs);
+    const mayDrop = await isClockGood(client, nowMs);
     const keptDays = Math.max(leastDays, ...apps.list().map(({ im }) => im.roamingDays)) + slackDays;
     for (const table of tables) {
       const days = await partitionDays(client, table);
@@ -111,17 +115,28 @@ export function createRetention(
         if (!made) break;
       }
       for (const day of days) {
-        if (day >= today - keptDays || (table === 'outbox' && (await hasWaiting(client, day)))) continue;
+        if (!mayDrop || day >= today - keptDays || (table === 'outbox' && (await hasWaiting(client, day)))) continue;
         if (!(await change(client, [`drop table ${table}_${day}`]))) break;
         dropped.inc({ table });
         logger.info({ table, day }, 'im.partition.dropped');
       }
     }
-    await client.query('delete from conversation_day where day < $1', [today - keptDays]);
+    if (mayDrop) await client.query('delete from conversation_day where day < $1', [today - keptDays]);
     const { rows } = await client.query<{ count: number }>('select count(*) as count from message_default');
     const count = rows[0]?.count ?? 0;
     astray.set(count);
     if (count > 0) logger.error({ messages: count }, 'im.partition.missing');
+  }
+
+  /** What a wrong clock drops is gone for good. */
+  async function isClockGood(client: pg.PoolClient, nowMs: number): Promise<boolean> {
+    const { rows } = await client.query<{ now_ms: number }>(
+      'select floor(extract(epoch from clock_timestamp()) * 1000)::bigint as now_ms',
+    );
+    const aheadMs = nowMs - (rows[0]?.now_ms ?? nowMs);
+    if (aheadMs <= maxAheadMs) return true;
+    logger.error({ aheadMs }, 'im.retention.clock_ahead');
+    return false;
   }
 
   /** Nothing that somebody still has to be told of is dropped. */

@@ -267,17 +267,19 @@ function rowsOf(plan: Record<string, unknown>): number {
 }
 
 t.test('[I1] an account that is deleted while it is looked up is not remembered', async (t) => {
-  const { bob, db, im } = await open(t);
-  let isWaiting = true;
+  const { alice, bob, db, im } = await open(t);
+  let isWaiting = false;
   const slow = await openIm(t, {
     database: watched(db, async ({ name, rows }) => {
       if (!isWaiting || name !== 'im_accounts' || rows.length === 0) return;
       isWaiting = false;
-      await im.accounts.delete(imAppId, [bob.identifier]);
-      // Whatever the bus says is heard before the answer to the look-up arrives.
-      await until(async () => (await slow.im.accounts.find(imAppId, bob.identifier)) === undefined);
+      await im.accounts.delete(imAppId, [alice.identifier, bob.identifier]);
+      // What the bus says is heard before the answer to the look-up arrives: this one was remembered until then.
+      await until(async () => (await slow.im.accounts.find(imAppId, alice.identifier)) === undefined);
     }),
   });
+  t.ok(await slow.im.accounts.find(imAppId, alice.identifier));
+  isWaiting = true;
   await slow.im.accounts.find(imAppId, bob.identifier);
   t.equal(isWaiting, false);
   t.equal(await slow.im.accounts.find(imAppId, bob.identifier), undefined);

@@ -842,3 +842,11 @@ t.test('[I4] a kick that the bus did not tell of is found when it listens again'
   );
   t.match(await byeOf(link), { name: 'KICKED_BY_ADMIN', closed: 4101 });
 });
+
+t.test('[I4] links of a deleted account end, also where nobody was left to say so', async (t) => {
+  const im = await open(t, { options: { presence: { leaseMs: 300, renewMs: 100 } } });
+  const alice = name('alice');
+  const link = await im.link(alice);
+  await im.db.pool.query('update account set deleted_ms = 1 where identifier = $1', [alice]);
+  t.match(await byeOf(link), { name: 'ACCOUNT_DELETED', closed: 4108 });
+});

@@ -338,3 +338,14 @@ t.test('[M7] an acknowledgement beyond the end counts as the end', async (t) => 
   await carol.say(carol.alice, carol.bob, 'two');
   t.strictSame(await carol.offline(carol.bob), ['two']);
 });
+
+t.test('[M8] a clock that is far ahead of the database’s drops nothing', async (t) => {
+  const { alice, bob, say, clock, im, db } = await open(t, { options: { retention: {} } });
+  await im.maintain();
+  await say(alice, bob, 'still wanted');
+  const count = async () =>
+    (await db.pool.query(`select count(*) as count from message where body like '%still wanted%'`)).rows[0].count;
+  clock.advance(30 * 86_400);
+  await im.maintain();
+  t.equal(await count(), 1);
+});

@@ -118,6 +118,8 @@ export async function openIm(t: Test, settings: TestImOptions = {}): Promise<Tes
       bodyBytes: 1_048_576,
       wordLists: [],
       trustedProxies: [],
+      // The test's clock may be days ahead of the database's.
+      retention: { maxAheadMs: Number.POSITIVE_INFINITY },
       ...settings.options,
     },
   );

@@ -138,13 +138,14 @@ export function createAccounts(
           update conversation c set auth_epoch = auth_epoch + 1 from locked where c.id = locked.id`.execute(
           transaction,
         );
+        // An account that is gone has no sessions and UserSigs, whatever becomes of this process after the commit.
+        for (const { identifier } of rows) await revocations.revokeAccount(sdkAppId, identifier, transaction);
         await bus.publish('accounts', { sdkAppId, identifiers: rows.map(({ identifier }) => identifier) }, transaction);
         return rows.map(({ id, identifier }): Account => ({ no: id as AccountNo, sdkAppId, identifier }));
       });
       forgettings += 1;
       for (const { identifier } of accounts) known.delete(keyOf(sdkAppId, identifier));
       for (const account of accounts) {
-        await revocations.revokeAccount(sdkAppId, account.identifier);
         await endLinks(account, 'account-deleted');
         logger.info({ sdkAppId, account: account.identifier }, 'im.account.deleted');
       }

@@ -66,10 +66,12 @@ const passingStates = new Set(['40001', '40P01']);
  */
 export function createCommitter(
   deps: { db: Database; clock: Clock; logger: Logger; metrics: Metrics },
-  { maxWaiting = 20_000 }: { maxWaiting?: number } = {},
+  { maxWaiting = 20_000, maxWaitingChars = 67_108_864 }: { maxWaiting?: number; maxWaitingChars?: number } = {},
 ): Committer {
   const { db, clock, logger, metrics } = deps;
   let waiting: Waiting[] = [];
+  /** Of the bodies that wait. */
+  let waitingChars = 0;
   let inFlight = 0;
   let isDraining = false;
   const batchSizes = metrics.plainHistogram(
@@ -99,8 +101,10 @@ export function createCommitter(
       const row = rows[index];
       if (row === undefined) one.reject(new Error('im_commit answered too few rows'));
       // The same message twice in a batch: the next one will know it.
-      else if (statuses[row.status] === 'ask-again') waiting.unshift(one);
-      else settle(one, toCommitted(row));
+      else if (statuses[row.status] === 'ask-again') {
+        waiting.unshift(one);
+        waitingChars += one.input.body.length;
+      } else settle(one, toCommitted(row));
     });
   }
 
@@ -153,6 +157,7 @@ export function createCommitter(
   function takeBatch(): Waiting[] {
     const some = waiting.slice(0, maxBatch);
     waiting = waiting.slice(maxBatch);
+    for (const { input } of some) waitingChars -= input.body.length;
     return some.filter(({ input, reject }) => {
       if (input.deadline.aborted) reject(new TooLate('its deadline passed before it was stored'));
       return !input.deadline.aborted;
@@ -178,9 +183,12 @@ export function createCommitter(
       return waiting.length + inFlight;
     },
     commit(input, onStored) {
-      if (waiting.length >= maxWaiting) return Promise.reject(new QueueFull(`${maxWaiting} messages wait already`));
+      if (waiting.length >= maxWaiting || waitingChars >= maxWaitingChars) {
+        return Promise.reject(new QueueFull(`${waiting.length} messages wait already`));
+      }
       return new Promise((resolve, reject) => {
         waiting.push({ input, onStored, resolve, reject });
+        waitingChars += input.body.length;
         if (!isDraining) void drain();
       });
     },

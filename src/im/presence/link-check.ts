@@ -47,7 +47,10 @@ export function createLinkCheck(deps: {
   async function readPlaces(): Promise<Set<string>> {
     const { rows } = await db.pool.query<[string]>({
       name: 'im_node_links',
-      text: 'select link_id from terminal where node_id = $1',
+      // A deleted account's place is none, should nobody have been left to say so.
+      text: `
+        select t.link_id from terminal t join account a on a.id = t.account_id and a.deleted_ms is null
+        where t.node_id = $1`,
       values: [nodeId],
       rowMode: 'array',
     });
