@@ -55,7 +55,12 @@ function configurationOf({ folder, words, im, access, ops }: Places): object {
     data: path.join(folder, 'data'),
     listen: { access: at(access), im: at(im), ops: at(ops) },
     // The load comes from one address, and a sender as fast as it is answered is no flood here.
-    im: { linksPerAddress: 0, framesPerSec: 100_000, wordLists: [{ category: 'bench', wordsFile: words }] },
+    im: {
+      connectionsPerAddress: 0,
+      linksPerAddress: 0,
+      framesPerSec: 100_000,
+      wordLists: [{ category: 'bench', wordsFile: words }],
+    },
     shutdown: { graceMs: 0 },
     apps: [
       {
