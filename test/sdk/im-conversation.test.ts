@@ -230,6 +230,35 @@ t.test('[M14] read without a connection, or with an answer that is lost: told wi
   t.equal(second.client.getConversation('bob').unread, 0);
 });
 
+t.test('[M14] what has not been shown yet is not read by setReadMessage', async (t) => {
+  const service = await openScript(t);
+  fill(service, 1, 1);
+  const { client, until: told } = await loggedIn(t, service);
+  service.links[0]?.cut();
+  fill(service, 2, 3);
+  const conversation = client.getConversation('bob');
+  service.script = async ({ do: what }) => {
+    if (what === 'sync') await conversation.setReadMessage();
+    return undefined;
+  };
+  await told('new 3');
+  await until(() => service.count('read') === 1);
+  t.equal(service.requests.find((request) => request.do === 'read')?.fields.seq, 1);
+  await until(() => conversation.unread === 2);
+});
+
+t.test('[M14] a read position that the service cannot take just now is told again', async (t) => {
+  const service = await openScript(t);
+  fill(service, 1, 2);
+  const { client, events } = await loggedIn(t, service, { limits: { backoffMs: 2 } });
+  let times = 2;
+  service.script = ({ do: what }) =>
+    what === 'read' && times-- > 0 ? { error: { name: 'BUSY', retryable: true } } : undefined;
+  await client.getConversation('bob').setReadMessage();
+  await until(() => service.unread('alice', 'bob') === 0);
+  t.match(events, Array(2).fill({ type: 'request-failed', request: 'read', error: { code: 'BUSY' } }));
+});
+
 t.test('[M14] a message that comes while the read position is told is unread', async (t) => {
   const service = await openScript(t);
   fill(service, 1, 3);
@@ -248,6 +277,58 @@ t.test('[M14] a message that comes while the read position is told is unread', a
   await client.setProfile({});
   t.equal(conversation.unread, 1);
   t.equal(conversation.readSeq, 3);
+});
+
+t.test('[M14] a number of another terminal’s reading that is older than what came since', async (t) => {
+  const service = await openScript(t);
+  fill(service, 1, 3);
+  const { client, until: told } = await loggedIn(t, service);
+  const conversation = client.getConversation('bob');
+  const [link] = service.links;
+  service.read('alice', 'bob', 1, link);
+  service.say('alice', { on: 'read', conversation: 'c2c:bob', readSeq: 1, unread: 0 });
+  await told('read c2c:bob 1 self');
+  await until(() => conversation.unread === 2);
+});
+
+t.test('[M14] the service’s number holds a message whose event comes after it', async (t) => {
+  const service = await openScript(t);
+  fill(service, 1, 3);
+  const { client, until: told } = await loggedIn(t, service);
+  const conversation = client.getConversation('bob');
+  let late: object | undefined;
+  service.script = ({ do: what, link }) => {
+    if (what !== 'unread' || late !== undefined) return undefined;
+    late = service.event('alice', service.post('bob', 'alice', '4', { isSilent: true }));
+    setImmediate(() => link.send(late));
+    return undefined;
+  };
+  await conversation.setReadMessage(1);
+  await told('new 4');
+  await until(() => service.count('unread') > 1);
+  await until(() => conversation.unread === 3);
+  t.equal(service.unread('alice', 'bob'), 3);
+});
+
+t.test('recall: an answer that is faster than its event, and one that is told of twice', async (t) => {
+  const service = await openScript(t);
+  const { client, told: list } = await loggedIn(t, service);
+  const conversation = client.getConversation('bob');
+  const mine = await conversation.sendMessage('mine').done;
+  service.script = ({ do: what, id, link }) => {
+    if (what !== 'recall') return undefined;
+    service.recall('alice', 'bob', 1, { isSilent: true });
+    link.send({ id, ok: { recallNo: 1 } });
+    link.send({ on: 'recalled', conversation: 'c2c:bob', seqs: [1], recallNo: 1 });
+    link.send({ on: 'recalled', conversation: 'c2c:bob', seqs: [1], recallNo: 1 });
+    return 'silence';
+  };
+  await conversation.recall(mine);
+  await client.setProfile({});
+  t.same(
+    list.filter((one) => one.startsWith('recalled')),
+    ['recalled c2c:bob 1'],
+  );
 });
 
 t.test('recall: one’s own, the peer’s, before it arrived, and while one was away', async (t) => {

@@ -19,6 +19,7 @@ import {
   noteRecalled,
   noteRecent,
   noteUnread,
+  skipRecalls,
 } from '../../src/sdk/im/head.ts';
 import { createImClient, ImError, textOf } from '../../src/sdk/im/index.ts';
 import { emptied, type Stored, showMessage, toBody } from '../../src/sdk/im/message.ts';
@@ -182,7 +183,7 @@ t.test('[M14] a head: unread numbers', async (t) => {
     peerReadSeq: 3,
   };
   noteRecent(head, recent);
-  t.match(head, { seq: 10, unread: 5, readSeq: 4, peerReadSeq: 3, recallNo: 2, time: 1_010, last: { seq: 10 } });
+  t.match(head, { seq: 10, unread: 5, readSeq: 4, peerReadSeq: 3, recallNo: 0, time: 1_010, last: { seq: 10 } });
   countMessage(head, 9);
   t.equal(head.unread, 5, 'it is in the number');
   countMessage(head, 11);
@@ -215,7 +216,11 @@ t.test('a head: recalls', async (t) => {
   t.notOk(missedRecalls(head, 4, 1));
   t.ok(missedRecalls(head, 5, 1));
   t.notOk(missedRecalls(head, 5, 2));
+  skipRecalls(head, 9);
+  t.equal(head.recallNo, 9, 'nothing is here');
   know(head, 5, 6);
+  skipRecalls(head, 10);
+  t.equal(head.recallNo, 9);
   noteMessage(head, stored(6));
   noteRecalled(head, 6);
   t.equal(head.last?.recalled, true);

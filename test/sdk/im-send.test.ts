@@ -176,6 +176,27 @@ t.test('a message that cannot be sent until its deadline has failed, and a late 
   t.same(texts((await conversation.getMessage()).messages), ['a']);
 });
 
+t.test('a message whose deadline passes while another is sent by a listener: each is sent once', async (t) => {
+  const service = await openScript(t);
+  let nowMs = 1_000_000;
+  const { client, until } = await loggedIn(t, service, { clock: () => nowMs });
+  service.stop();
+  await until('disconnected');
+  const old = client.getConversation('bob').sendMessage('old');
+  nowMs += 50_000;
+  const young = client.getConversation('carol').sendMessage('young');
+  nowMs += 11_000;
+  client.onStatus((message) => {
+    if (textOf(message) === 'old' && message.status === 'failed') client.getConversation('dave').sendMessage('instead');
+  });
+  service.start();
+  await t.rejects(old.done, { code: 'TIMEOUT' });
+  await young.done;
+  await until('status instead sent');
+  await client.setProfile({});
+  t.equal(service.count('send'), 2);
+});
+
 t.test('without a connection messages wait, and are sent when there is one', async (t) => {
   const service = await openScript(t);
   const { client, until } = await loggedIn(t, service);

@@ -129,6 +129,33 @@ t.test(
   },
 );
 
+t.test('what is in memory when a storage fails outlasts the memory that is given up', async (t) => {
+  const service = await openScript(t);
+  const inner = memoryStorage();
+  let isFull = false;
+  const storage: QalStorage = {
+    ...inner,
+    set: async (key, value) => {
+      if (isFull) throw new Error('full');
+      await inner.set(key, value);
+    },
+    get: async (key) => {
+      if (isFull) throw new Error('broken');
+      return inner.get(key);
+    },
+  };
+  const watched = await loggedIn(t, service, { storage, limits: { cacheBytes: 1 } });
+  service.post('bob', 'alice', 'b');
+  await watched.until('new b');
+  isFull = true;
+  for (const peer of ['carol', 'dave', 'erin', 'frank']) {
+    service.post(peer, 'alice', peer);
+    await watched.until(`new ${peer}`);
+    await watched.client.getConversation(peer).setReadMessage();
+  }
+  t.same(await local(watched), ['b']);
+});
+
 t.test('what is damaged, given up for room, or of another version is fetched again', async (t) => {
   const service = await openScript(t);
   for (const text of numbers(1, 200)) service.post('bob', 'alice', text);
@@ -188,7 +215,15 @@ t.test('what is damaged, given up for room, or of another version is fetched aga
 
 t.test('messages of a conversation are bounded; what is older comes from the service each time', async (t) => {
   const service = await openScript(t);
-  const storage = lasting();
+  const keysSet: string[] = [];
+  const inner = lasting();
+  const storage: QalStorage = {
+    ...inner,
+    set(key, value) {
+      keysSet.push(key);
+      return inner.set(key, value);
+    },
+  };
   const { client, until: told } = await loggedIn(t, service, { storage, limits: { messagesPerConversation: 100 } });
   for (const text of numbers(1, 400)) service.post('bob', 'alice', text);
   await told('new 400');
@@ -209,13 +244,16 @@ t.test('messages of a conversation are bounded; what is older comes from the ser
     found.unshift(...messages.map(textOf));
   }
   t.same(found, numbers(1, 400));
+  const sets = keysSet.filter((key) => key.startsWith('im/')).length;
+  await conversation.getMessage({ count: 100, before: 150 });
+  t.equal(keysSet.filter((key) => key.startsWith('im/')).length, sets, 'what would be pushed out again is not stored');
   t.ok((await stored()) <= 164, `${await stored()}`);
 });
 
 t.test('conversations are bounded; the ones that had no message for longest go', async (t) => {
   const service = await openScript(t);
   const storage = lasting();
-  const { client, until: told } = await loggedIn(t, service, { storage, limits: { conversations: 5 } });
+  const { client, until: told, texts } = await loggedIn(t, service, { storage, limits: { conversations: 5 } });
   for (const name of numbers(1, 12)) {
     service.now += 1;
     service.post(`peer${name}`, 'alice', name);
@@ -229,6 +267,7 @@ t.test('conversations are bounded; the ones that had no message for longest go',
   t.equal((await storage.keys('im/')).length, 5);
   service.post('peer1', 'alice', '13');
   await told('new 13');
+  t.same(texts(), numbers(1, 13), '[H4] and nothing is shown again');
   t.same((await client.getConversation('peer1').getMessage()).messages.map(textOf), ['1', '13']);
 });
 

@@ -1,5 +1,5 @@
 import t from 'tap';
-import { textOf } from '../../src/sdk/im/index.ts';
+import { type ImError, textOf } from '../../src/sdk/im/index.ts';
 import { lasting, loggedIn, until, watchClient } from '../support/im-client.ts';
 import { openScript, type ScriptedRequest } from '../support/link-script.ts';
 
@@ -86,6 +86,20 @@ t.test('[M5] a message that is in the recent contacts before its event came', as
   await until('new 3');
   t.same(texts(), ['2', '3'], 'in their order, and once');
   t.equal(client.getConversation('bob').unread, 2);
+});
+
+t.test('a message that is recalled while the login is under way', async (t) => {
+  const service = await openScript(t);
+  service.script = ({ do: what }) => {
+    if (what === 'offline') {
+      service.post('bob', 'alice', '1');
+      service.recall('bob', 'alice', 1);
+    }
+    return undefined;
+  };
+  const { client, until } = await loggedIn(t, service);
+  await until('recalled c2c:bob 1');
+  t.match((await client.getConversation('bob').getMessage()).messages, [{ status: 'recalled', body: [] }]);
 });
 
 t.test('[H4] [M15] events that are lost, repeated or out of order: each message once, in order', async (t) => {
@@ -268,6 +282,18 @@ t.test('the service cannot answer during the login: another link, later', async 
   t.same(texts(), ['1']);
 });
 
+t.test('more requests than may wait are refused here', async (t) => {
+  const service = await openScript(t);
+  const { client } = await loggedIn(t, service);
+  service.script = ({ do: what }) => (what === 'setProfile' ? 'silence' : undefined);
+  const asked = Array.from({ length: 300 }, () => client.setProfile({}));
+  const refused = asked.slice(256).map((one) => t.rejects(one, { code: 'BUSY', retryable: true }));
+  await Promise.all(refused);
+  service.links[0]?.cut();
+  for (const one of asked.slice(0, 256))
+    await one.catch((error: ImError) => error.code === 'NETWORK' || t.fail(error.code));
+});
+
 t.test('bye: codes to reconnect after, with the wait that the service asks for', async (t) => {
   const service = await openScript(t);
   const waits: (number | undefined)[] = [];
@@ -401,36 +427,39 @@ t.test('[M15] a conversation that begins anew, because its peer is another accou
   for (const text of numbers(1, 5)) service.post('bob', 'alice', text);
   const first = await loggedIn(t, service, { storage });
   const restart = (): void => {
-    service.messages('bob', 'alice').length = 0;
+    service.restart('bob', 'alice');
     service.now += 100;
   };
-  // While it is there.
+  // While it is there; the end of the old one comes along.
+  const end = service.event('alice', service.post('bob', 'alice', '6', { isSilent: true }));
   restart();
-  service.post('bob', 'alice', 'new 1');
-  service.post('bob', 'alice', 'new 2');
+  const begin = ['new 1', 'new 2'].map((text) =>
+    service.event('alice', service.post('bob', 'alice', text, { isSilent: true })),
+  );
+  service.say('alice', [end, ...begin] as object);
   await first.until('new new 2');
-  t.same(first.texts(), [...numbers(1, 5), 'new 1', 'new 2']);
+  t.same(first.texts(), [...numbers(1, 6), 'new 1', 'new 2']);
   t.match(first.events, [{ type: 'conversation-restarted', conversation: 'c2c:bob' }]);
   const page = await first.client.getConversation('bob').getMessage();
   t.same(page.messages.map(textOf), ['new 1', 'new 2']);
   // While the link is lost.
-  first.client.getConversation('bob').setReadMessage();
   service.links[0]?.cut();
   restart();
   service.post('bob', 'alice', 'newer', { isSilent: true });
   await first.until('new newer');
+  await waitFor(() => service.delivered('alice', 'bob') === 1);
   await first.client.close();
   // While it is away.
   restart();
-  service.post('bob', 'alice', 'newest');
+  for (const text of ['newest 1', 'newest 2']) service.post('bob', 'alice', text);
   const second = await loggedIn(t, service, { storage });
-  t.same(second.texts(), ['newest']);
+  t.same(second.texts(), ['newest 1', 'newest 2']);
 });
 
 t.test('more than can wait: the link is made anew, and nothing is missing', async (t) => {
   const service = await openScript(t);
   service.post('bob', 'alice', '0');
-  const { until, texts } = await loggedIn(t, service, { limits: { waitingEvents: 10 } });
+  const { until, texts } = await loggedIn(t, service, { limits: { waitingEvents: 10, requestTimeoutMs: 60_000 } });
   service.post('bob', 'alice', '1', { isSilent: true });
   service.script = ({ do: what, link }) => (what === 'sync' && link.name === 'link-1' ? 'silence' : undefined);
   for (const text of numbers(2, 40)) service.post('bob', 'alice', text);
@@ -453,6 +482,142 @@ t.test('frames that are none, of unknown kinds, or with parts missing', async (t
   t.same(events, [{ type: 'bad-frame' }]);
   t.same(texts(), ['1']);
 });
+
+t.test('[M5] a last message that getMessage has stored before is not shown', async (t) => {
+  const service = await openScript(t);
+  const storage = lasting();
+  for (const text of numbers(1, 5)) service.post('bob', 'alice', text);
+  service.read('alice', 'bob', 5);
+  const first = await loggedIn(t, service, { storage, disableRecentContact: true });
+  await first.client.getConversation('bob').getMessage();
+  await first.client.close();
+  service.post('carol', 'alice', 'c');
+  const second = await loggedIn(t, service, { storage });
+  t.same(second.texts(), ['c']);
+});
+
+t.test('[H4] more conversations with news than the service tells of', async (t) => {
+  const service = await openScript(t);
+  const { until, texts } = await loggedIn(t, service);
+  service.links[0]?.cut();
+  for (const text of numbers(1, 120)) service.post(`peer${text}`, 'alice', text, { isSilent: true });
+  await until('refresh', 2);
+  t.same(
+    texts().sort((a, b) => Number(a) - Number(b)),
+    numbers(1, 120),
+  );
+});
+
+t.test('[H4] what this terminal sent into a hole is no news when the hole is filled', async (t) => {
+  const service = await openScript(t);
+  service.post('bob', 'alice', '1');
+  const { client, until, texts } = await loggedIn(t, service);
+  service.post('bob', 'alice', '2', { isSilent: true });
+  service.post('bob', 'alice', 'unseen', { isHidden: true });
+  await client.getConversation('bob').sendMessage('mine').done;
+  service.post('bob', 'alice', '3');
+  await until('new 3');
+  t.same(texts(), ['1', '2', '3']);
+});
+
+t.test('[M14] unread of a conversation that the login did not tell of', async (t) => {
+  const service = await openScript(t);
+  const storage = lasting();
+  service.post('bob', 'alice', '1');
+  const first = await loggedIn(t, service, { storage });
+  await first.client.close();
+  service.read('alice', 'bob', 1);
+  service.script = ({ do: what }) => (what === 'recents' ? { ok: { conversations: [] } } : undefined);
+  const { client, until } = await loggedIn(t, service, { storage });
+  service.post('bob', 'alice', '2');
+  await until('new 2');
+  await waitFor(() => client.getConversation('bob').unread === 1);
+});
+
+t.test('[M7] an acknowledgement that was lost is said again', async (t) => {
+  const service = await openScript(t);
+  let times = 1;
+  service.script = ({ do: what }) => (what === 'ack' && times-- > 0 ? 'cut-before' : undefined);
+  const { until } = await loggedIn(t, service);
+  service.post('bob', 'alice', '1');
+  await until('refresh', 2);
+  await waitFor(() => service.delivered('alice', 'bob') === 1);
+  times = 1;
+  service.script = ({ do: what }) => {
+    if (what !== 'ack' || times-- <= 0) return undefined;
+    return { error: { name: 'BUSY', retryable: true } };
+  };
+  service.post('bob', 'alice', '2');
+  await waitFor(() => service.delivered('alice', 'bob') === 2);
+});
+
+t.test('a goodbye that no end follows is the end all the same', async (t) => {
+  const service = await openScript(t);
+  const { until } = await loggedIn(t, service, { limits: { beatTimeoutMs: 60 } });
+  const [link] = service.links;
+  link?.send({ on: 'bye', code: 4100, name: 'KICKED', reason: 'r', final: true });
+  service.post('bob', 'alice', '1');
+  await until('new 1');
+  await until('forced KICKED');
+});
+
+t.test('back-off: doubles with failures, begins anew after a link that lived', async (t) => {
+  const service = await openScript(t);
+  let nowMs = 1_000_000;
+  const { client, until } = await loggedIn(t, service, {
+    random: () => 1,
+    clock: () => nowMs,
+    limits: { backoffMs: 4 },
+  });
+  const waits: (number | undefined)[] = [];
+  client.onConnection((state, reason) => {
+    if (state === 'disconnected') waits.push(reason?.retryInMs);
+  });
+  for (let times = 2; times <= 5; times += 1) {
+    if (times === 5) nowMs += 11_000;
+    service.links[0]?.cut();
+    await until('refresh', times);
+  }
+  t.same(waits, [4, 8, 16, 4]);
+});
+
+t.test(
+  'the browser is online again, or its page is looked at: no waiting, unless the service asked for it',
+  async (t) => {
+    const listeners = new Map<string, () => void>();
+    const source = {
+      addEventListener: (type: string, listener: () => void) => listeners.set(type, listener),
+      removeEventListener: (type: string) => listeners.delete(type),
+    };
+    Object.assign(globalThis, source, { document: source });
+    t.teardown(() => {
+      for (const name of ['addEventListener', 'removeEventListener', 'document'])
+        Reflect.deleteProperty(globalThis, name);
+    });
+    const service = await openScript(t);
+    let nowMs = 0;
+    const limits = { backoffMs: 1e6, maxBackoffMs: 1e6 };
+    const { client, until } = await loggedIn(t, service, { random: () => 1, clock: () => nowMs, limits });
+    t.same([...listeners.keys()], ['online', 'visibilitychange']);
+    service.links[0]?.cut();
+    await until('disconnected');
+    listeners.get('online')?.();
+    await until('connected', 2);
+    await until('refresh', 2);
+    const beats = service.count('beat');
+    listeners.get('visibilitychange')?.();
+    await waitFor(() => service.count('beat') === beats + 1);
+    service.links[0]?.bye(4000, 'SHUTDOWN', { reconnectMs: 30_000 });
+    await until('disconnected', 2);
+    listeners.get('online')?.();
+    t.equal(client.connectionState, 'disconnected');
+    nowMs += 2e6;
+    listeners.get('online')?.();
+    await until('connected', 3);
+    await client.close();
+    t.equal(listeners.size, 0);
+  },
+);
 
 t.test('listeners: taken off, throwing, and calling back', async (t) => {
   const service = await openScript(t);

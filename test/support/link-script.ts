@@ -76,6 +76,8 @@ export interface ScriptedService {
   ): ScriptedMessage;
   /** Messages between two. */
   messages(one: string, other: string): ScriptedMessage[];
+  /** The conversation of two begins anew, as when an account is deleted and made again. */
+  restart(one: string, other: string): void;
   recall(one: string, other: string, seq: number, options?: { isSilent?: boolean }): void;
   read(account: string, peer: string, seq: number, exceptLink?: ScriptedLink): { readSeq: number; unread: number };
   unread(account: string, peer: string): number;
@@ -170,6 +172,9 @@ export async function openScript(t: Test): Promise<ScriptedService> {
         }
       }
       return message;
+    },
+    restart(one, other) {
+      conversations.delete(JSON.stringify([one, other].sort()));
     },
     messages: (one, other) => between(one, other).messages,
     event(account, message) {

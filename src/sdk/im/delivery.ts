@@ -48,6 +48,8 @@ export function createDelivery({ account, store, outbox, reports, signals, emit 
     const isOurs = isOwn && (outbox.settle(conversation, message) || head.ownAhead.includes(seq));
     const wasKnown = isKnown(head, seq);
     const stored = noteMessage(head, message);
+    // It may be from before a recall of which nothing was to be done while it was not here.
+    if (!wasKnown && seq <= head.shown) head.recallNo = 0;
     const shows = isNew(head, seq) && !isOurs && stored.recalled !== true;
     if (shows && !isOwn && !isUncounted) {
       countMessage(head, seq);
@@ -83,6 +85,7 @@ export function createDelivery({ account, store, outbox, reports, signals, emit 
       const head = store.heads.get(conversation);
       if (head === undefined || !isAnew(head, message)) return;
       emit({ type: 'conversation-restarted', conversation });
+      reports.forget(conversation);
       await store.forget(head);
     },
     show({ conversation, message }) {

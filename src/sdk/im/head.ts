@@ -141,9 +141,7 @@ export function noteUnread(head: Head, unread: number, nowMs: number): void {
 
 /** The service's own numbers of a conversation. */
 export function noteRecent(head: Head, recent: Recent): void {
-  const { seq, last, unread, readSeq, peerReadSeq, recallNo } = recent;
-  // Where nothing is here, nothing was recalled of it.
-  if (head.known.length === 0) head.recallNo = Math.max(head.recallNo, recallNo);
+  const { seq, last, unread, readSeq, peerReadSeq } = recent;
   head.readSeq = Math.max(head.readSeq, readSeq);
   head.peerReadSeq = Math.max(head.peerReadSeq, peerReadSeq);
   // A new message brings a conversation back.
@@ -154,6 +152,11 @@ export function noteRecent(head: Head, recent: Recent): void {
   head.countedTo = seq;
   // Without it the seq has no time; and an older one says nothing of what is newest.
   if (last !== undefined && seq >= head.seq) Object.assign(head, { seq, time: last.time, last });
+}
+
+/** Where nothing is here and nothing is on its way, nothing was recalled of it. */
+export function skipRecalls(head: Head, recallNo: number): void {
+  if (head.known.length === 0) head.recallNo = Math.max(head.recallNo, recallNo);
 }
 
 /** Whether recalls happened of which this terminal does not know. @param count how many it is being told of */

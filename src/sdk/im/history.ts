@@ -1,4 +1,3 @@
-import { blockOf } from './block.ts';
 import { toImError } from './error.ts';
 import { readArrivals } from './frames.ts';
 import { type Head, know } from './head.ts';
@@ -21,7 +20,6 @@ export interface HistoryDeps {
   readonly account: string;
   readonly store: ImStore;
   readonly outbox: Outbox;
-  readonly maxStored: number;
 }
 
 export interface History {
@@ -39,7 +37,7 @@ export interface History {
 const minAsked = 20;
 const maxAsked = 100;
 
-export function createHistory({ account, store, outbox, maxStored }: HistoryDeps): History {
+export function createHistory({ account, store, outbox }: HistoryDeps): History {
   /** Asks for what is before a seq (undefined: the newest), and stores it. Undefined: there was no answer. */
   async function fetch(head: Head, before: number | undefined, count: number, ask: Ask): Promise<Stored[] | undefined> {
     const limit = Math.min(Math.max(count, minAsked), maxAsked);
@@ -70,9 +68,6 @@ export function createHistory({ account, store, outbox, maxStored }: HistoryDeps
     before: number | undefined,
   ): Promise<void> {
     const last = messages.at(-1) ?? first;
-    const count = head.blocks.reduce((sum, [, messages]) => sum + messages, 0);
-    // What is older than all that is kept would only be pushed out again.
-    if (count >= maxStored && blockOf(last.seq) < (head.blocks[0]?.[0] ?? 0)) return;
     const seqs = messages.map(({ seq }) => seq);
     await store.load(head, seqs);
     for (const message of messages) {

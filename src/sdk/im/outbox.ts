@@ -202,8 +202,7 @@ export function createOutbox(deps: OutboxDeps, stored: readonly unknown[]): Outb
         continue;
       }
       wakeAtMs = Math.min(wakeAtMs, entry.deadlineMs);
-      if (entry.isInFlight) lanes.add(entry.conversation);
-      if (lanes.has(entry.conversation)) continue;
+      if (entry.isInFlight || lanes.has(entry.conversation)) continue;
       if (entry.isOnline && ask === undefined) {
         fail(entry, new ImError('NETWORK', 'there is no connection'));
         continue;

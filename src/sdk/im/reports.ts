@@ -2,6 +2,7 @@ import { toImError } from './error.ts';
 import type { Emit } from './events.ts';
 import { type Fields, listOf, numberOr, optionalNumber } from './frames.ts';
 import { type Head, noteUnread } from './head.ts';
+import type { ImLimits } from './limits.ts';
 import type { Signals } from './signals.ts';
 import type { ImStore } from './store.ts';
 
@@ -11,6 +12,7 @@ export interface ReportsDeps {
   readonly store: ImStore;
   readonly signals: Signals;
   readonly emit: Emit;
+  readonly limits: ImLimits;
   /** Milliseconds since the epoch. */
   readonly clock: () => number;
   /** Undefined: there is no link; what is due then waits for the next. */
@@ -21,6 +23,8 @@ export interface ReportsDeps {
 export interface Reports {
   /** Everything of the conversation up to there is stored (M7). */
   acknowledge(conversation: string, seq: number): void;
+  /** The conversation is another one now: what was to be said of its seqs is void. */
+  forget(conversation: string): void;
   /** The unread number may be wrong: the service's is fetched. */
   recount(conversation: string): void;
   /** An unread message was shown. Right after the service's number came nobody knows whether it is in it. */
@@ -38,13 +42,13 @@ export interface Reports {
 const collectMs = 200;
 /** An event follows its message so soon. */
 const unsureMs = 2_000;
-/** What the service could not take just now is told again after this. */
-const retryMs = 5_000;
+/** What the service could not take just now is told again after so many times the first back-off. */
+const retryBackoffs = 10;
 /** The service takes so many in one request. */
 const maxAcks = 200;
 const maxCounts = 100;
 
-export function createReports({ store, signals, emit, clock, ask }: ReportsDeps): Reports {
+export function createReports({ store, signals, emit, limits, clock, ask }: ReportsDeps): Reports {
   const acks = new Map<string, number>();
   const counts = new Set<string>();
   let timer: ReturnType<typeof setTimeout> | undefined;
@@ -157,7 +161,7 @@ export function createReports({ store, signals, emit, clock, ask }: ReportsDeps)
       // What became due while this was told is told, too.
       if (head.owedRead === owedRead && head.owedHide === owedHide) tried.add(head);
     }
-    if (tried.size > 0 && !isClosed) retryTimer = setTimeout(() => void settle(), retryMs);
+    if (tried.size > 0 && !isClosed) retryTimer = setTimeout(() => void settle(), limits.backoffMs * retryBackoffs);
     await store.commit();
   }
 
@@ -178,6 +182,7 @@ export function createReports({ store, signals, emit, clock, ask }: ReportsDeps)
       acks.set(conversation, Math.max(seq, acks.get(conversation) ?? 0));
       schedule();
     },
+    forget: (conversation) => acks.delete(conversation),
     recount,
     arrived(head) {
       if (clock() - head.countedMs < unsureMs) recount(head.id);

@@ -60,7 +60,7 @@ export function openSession(deps: SessionDeps): Session {
 
   const ask = (): Ask | undefined => connection?.link?.request;
 
-  const reports = createReports({ store, signals, emit, clock, ask });
+  const reports = createReports({ store, signals, emit, limits, clock, ask });
   const outbox = createOutbox(
     {
       account,
@@ -119,7 +119,6 @@ export function openSession(deps: SessionDeps): Session {
       store,
       delivery,
       inbox,
-      reports,
       signals,
       emit,
       clock,
@@ -168,7 +167,7 @@ export function openSession(deps: SessionDeps): Session {
     outbox,
     reports,
     delivery,
-    history: createHistory({ account, store, outbox, maxStored: limits.messagesPerConversation }),
+    history: createHistory({ account, store, outbox }),
     get isClosed() {
       return isClosed;
     },

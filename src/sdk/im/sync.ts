@@ -11,9 +11,9 @@ import {
   readRecents,
   seqsOf,
 } from './frames.ts';
-import { type Head, isKnown, know, moveShown, noteRecent, noteUnread } from './head.ts';
+import { type Head, isKnown, know, moveShown, noteRecent, noteUnread, skipRecalls } from './head.ts';
 import type { HoleFiller, Inbox } from './inbox.ts';
-import type { Ask, Reports } from './reports.ts';
+import type { Ask } from './reports.ts';
 import type { Signals } from './signals.ts';
 import type { ImStore } from './store.ts';
 
@@ -27,7 +27,6 @@ export interface SyncDeps {
   readonly store: ImStore;
   readonly delivery: Delivery;
   readonly inbox: Inbox;
-  readonly reports: Reports;
   readonly signals: Signals;
   readonly emit: Emit;
   /** Milliseconds since the epoch. */
@@ -48,7 +47,7 @@ export interface Sync extends HoleFiller {
 }
 
 export function createSync(deps: SyncDeps): Sync {
-  const { store, delivery, inbox, reports, signals, emit, clock, ask, startedAt, withRecents } = deps;
+  const { store, delivery, inbox, signals, emit, clock, ask, startedAt, withRecents } = deps;
 
   async function offline(): Promise<void> {
     let after: string | undefined;
@@ -76,13 +75,14 @@ export function createSync(deps: SyncDeps): Sync {
     for (const recent of recents) {
       const { conversation, seq, last } = recent;
       const head = store.head(conversation);
-      noteNumbers(head, recent);
+      noteRecent(head, recent);
       head.isSynced = true;
       const first = inbox.waiting(conversation).find(({ message }) => message.seq > head.shown);
       if (first !== undefined && first.message.seq <= seq) {
         // The last message is among those that wait.
         moveShown(head, first.prev ?? first.message.seq - 1);
       } else {
+        if (first === undefined) skipRecalls(head, recent.recallNo);
         if (seq > head.shown && last !== undefined && !isKnown(head, last.seq)) {
           shown.push(alone({ conversation, message: last, prev: undefined, isUncounted: true }));
         }
@@ -96,12 +96,6 @@ export function createSync(deps: SyncDeps): Sync {
 
   function isAhead({ conversation, seq }: Recent): boolean {
     return seq > store.head(conversation).shown;
-  }
-
-  function noteNumbers(head: Head, recent: Recent): void {
-    noteRecent(head, recent);
-    // What was shown meanwhile may be in its number, or not.
-    if (head.shown > recent.seq) reports.recount(head.id);
   }
 
   /** Oldest first. */
@@ -199,7 +193,9 @@ export function createSync(deps: SyncDeps): Sync {
       const isFull = recents.length >= maxRecents && recents.every((recent) => isAhead(recent));
       for (const recent of recents) {
         const head = store.head(recent.conversation);
-        noteNumbers(head, recent);
+        noteRecent(head, recent);
+        // What is fetched now is as it is now.
+        skipRecalls(head, recent.recallNo);
         if (!head.isSynced) await forgive('history', () => lookBack(head));
         else if (recent.seq > head.shown) await forgive('sync', () => follow(head));
         moveShown(head, recent.seq);
