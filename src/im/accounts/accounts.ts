@@ -138,9 +138,10 @@ export function createAccounts(
           update conversation c set auth_epoch = auth_epoch + 1 from locked where c.id = locked.id`.execute(
           transaction,
         );
+        // First: whoever hears of the kick knows by then that it is a deletion.
+        await bus.publish('accounts', { sdkAppId, identifiers: rows.map(({ identifier }) => identifier) }, transaction);
         // An account that is gone has no sessions and UserSigs, whatever becomes of this process after the commit.
         for (const { identifier } of rows) await revocations.revokeAccount(sdkAppId, identifier, transaction);
-        await bus.publish('accounts', { sdkAppId, identifiers: rows.map(({ identifier }) => identifier) }, transaction);
         return rows.map(({ id, identifier }): Account => ({ no: id as AccountNo, sdkAppId, identifier }));
       });
       forgettings += 1;
