@@ -22,7 +22,10 @@ export interface Revocations {
   accountRevokedBeforeMs(sdkAppId: SdkAppId, account: AccountId): Promise<number | undefined>;
   /** When the terminal was last logged out, from memory; undefined also when its sessions of then have expired. */
   terminalRevokedBeforeMs(sdkAppId: SdkAppId, terminalId: TerminalId): number | undefined;
-  /** Calls `fn` for each kick by this process, committed, before `revokeAccount` resolves; the others' come over the bus. */
+  /**
+   * Calls `fn` for each kick by this process before `revokeAccount` resolves: committed, unless it is part of a transaction.
+   * Then the bus tells of it once more after the commit, as it does of those of other processes.
+   */
   onAccountRevoked(fn: (sdkAppId: SdkAppId, account: string) => void): () => void;
   close(): Promise<void>;
 }

@@ -1,11 +1,12 @@
 import t, { type Test } from 'tap';
 import type { Account } from '../../src/im/index.ts';
-import type { Draft, LinkEvent, SendInput } from '../../src/im/services.ts';
+import type { Draft, LinkEvent } from '../../src/im/services.ts';
 import { createLogger } from '../../src/observe/index.ts';
 import type { Database } from '../../src/store/index.ts';
 import type { AccountId } from '../../src/wire/index.ts';
 import { openTestDatabase, until } from '../support/database.ts';
 import { imAppId, openIm, type TestIm, type TestImOptions } from '../support/im.ts';
+import { sendInput, textBody } from '../support/im-draft.ts';
 
 /** Rules of one-to-one messages where things meet: clocks, sides, and what comes in between. */
 
@@ -25,25 +26,9 @@ interface World extends TestIm {
 }
 
 const textOf = (body: string): string => JSON.parse(body)[0]?.MsgContent.Text ?? 'recalled';
-const textBody = (text: string) => [{ MsgType: 'TIMTextElem', MsgContent: { Text: text } }];
-
-function input(from: Account, to: Account, draft: Partial<Draft>): SendInput {
-  return {
-    from,
-    to,
-    draft: {
-      body: textBody('hello'),
-      random: Math.floor(Math.random() * 4_294_967_296),
-      lifetimeSec: 604_800,
-      visibility: 'both',
-      tellSender: true,
-      counts: true,
-      ...draft,
-    },
-    authority: 'administrator',
-    deadline: AbortSignal.timeout(10_000),
-  };
-}
+/** By the administrator: nobody asks about relations. */
+const input = (from: Account, to: Account, draft: Partial<Draft>) =>
+  sendInput(from, to, draft, { authority: 'administrator' });
 
 async function open(t: Test, settings: Omit<TestImOptions, 'database'> = {}): Promise<World> {
   const told: World['told'] = [];

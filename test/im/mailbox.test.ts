@@ -4,6 +4,7 @@ import type { Draft } from '../../src/im/services.ts';
 import type { AccountId } from '../../src/wire/index.ts';
 import { openTestDatabase, until } from '../support/database.ts';
 import { imAppId, openIm, type TestIm, type TestImOptions } from '../support/im.ts';
+import { sendInput, textBody } from '../support/im-draft.ts';
 
 const database = await openTestDatabase(t);
 let serial = 0;
@@ -32,21 +33,7 @@ async function open(t: Test, settings: Omit<TestImOptions, 'database'> = {}): Pr
     alice: await make('alice'),
     bob: await make('bob'),
     async say(from, to, text, draft = {}) {
-      const sent = await messages.send({
-        from,
-        to,
-        draft: {
-          body: [{ MsgType: 'TIMTextElem', MsgContent: { Text: text } }],
-          random: Math.floor(Math.random() * 4_294_967_296),
-          lifetimeSec: 604_800,
-          visibility: 'both',
-          tellSender: true,
-          counts: true,
-          ...draft,
-        },
-        authority: 'self',
-        deadline: AbortSignal.timeout(10_000),
-      });
+      const sent = await messages.send(sendInput(from, to, { body: textBody(text), ...draft }));
       if (!sent.ok) throw new Error(sent.error);
       return sent.value.seq;
     },

@@ -1,9 +1,10 @@
 import t from 'tap';
 import type { Account, BeforeSend } from '../../src/im/index.ts';
-import type { Draft, LinkEvent, SendInput } from '../../src/im/services.ts';
+import type { Draft, LinkEvent } from '../../src/im/services.ts';
 import type { AccountId } from '../../src/wire/index.ts';
 import { openTestDatabase } from '../support/database.ts';
 import { imAppId, openIm, type TestIm } from '../support/im.ts';
+import { sendInput, textBody } from '../support/im-draft.ts';
 
 const database = await openTestDatabase(t);
 const service = await openIm(t, { database });
@@ -19,29 +20,8 @@ async function pair(): Promise<[Account, Account]> {
   return (await accounts('alice', 'bob')) as [Account, Account];
 }
 
-const textBody = (text: string) => [{ MsgType: 'TIMTextElem', MsgContent: { Text: text } }];
-
-function input(from: Account, to: Account, draft: Partial<Draft> = {}, more: Partial<SendInput> = {}): SendInput {
-  return {
-    from,
-    to,
-    draft: {
-      body: textBody('hello'),
-      random: Math.floor(Math.random() * 4_294_967_296),
-      lifetimeSec: 604_800,
-      visibility: 'both',
-      tellSender: true,
-      counts: true,
-      ...draft,
-    },
-    authority: 'self',
-    deadline: AbortSignal.timeout(10_000),
-    ...more,
-  };
-}
-
 async function send(from: Account, to: Account, draft: Partial<Draft> = {}, of: TestIm = service) {
-  const sent = await of.im.messages.send(input(from, to, draft));
+  const sent = await of.im.messages.send(sendInput(from, to, draft));
   if (!sent.ok) throw new Error(`${sent.error} ${sent.reason ?? ''}`);
   return sent.value;
 }
@@ -120,7 +100,7 @@ t.test('[M12] a repeat is answered before the backend is asked again; what it sa
   t.equal(asked.length, 1);
 
   verdict = { kind: 'refuse', code: 120_001, reason: 'not today' };
-  t.match(await asking.im.messages.send(input(alice, bob)), { ok: false, error: 'REFUSED_BY_CALLBACK' });
+  t.match(await asking.im.messages.send(sendInput(alice, bob)), { ok: false, error: 'REFUSED_BY_CALLBACK' });
   verdict = { kind: 'rewrite', body: textBody('rewritten') };
   await send(alice, bob, {}, asking);
   verdict = { kind: 'rewrite', body: [{ MsgType: 'NoSuchElem', MsgContent: {} }] };
@@ -213,7 +193,7 @@ t.test('[M10] what relations hide is stored for its sender alone', async (t) => 
   t.strictSame(await service.im.mailbox.offline(bob), { messages: [] });
   t.equal(await service.im.mailbox.unreadTotal(bob), 0);
   t.equal(await service.im.mailbox.unreadTotal(alice), 0);
-  const asAdministrator = input(alice, bob, { body: textBody('by REST') }, { authority: 'administrator' });
+  const asAdministrator = sendInput(alice, bob, { body: textBody('by REST') }, { authority: 'administrator' });
   t.match(await hiding.im.messages.send(asAdministrator), { ok: true });
   t.strictSame(await texts(bob, alice), ['by REST'], '[M3] relations do not hold for the administrator');
 });
@@ -245,7 +225,7 @@ t.test('[I3] imported messages keep their time and their order, and tell nobody'
     ['newer', 3_600, true],
   ] as const) {
     const draft = { body: textBody(text), importedTime: nowSec - ago, counts };
-    const sent = await spying.im.messages.send(input(alice, bob, draft, { authority: 'administrator' }));
+    const sent = await spying.im.messages.send(sendInput(alice, bob, draft, { authority: 'administrator' }));
     t.match(sent, { ok: true, value: { time: nowSec - ago } });
   }
   t.strictSame(await texts(bob, alice), ['old', 'newer']);
@@ -275,7 +255,7 @@ t.test('a receiver that was deleted meanwhile gets nothing, whatever this proces
   await send(alice, bob);
   await send(alice, bob, {}, other);
   await other.im.accounts.delete(imAppId, [bob.identifier]);
-  t.match(await service.im.messages.send(input(alice, bob)), { ok: false, error: 'RECEIVER_UNKNOWN' });
+  t.match(await service.im.messages.send(sendInput(alice, bob)), { ok: false, error: 'RECEIVER_UNKNOWN' });
   const again = await service.im.accounts.ensure(imAppId, bob.identifier);
   t.not(again.no, bob.no);
   t.equal((await send(alice, again)).seq, 1, 'an account of the same name is another one');
@@ -292,7 +272,10 @@ t.test('one message that the database refuses fails alone', async (t) => {
   const results = await Promise.allSettled(
     Array.from({ length: 20 }, (_, index) =>
       service.im.messages.send(
-        input(alice, bob, { body: textBody(index === 7 ? 'NUL \0' : `m${index}`), custom: index === 7 ? '\0' : 'c' }),
+        sendInput(alice, bob, {
+          body: textBody(index === 7 ? 'NUL \0' : `m${index}`),
+          custom: index === 7 ? '\0' : 'c',
+        }),
       ),
     ),
   );
@@ -309,7 +292,9 @@ t.test('the deadline is the answer’s, whatever the database does', async (t) =
   const blocker = await service.db.pool.connect();
   await blocker.query('begin');
   await blocker.query('select 1 from conversation where account_a = $1 for update', [Math.min(alice.no, bob.no)]);
-  const sending = service.im.messages.send(input(alice, bob, { random: 5 }, { deadline: AbortSignal.timeout(100) }));
+  const sending = service.im.messages.send(
+    sendInput(alice, bob, { random: 5 }, { deadline: AbortSignal.timeout(100) }),
+  );
   t.match(await sending, { ok: false, error: 'TIMED_OUT' });
   await blocker.query('rollback');
   blocker.release();
