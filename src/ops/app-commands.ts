@@ -1,8 +1,10 @@
 import { type Revocations, userSigSecretId } from '../auth/index.ts';
+import { keyFingerprint } from '../callbacks/index.ts';
 import {
   type AppSettings,
   type AppStore,
   appSecrets,
+  callbackSecrets,
   type Refusal,
   type Result,
   type StoredApp,
@@ -33,13 +35,22 @@ export interface AppCommands {
 export function describeApp({ settings, origin, createdAt, updatedAt }: StoredApp): object {
   const { secret: _, ...shown } = settings;
   const secrets = appSecrets(settings);
+  const signing = callbackSecrets(settings);
   return {
-    settings: shown,
+    settings: { ...shown, callbacks: openCallbacks(settings) },
     secret: { count: secrets.length, fingerprints: secrets.map(userSigSecretId) },
+    callbackSecret: { count: signing.length, fingerprints: signing.map(keyFingerprint) },
+    callbackSignToken: settings.callbacks.signToken !== undefined,
     origin,
     createdAt,
     updatedAt,
   };
+}
+
+/** The settings of an app's callbacks without what signs them. */
+export function openCallbacks({ callbacks }: Pick<AppSettings, 'callbacks'>): object {
+  const { secret: _, signToken: __, ...open } = callbacks;
+  return open;
 }
 
 /**
@@ -118,9 +129,20 @@ export function createAppCommands({ apps, asking, revocations, checkApp }: AppCo
   };
 }
 
-/** A replacement need not repeat what the path says, and not the secret, which nobody can read here. */
-function completed(body: unknown, { sdkAppId, secret }: AppSettings): unknown {
-  return isMap(body) ? { ...body, sdkAppId: body.sdkAppId ?? sdkAppId, secret: body.secret ?? secret } : body;
+/**
+ * A replacement need not repeat what the path says, and not the secrets, which nobody can read here. `null` removes those that
+ * an app can be without.
+ */
+function completed(body: unknown, { sdkAppId, secret, callbacks }: AppSettings): unknown {
+  if (!isMap(body)) return body;
+  const kept = { secret: callbacks.secret, signToken: callbacks.signToken };
+  const given = body.callbacks ?? {};
+  return {
+    ...body,
+    sdkAppId: body.sdkAppId ?? sdkAppId,
+    secret: body.secret ?? secret,
+    callbacks: isMap(given) ? { ...kept, ...given } : given,
+  };
 }
 
 /** Changes with every change of the app. */

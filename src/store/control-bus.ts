@@ -7,7 +7,7 @@ import { withDeadline } from './deadline.ts';
 import type { Schema } from './schema.ts';
 import { reasonOf } from './store-error.ts';
 
-const topics = ['apps', 'revocations', 'cache', 'accounts', 'links', 'words'] as const;
+const topics = ['apps', 'revocations', 'cache', 'accounts', 'links', 'words', 'callbacks'] as const;
 export type ControlTopic = (typeof topics)[number];
 
 /**

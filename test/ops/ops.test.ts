@@ -12,6 +12,7 @@ import {
   userSigSecretId,
 } from '../../src/auth/index.ts';
 import { createCache, createPurges, type Purge } from '../../src/cache/index.ts';
+import { keyFingerprint } from '../../src/callbacks/index.ts';
 import { createHealth, createLogger, createMetrics } from '../../src/observe/index.ts';
 import { createOps, type OpsDeps, type OpsOptions } from '../../src/ops/index.ts';
 import { checkApp } from '../../src/server/config/index.ts';
@@ -326,6 +327,21 @@ t.test('apps are created, listed, read, replaced and deleted; the secret is neve
       wordLists: [],
       checkedCustomFields: [],
     },
+    callbacks: {
+      events: [],
+      commands: [],
+      onSilence: 'allow',
+      allowPrivateNetwork: false,
+      beforeConcurrency: 1_000,
+      concurrency: 8,
+      timeoutMs: 5_000,
+      retry: true,
+      backlogRows: 1_000_000,
+      backlogHours: 72,
+      deadLetters: 100_000,
+      stateNames: '2018',
+      stateDebounceMs: 1_000,
+    },
   });
   t.strictSame(created.json.secret, { count: 1, fingerprints: [userSigSecretId(secret)] });
 
@@ -370,6 +386,52 @@ t.test('apps are created, listed, read, replaced and deleted; the secret is neve
       ['oncall', 'operator', 'ops.app.delete', String(settings.sdkAppId), 'ok', '127.0.0.1'],
     ],
   );
+});
+
+t.test('[K5] what signs callbacks is never shown, and stays where a replacement leaves it out', async (t) => {
+  const { call, lines } = await open(t);
+  const keys = [randomBytes(24), randomBytes(24)].map((bytes) => `whsec_${bytes.toString('base64')}`);
+  const signToken = 'a token that nobody may see';
+  const url = 'https://backend.example.com/callbacks';
+  const settings = newApp({ callbacks: { url, secret: keys, signToken, events: 'all' } });
+  const path = `/ops/v1/apps/${settings.sdkAppId}`;
+  const stored = async () => (await apps.get(settings.sdkAppId))?.settings.callbacks;
+  const seen: string[] = [];
+  const act = async (method: string, target: string, body?: object) => {
+    const answer = await call(method, target, { token: method === 'GET' ? viewer : operator, body });
+    seen.push(answer.text);
+    return answer;
+  };
+
+  t.match(await act('POST', '/ops/v1/apps', settings), {
+    status: 201,
+    json: {
+      settings: { callbacks: { url } },
+      callbackSecret: { count: 2, fingerprints: keys.map(keyFingerprint) },
+      callbackSignToken: true,
+    },
+  });
+  await act('GET', path);
+  await act('GET', '/ops/v1/apps');
+  await act('PUT', path, { access: {}, callbacks: { url: `${url}/2` } });
+  t.match(await stored(), { url: `${url}/2`, secret: keys, signToken });
+  await act('PUT', path, { access: {} });
+  t.match(await stored(), { url: undefined, secret: keys, signToken });
+  t.match(await act('PUT', path, { access: {}, callbacks: { url, secret: keys[0], signToken: null } }), {
+    json: { callbackSecret: { count: 1 }, callbackSignToken: false },
+  });
+  t.match(await stored(), { secret: keys[0], signToken: undefined });
+  t.match(await act('PUT', path, { access: {}, callbacks: { url, secret: null } }), {
+    status: 400,
+    json: { error: { field: 'callbacks.secret', reason: /missing/ } },
+  });
+  t.match(await act('PUT', path, { access: {}, callbacks: { url, secret: `${keys[0]}!` } }), {
+    status: 400,
+    json: { error: { field: 'callbacks.secret' } },
+  });
+
+  const all = [...seen, ...lines.map((line) => JSON.stringify(line))].join('\n');
+  for (const hidden of [...keys, signToken]) t.notOk(all.includes(hidden));
 });
 
 t.test('If-Match: a change is made only to the app that was read', async (t) => {
