@@ -16,6 +16,7 @@ import {
   readMasterKeys,
   variableName,
 } from '../../src/server/config/index.ts';
+import { queueOptionsOf } from '../../src/server/queue-options.ts';
 
 const key = Buffer.alloc(32, 7).toString('base64');
 const folder = t.testdir();
@@ -132,6 +133,50 @@ apps:
     'QALGATE_SHUTDOWN_GRACE_MS: shutdown.graceMs: "soon" is a text; allowed: a whole number from 0 to 3600000',
     'QALGATE_LIMITS_HEADR_COUNT: is not a known variable; did you mean QALGATE_LIMITS_HEADER_COUNT?',
   ]);
+});
+
+t.test('redis: none, or a URL with nothing in it that the client library would read on its own', async (t) => {
+  const secretFile = write('redis://:hush@cache.internal:6380/3\n');
+  t.equal(config().redis, 'none');
+  for (const url of ['redis://127.0.0.1', 'redis://u:p@[::1]:6379/0', 'rediss://:p%40ss@cache.internal:6380/15']) {
+    t.equal(config(`redis: "${url}"`).redis, url);
+  }
+  const given = load(`redisFile: ${secretFile}`);
+  t.ok(given.ok);
+  if (given.ok) {
+    t.equal(given.config.redis, 'redis://:hush@cache.internal:6380/3');
+    const printed = printConfig(given.settings, given.sources);
+    t.match(printed, /^redis: redis:\/\/:\[redacted\]@cache\.internal:6380\/3 # file, read from /m);
+    t.notMatch(printed, 'hush');
+  }
+  t.match(problems('redis: nnoe').map(formatProblem), [
+    /redis: .*; did you mean none\?; allowed: none or a URL `redis:\/\/…` or `rediss:\/\/…`$/,
+  ]);
+  for (const wrong of [
+    'http://127.0.0.1:6379',
+    'redis://',
+    'redis:127.0.0.1',
+    'redis://127.0.0.1:99999',
+    'redis://127.0.0.1/zero',
+    'redis://127.0.0.1/0?commandTimeout=0',
+    'redis://u:hush@127.0.0.1/0#x',
+  ]) {
+    const [problem, ...more] = problems(`redis: "${wrong}"`);
+    t.same([problem?.path, more.length], ['redis', 0], wrong);
+    t.notMatch(problem && formatProblem(problem), 'hush');
+  }
+  t.same(paths(`redis: redis://a\nredisFile: ${secretFile}`), ['redisFile']);
+});
+
+t.test('queues run on the database, or on Redis where there is one', async (t) => {
+  t.strictSame(queueOptionsOf(config()), { kind: 'postgres', concurrency: 64 });
+  t.strictSame(queueOptionsOf(config('redis: redis://a:1\ncallbacks: { concurrency: 1000 }')), {
+    kind: 'redis',
+    url: 'redis://a:1',
+    concurrency: 1_000,
+  });
+  t.same(paths('callbacks: { concurrency: 0 }'), ['callbacks.concurrency']);
+  t.same(paths('callbacks: { concurrency: 1001 }'), ['callbacks.concurrency']);
 });
 
 t.test('fields that are right in themselves but not together', async (t) => {

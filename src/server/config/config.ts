@@ -11,13 +11,15 @@ export interface Listen extends Address {
 
 /** The configuration as the program uses it: complete, parsed, secrets in place. */
 export interface Config
-  extends Pick<Settings, 'log' | 'sessions' | 'timeouts' | 'limits' | 'cache' | 'im' | 'shutdown'> {
+  extends Pick<Settings, 'log' | 'sessions' | 'timeouts' | 'limits' | 'cache' | 'im' | 'callbacks' | 'shutdown'> {
   /** Absolute path of the data folder. */
   data: string;
   /** A listener that is switched off is absent. */
   listen: { access?: Listen; im?: Listen; ops?: Listen };
   /** `embedded`, or the URL of an external database. */
   database: string;
+  /** `none`, or the URL of a Redis. */
+  redis: string;
   /** Newest first; empty with an embedded database that keeps its own: use `readMasterKeys`. */
   masterKeys: Buffer[];
   /** CIDR blocks, also for single addresses. */
@@ -28,8 +30,8 @@ export interface Config
 
 /** Parses checked settings. Pure, but for the working directory that `data` is relative to. */
 export function toConfig(settings: Settings): Config {
-  const { data, listen, database, masterKey = [], trustedProxies, ops, apps } = settings;
-  const { log, sessions, timeouts, limits, cache, im, shutdown } = settings;
+  const { data, listen, database, redis, masterKey = [], trustedProxies, ops, apps } = settings;
+  const { log, sessions, timeouts, limits, cache, im, callbacks, shutdown } = settings;
   const access = toListen(listen.access);
   const imListen = toListen(listen.im);
   const opsListen = toListen(listen.ops);
@@ -41,6 +43,7 @@ export function toConfig(settings: Settings): Config {
       ...(opsListen === undefined ? {} : { ops: opsListen }),
     },
     database,
+    redis,
     masterKeys: [masterKey].flat().flatMap((key) => parseMasterKey(key) ?? []),
     trustedProxies: trustedProxies.flatMap((network) => parseNetwork(network) ?? []),
     ops: { tokens: ops.tokens.map(({ name, role, token }) => ({ name, role, token })) },
@@ -50,6 +53,7 @@ export function toConfig(settings: Settings): Config {
     limits,
     cache,
     im,
+    callbacks,
     shutdown,
     apps,
   };

@@ -83,6 +83,12 @@ function isDatabaseUrl(value: string): boolean {
   return /^postgres(ql)?:\/\//.test(value) && URL.canParse(value);
 }
 
+/** Without a query: what stands there would be options of the client library, past the schema. */
+function isRedisUrl(value: string): boolean {
+  const url = /^rediss?:\/\//.test(value) ? URL.parse(value) : null;
+  return url !== null && url.hostname !== '' && /^\/?[0-9]{0,4}$/.test(url.pathname) && url.search + url.hash === '';
+}
+
 interface Bounds {
   default: number;
   minimum: number;
@@ -274,6 +280,16 @@ const ImSchema = Type.Object(
   { ...closed, description: 'Messaging, of this process.', default: {} },
 );
 
+const CallbacksSchema = Type.Object(
+  {
+    concurrency: amount(
+      'Conversations and accounts whose after-callbacks are sent at once, of all apps together; `apps[].callbacks.concurrency` bounds those to one URL.',
+      { default: 64, minimum: 1, maximum: 1_000 },
+    ),
+  },
+  { ...closed, description: 'Callbacks to the backends of apps, of this process.', default: {} },
+);
+
 const TokenSchema = Type.Object(
   {
     name: Type.String({
@@ -328,6 +344,13 @@ export const ConfigSchema = Type.Object(
       secret: 'url',
     }),
     databaseFile: fileOf('the URL of the database'),
+    redis: Type.Union([Type.Literal('none'), text('a URL `redis://…` or `rediss://…`', isRedisUrl)], {
+      description:
+        '`none`, or the URL of a Redis that wakes and paces the work which waits in the database: `redis://user:password@host:6379/0`, `rediss://` for TLS. Losing it costs time, nothing else.',
+      default: 'none',
+      secret: 'url',
+    }),
+    redisFile: fileOf('the URL of the Redis'),
     masterKey: Type.Optional(
       Type.Union([masterKey({}), Type.Array(masterKey({}), { minItems: 1, maxItems: 2 })], {
         description:
@@ -373,6 +396,7 @@ export const ConfigSchema = Type.Object(
     limits: LimitsSchema,
     cache: CacheSchema,
     im: ImSchema,
+    callbacks: CallbacksSchema,
     shutdown: Type.Object(
       {
         graceMs: amount('How long, in milliseconds, requests in flight may still take after SIGTERM.', {
@@ -400,5 +424,5 @@ export const ConfigSchema = Type.Object(
 export type Settings = Type.Static<typeof ConfigSchema>;
 
 /** What a process can do; `qalgate serve --roles`. */
-export const roles = ['access', 'im', 'ops'] as const;
+export const roles = ['access', 'im', 'relay', 'ops'] as const;
 export type Role = (typeof roles)[number];
