@@ -152,7 +152,7 @@ export async function createIm(deps: ImDeps, options: ImOptions): Promise<Im> {
   const services = { apps, accounts, messages, mailbox, presence, profiles, words };
   const rest = await createRestEdge(
     { ...services, checkUserSig: userSigs.check, clock, random, logger, metrics },
-    { bodyBytes: options.bodyBytes },
+    { bodyBytes: options.bodyBytes, trustedProxies: options.trustedProxies },
   );
   stack.defer(() => rest.close());
   const links = createLinkEdge(

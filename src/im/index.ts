@@ -1,4 +1,4 @@
 export { createIm, type Im, type ImDeps, type ImOptions } from './im.ts';
 export type { Account, AccountNo, ConversationId } from './model.ts';
-export type { BeforeSend, Consumers, ImPorts, PendingMessage, RelationCheck, Verdict } from './ports.ts';
+export type { BeforeSend, Consumers, ImPorts, PendingMessage, RelationCheck, SendDecision, Written } from './ports.ts';
 export type { Accounts, Bus, LinkEvent, Mailbox, Messages, Presence, Profiles, Words } from './services.ts';

@@ -1,41 +1,48 @@
-import type { SdkAppId } from '../wire/index.ts';
+import type { AfterCommand, BeforeOutcome, CallbackOrigin, MessageElement, SdkAppId } from '../wire/index.ts';
 import type { Account } from './model.ts';
 
 /**
- * What the messaging core needs of others. `server` plugs in what there is; the defaults at the end of this file stand for
- * what is not there: nobody is asked, nobody is told.
+ * What the messaging core needs of others. `server` plugs in what there is; without a port nobody is asked, nobody is told.
  */
 
 /** A message on its way, for whoever decides about it. */
 export interface PendingMessage {
-  readonly sdkAppId: SdkAppId;
   readonly from: Account;
   readonly to: Account;
-  /** JSON text of MsgBody. */
-  readonly body: string;
+  readonly body: readonly unknown[];
   readonly msgSeq: number;
   readonly random: number;
   /** Unix seconds. */
   readonly time: number;
+  readonly custom: string | undefined;
+  readonly isOnlineOnly: boolean;
+  readonly origin: CallbackOrigin;
 }
 
-/** What a before-callback said (K1); `rewrite` carries the new MsgBody, which is checked like a sent one. */
-export type Verdict =
-  | { kind: 'pass' }
-  | { kind: 'refuse'; code: number; reason: string }
-  | { kind: 'rewrite'; body: unknown };
+/** What the app's backend said, or what holds because it said nothing (K1, K2). `body`: rewritten, and checked like a sent one. */
+export type SendDecision =
+  | { readonly kind: 'allow'; readonly outcome: BeforeOutcome; readonly body?: readonly MessageElement[] }
+  /** `code`: of the app, 120001 … 130000; absent: the refusal has none of its own. */
+  | { readonly kind: 'refuse'; readonly code?: number; readonly reason: string };
 
-/** Asks the app's backend before a message is stored (M12). Must answer within the deadline, whatever happens. */
-export type BeforeSend = (message: PendingMessage, deadline: AbortSignal) => Promise<Verdict>;
+/** Asks the app's backend before a message is stored (M12). Decides within 2 seconds, whatever happens; never rejects. */
+export interface BeforeSend {
+  wants(sdkAppId: SdkAppId): boolean;
+  ask(message: PendingMessage): Promise<SendDecision>;
+}
 
 /** Whether two accounts' relations let a client's message through (M2), or swallow it (M10): `sender-only` stores it for the sender alone. */
 export type RelationCheck = (from: Account, to: Account) => Promise<'pass' | 'sender-only' | { refuse: number }>;
 
-/** Who is told of what was stored: a bit for each consumer that wants a row in the outbox. 1: callbacks, 2: push. */
-export type Consumers = (sdkAppId: SdkAppId, event: 'message' | 'state') => number;
+/** Who is told of what was done: a bit for each consumer that wants an entry in the outbox. 1: callbacks, 2: push. */
+export type Consumers = (sdkAppId: SdkAppId, command: AfterCommand) => number;
+
+/** Entries for callbacks have been committed: whoever sends them need not look for them. Best effort; synchronous. */
+export type Written = (sdkAppId: SdkAppId, drainKey: string, command: AfterCommand) => void;
 
 export interface ImPorts {
   beforeSend?: BeforeSend;
   relations?: RelationCheck;
   consumers?: Consumers;
+  written?: Written;
 }

@@ -1,4 +1,4 @@
-import type { AccountId, ImRefusal, ImResult, SdkAppId } from '../wire/index.ts';
+import type { AccountId, CallbackOrigin, ImRefusal, ImResult, SdkAppId } from '../wire/index.ts';
 import type { Account, AccountNo, ConversationId, StoredMessage, Visibility } from './model.ts';
 
 /**
@@ -58,6 +58,8 @@ export interface SendInput {
   readonly to: Account;
   readonly draft: Draft;
   readonly authority: SendAuthority;
+  /** Where it came from, for callbacks. */
+  readonly origin: CallbackOrigin;
   /** The link that sends: it gets its answer and not the event. */
   readonly linkId?: string;
   /** Switches callbacks off for this message (B3, ForbidCallbackControl); pushes go on. */

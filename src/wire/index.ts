@@ -1,3 +1,23 @@
+export { optPlatformOf } from './callback-fields.ts';
+export {
+  type AfterCommand,
+  type AfterReason,
+  afterCommands,
+  afterReasons,
+  type BeforeCommand,
+  type BeforeOutcome,
+  beforeCommands,
+  beforeOutcomes,
+  type CallbackCommand,
+  type CallbackNotes,
+  type CallbackOrigin,
+  callbackCommands,
+  callbackFields,
+  isAfterCommand,
+  type OptPlatform,
+  packCallbackNotes,
+  unpackCallbackNotes,
+} from './callbacks.ts';
 export {
   type ErrorBody,
   type ErrorCode,

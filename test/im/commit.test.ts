@@ -98,6 +98,7 @@ t.test('[M13][M15] a message alone and messages together are stored by the same 
         counts: below(4) > 0,
         lifetimeSec: below(604_800),
         consumers: below(4),
+        origin: undefined,
         body: `["${round}"]`,
         push: below(3) === 0 ? '{}' : undefined,
         custom: below(3) === 0 ? 'c' : undefined,

@@ -406,7 +406,7 @@ function fakeLink(): { link: Link; sent: string[] } {
     ending() {},
     sent() {},
   };
-  const facts = { network: '', origin: undefined, openedMs: 0, heardMs: 0 };
+  const facts = { address: '', network: '', origin: undefined, openedMs: 0, heardMs: 0 };
   const link = new Link(host, { socket: socket as unknown as LinkSocket, ...facts });
   link.state = 'open';
   return { link, sent };

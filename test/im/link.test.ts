@@ -10,6 +10,7 @@ import { openDatabase } from '../../src/store/index.ts';
 import { completeApp } from '../support/app-settings.ts';
 import { openTestDatabase, until } from '../support/database.ts';
 import { createTestLink, imAppId, openIm, type TestIm, type TestLink } from '../support/im.ts';
+import { asks } from '../support/im-draft.ts';
 
 const database = await openTestDatabase(t);
 const quick = { sweepMs: 20 };
@@ -377,10 +378,10 @@ t.test('too many frames are refused, far too many end the link', async (t) => {
 
 t.test('64 requests of a link are worked on at once', async (t) => {
   const gate = Promise.withResolvers<void>();
-  const beforeSend = async () => {
+  const beforeSend = asks(async () => {
     await gate.promise;
-    return { kind: 'pass' } as const;
-  };
+    return { kind: 'allow', outcome: 'allowed' };
+  });
   const im = await open(t, { deps: { ports: { beforeSend } } });
   const [alice, bob] = [name('alice'), name('bob')];
   const [link] = [await im.link(alice), await im.link(bob)];
@@ -616,10 +617,10 @@ t.test('limits before a link opens', async (t) => {
 
 t.test('shutdown: goodbye to all, answers to what is in flight, no new ones', async (t) => {
   const gate = Promise.withResolvers<void>();
-  const beforeSend = async () => {
+  const beforeSend = asks(async () => {
     await gate.promise;
-    return { kind: 'pass' } as const;
-  };
+    return { kind: 'allow', outcome: 'allowed' };
+  });
   const im = await open(t, { deps: { ports: { beforeSend } } });
   const [alice, bob] = [name('alice'), name('bob')];
   const [a, b] = [await im.link(alice), await im.link(bob)];

@@ -118,14 +118,14 @@ async function stateOfAccount(node: TestNode, account: Account): Promise<string>
 
 async function transitions(account: Account): Promise<string[]> {
   const { rows } = await pool.query<{ body: string; sdk_app_id: number }>(
-    `select body, sdk_app_id from outbox where event = 'state' and drain_key = $1 order by id`,
+    `select body, sdk_app_id from outbox where event = 'State.StateChange' and drain_key = $1 order by id`,
     [`a${account.no}`],
   );
   return rows.map(({ body, sdk_app_id }) => {
     const event = JSON.parse(body);
     if (event.account !== account.identifier || sdk_app_id !== account.sdkAppId) throw new Error(body);
-    // Seconds.
-    if (Math.abs(event.time - clock() / 1_000) > 60) throw new Error(body);
+    // Milliseconds.
+    if (Math.abs(event.timeMs - clock()) > 60_000) throw new Error(body);
     return `${event.platform} ${event.state} ${event.reason}`;
   });
 }

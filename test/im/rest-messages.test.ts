@@ -5,6 +5,7 @@ import type { LinkEvent } from '../../src/im/services.ts';
 import type { AccountId } from '../../src/wire/index.ts';
 import { makeTestLogger, openTestDatabase } from '../support/database.ts';
 import { imAppId, openIm } from '../support/im.ts';
+import { asks } from '../support/im-draft.ts';
 import { longestName, ok, refuses, snapshot, text, tooLongName } from '../support/rest.ts';
 
 const database = await openTestDatabase(t);
@@ -16,10 +17,13 @@ const service = await openIm(t, {
   deps: {
     bus,
     ports: {
-      async beforeSend(message) {
-        asked.push(message.body);
-        return message.body.includes('refuse me') ? { kind: 'refuse', code: 1, reason: 'not today' } : { kind: 'pass' };
-      },
+      beforeSend: asks(async ({ body }) => {
+        const text = JSON.stringify(body);
+        asked.push(text);
+        return text.includes('refuse me')
+          ? { kind: 'refuse', reason: 'not today' }
+          : { kind: 'allow', outcome: 'allowed' };
+      }),
       consumers: () => 3,
     },
   },

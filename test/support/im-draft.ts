@@ -1,8 +1,8 @@
-import type { Account } from '../../src/im/index.ts';
+import type { Account, BeforeSend } from '../../src/im/index.ts';
 import type { Draft, SendInput } from '../../src/im/services.ts';
 
 /** MsgBody of one text. */
-export const textBody = (text: string) => [{ MsgType: 'TIMTextElem', MsgContent: { Text: text } }];
+export const textBody = (text: string) => [{ MsgType: 'TIMTextElem' as const, MsgContent: { Text: text } }];
 
 /** A send as a terminal of the account would make it, with a MsgRandom of its own. */
 export function sendInput(
@@ -24,7 +24,11 @@ export function sendInput(
       ...draft,
     },
     authority: 'self',
+    origin: { platform: 'Android', address: '' },
     deadline: AbortSignal.timeout(10_000),
     ...more,
   };
 }
+
+/** An app's backend that is always asked. */
+export const asks = (ask: BeforeSend['ask']): BeforeSend => ({ wants: () => true, ask });

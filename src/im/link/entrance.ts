@@ -1,19 +1,13 @@
 import { type IncomingMessage, STATUS_CODES } from 'node:http';
-import { BlockList, type Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import {
-  addTrusted,
-  clientAddress,
-  createHeldCounter,
-  isTrusted,
-  networkOf,
-  normalizeAddress,
-} from '../../auth/index.ts';
+import { createHeldCounter, networkOf } from '../../auth/index.ts';
 import type { AppSettings } from '../../store/index.ts';
 import { linkPath } from '../../wire/index.ts';
+import { createAddressOf } from '../address-of.ts';
 
 export type Entry =
-  | { ok: true; network: string; origin: string | undefined }
+  | { ok: true; address: string; network: string; origin: string | undefined }
   | { ok: false; status: 403 | 404 | 429 | 503; reason: string };
 
 export interface Entrance {
@@ -54,15 +48,7 @@ export function createEntrance(
   { links, linksPerAddress, trustedProxies }: EntranceOptions,
 ): Entrance {
   const held = createHeldCounter(links, linksPerAddress);
-  const trusted = new BlockList();
-  for (const entry of trustedProxies) addTrusted(trusted, entry);
-
-  function addressOf(request: IncomingMessage): string {
-    const peer = normalizeAddress(request.socket.remoteAddress ?? '') ?? '';
-    const forwarded = request.headers['x-forwarded-for'];
-    if (forwarded === undefined || peer === '' || !isTrusted(trusted, peer)) return peer;
-    return clientAddress(peer, [forwarded].flat(), trusted);
-  }
+  const addressOf = createAddressOf(trustedProxies);
 
   return {
     enter(request) {
@@ -73,11 +59,12 @@ export function createEntrance(
       if (origin !== undefined && !deps.apps.list().some((app) => allowsOrigin(app, origin))) {
         return { ok: false, status: 403, reason: 'no app lets pages of this origin open links (im.origins)' };
       }
-      const network = networkOf(addressOf(request));
+      const address = addressOf(request);
+      const network = networkOf(address);
       const taken = held.take(network);
       if (taken === 'total') return { ok: false, status: 503, reason: 'this process has all the links that it may' };
       if (taken === 'key') return { ok: false, status: 429, reason: 'this address has all the links that it may' };
-      return { ok: true, network, origin };
+      return { ok: true, address, network, origin };
     },
     leave: (network) => held.give(network),
     get size() {

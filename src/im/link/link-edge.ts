@@ -8,7 +8,7 @@ import { conversationRequests } from './conversation-requests.ts';
 import { createDeadlines } from './deadlines.ts';
 import { createDepartures, endNames, kickReason } from './departures.ts';
 import { createDispatcher } from './dispatcher.ts';
-import { createEntrance, type EntranceOptions, refuseUpgrade } from './entrance.ts';
+import { createEntrance, type EntranceOptions, type Entry, refuseUpgrade } from './entrance.ts';
 import { feedEvents } from './event-feed.ts';
 import { maxFrameBytes } from './frame.ts';
 import { createFrameHandler } from './frame-handler.ts';
@@ -179,8 +179,8 @@ export function createLinkEdge(deps: LinkEdgeDeps, options: LinkEdgeOptions): Li
     if (directory.all.size === 0) onEmpty?.();
   }
 
-  function open(socket: LinkSocket<Link>, network: string, origin: string | undefined): void {
-    const link = new Link(host, { socket, network, origin, openedMs: now(), heardMs: clock() });
+  function open(socket: LinkSocket<Link>, { address, network, origin }: Extract<Entry, { ok: true }>): void {
+    const link = new Link(host, { socket, address, network, origin, openedMs: now(), heardMs: clock() });
     socket.link = link;
     directory.add(link);
     socket.on('message', onMessage);
@@ -260,7 +260,7 @@ export function createLinkEdge(deps: LinkEdgeDeps, options: LinkEdgeOptions): Li
       let isOpen = false;
       server.handleUpgrade(request, socket, head, (webSocket) => {
         isOpen = true;
-        open(webSocket as LinkSocket<Link>, entry.network, entry.origin);
+        open(webSocket as LinkSocket<Link>, entry);
       });
       // A handshake that was not right is answered at once.
       if (!isOpen) entrance.leave(entry.network);

@@ -42,6 +42,8 @@ export interface LinkHost {
 export class Link {
   state: 'new' | 'login' | 'open' | 'draining' | 'ended' = 'new';
   readonly socket: LinkSocket;
+  /** Whose it is, as far as the connection and trusted proxies say it. */
+  readonly address: string;
   /** By what it counts towards the limit of links of one address. */
   readonly network: string;
   /** Of the page that opened it; only until its login. */
@@ -70,10 +72,18 @@ export class Link {
 
   constructor(
     host: LinkHost,
-    facts: { socket: LinkSocket; network: string; origin: string | undefined; openedMs: number; heardMs: number },
+    facts: {
+      socket: LinkSocket;
+      address: string;
+      network: string;
+      origin: string | undefined;
+      openedMs: number;
+      heardMs: number;
+    },
   ) {
     this.#host = host;
     this.socket = facts.socket;
+    this.address = facts.address;
     this.network = facts.network;
     this.origin = facts.origin;
     this.openedMs = facts.openedMs;

@@ -1,6 +1,7 @@
 import {
   type ImResult,
   type OfflinePushInfo,
+  optPlatformOf,
   parseCustomData,
   parseMessageBody,
   parseOfflinePushInfo,
@@ -55,6 +56,7 @@ export function messageRequests(deps: RequestDeps): Record<string, RequestHandle
       draft,
       authority: 'self',
       linkId: link.linkId,
+      origin: { platform: optPlatformOf(terminal.platform), address: link.address },
       deadline,
     });
     if (!sent.ok) return sent;

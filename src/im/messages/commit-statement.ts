@@ -16,8 +16,10 @@ export interface CommitInput {
   readonly visibility: Visibility;
   readonly counts: boolean;
   readonly lifetimeSec: number;
-  /** Bits of those who get a row in the outbox. */
+  /** Bits of those who get a row in the outbox, and why callbacks were or were not made: see `packCallbackNotes`. */
   readonly consumers: number;
+  /** JSON text of where it came from, for its callback; undefined where there is none. */
+  readonly origin: string | undefined;
   readonly body: string;
   readonly push: string | undefined;
   readonly custom: string | undefined;
@@ -27,7 +29,7 @@ export interface CommitInput {
 
 const visibilities: Record<Visibility, number> = { both: 0, sender: 1, receiver: 2 };
 
-/** The columns of a message as both functions of migration 0003 take them, the time before them. */
+/** The columns of a message as both functions of migrations 0003 and 0005 take them, the time before them. */
 const columns: readonly ((input: CommitInput) => unknown)[] = [
   ({ conversationId }) => conversationId,
   ({ sender }) => sender,
@@ -44,6 +46,7 @@ const columns: readonly ((input: CommitInput) => unknown)[] = [
   ({ body }) => body,
   ({ push }) => push ?? null,
   ({ custom }) => custom ?? null,
+  ({ origin }) => origin ?? null,
 ];
 const parameters = ['$1', ...columns.map((_, index) => `$${index + 2}`)].join(', ');
 

@@ -1,7 +1,7 @@
 import type { AppLookup } from '../../auth/index.ts';
 import type { Logger, Metrics } from '../../observe/index.ts';
 import type { Database } from '../../store/index.ts';
-import { type ImRefusal, type ImResult, parseMessageBody } from '../../wire/index.ts';
+import { type BeforeOutcome, type ImRefusal, type ImResult, packCallbackNotes } from '../../wire/index.ts';
 import type { Account, Clock, StoredMessage } from '../model.ts';
 import type { ImPorts } from '../ports.ts';
 import type { Accounts, Bus, Messages, SendInput, Sent, Words } from '../services.ts';
@@ -41,7 +41,7 @@ type Outcome = 'stored' | 'repeat' | 'online-only' | 'refused' | 'timed-out' | '
  * content, commit, tell the terminals. `ok` means that it is committed, or for an online-only one that it was handed on (M16).
  */
 export function createMessages(deps: MessagesDeps): Messages {
-  const { db, apps, accounts, conversations, committer, words, bus, ports, clock, random, metrics } = deps;
+  const { db, accounts, conversations, committer, words, bus, ports, clock, random, metrics } = deps;
   const counter = metrics.counter('qalgate_im_messages_total', 'One-to-one messages by what became of them', [
     'outcome',
   ]);
@@ -50,7 +50,7 @@ export function createMessages(deps: MessagesDeps): Messages {
   /** Who is told of it by the outbox: nobody of imports, pushes of those without callbacks. */
   function consumersOf({ from, draft, withoutAfter }: SendInput): number {
     if (draft.importedTime !== undefined) return 0;
-    const all = ports.consumers?.(from.sdkAppId, 'message') ?? 0;
+    const all = ports.consumers?.(from.sdkAppId, 'C2C.CallbackAfterSendMsg') ?? 0;
     return withoutAfter === true ? all & ~callbacksBit : all;
   }
 
@@ -80,29 +80,28 @@ export function createMessages(deps: MessagesDeps): Messages {
     const isOnlineOnly = draft.lifetimeSec === 0 && !isImport;
     const dedup = dedupOf(input);
     let body = draft.body;
-    if (ports.beforeSend !== undefined && !isImport && input.withoutBefore !== true) {
+    let before: BeforeOutcome = 'none';
+    if (ports.beforeSend?.wants(from.sdkAppId) === true && !isImport && input.withoutBefore !== true) {
       // A repeat is answered before anybody is asked again.
       const repeat = isOnlineOnly
         ? undefined
         : await findRepeat(db, await conversations.find(from, to), from, dedup, clock());
       if (repeat !== undefined) return { ok: true, value: repeat };
       const message = {
-        sdkAppId: from.sdkAppId,
         from,
         to,
-        body: JSON.stringify(body),
+        body,
         msgSeq,
         random: draft.random,
         time,
+        custom: draft.custom,
+        isOnlineOnly,
+        origin: input.origin,
       };
-      const verdict = await ports.beforeSend(message, input.deadline);
-      if (verdict.kind === 'refuse') return { ok: false, error: 'REFUSED_BY_CALLBACK', reason: verdict.reason };
-      if (verdict.kind === 'rewrite') {
-        const maxBytes = apps.get(from.sdkAppId)?.im.messageBytes ?? 0;
-        const rewritten = parseMessageBody(verdict.body, { maxBytes });
-        // A rewrite that is not a message counts as silence.
-        if (rewritten.ok) body = rewritten.value;
-      }
+      const decision = await ports.beforeSend.ask(message);
+      if (decision.kind === 'refuse') return { ok: false, error: 'REFUSED_BY_CALLBACK', reason: decision.reason };
+      before = decision.outcome;
+      if (decision.body !== undefined) body = decision.body;
     }
     const dirty = isImport ? undefined : checkWords(input, body);
     if (dirty !== undefined) return dirty;
@@ -112,6 +111,7 @@ export function createMessages(deps: MessagesDeps): Messages {
       tell(input, messageOf(content, undefined, { seq: 0, time, msgSeq, random: draft.random }), visibility, undefined);
       return { ok: true, value: { seq: 0, time, msgSeq, random: draft.random, isRepeat: false } };
     }
+    const consumers = consumersOf(input);
     for (let attempt = 0; attempt < maxAttempts; attempt++) {
       const conversation = await conversations.ensure(from, to, time);
       const committed = await committer.commit(
@@ -126,7 +126,12 @@ export function createMessages(deps: MessagesDeps): Messages {
           visibility,
           counts: draft.counts,
           lifetimeSec: isImport && !draft.counts ? 0 : draft.lifetimeSec,
-          consumers: consumersOf(input),
+          consumers: packCallbackNotes({
+            consumers,
+            before,
+            after: (consumers & callbacksBit) !== 0 ? 'told' : 'none',
+          }),
+          origin: (consumers & callbacksBit) !== 0 ? JSON.stringify(input.origin) : undefined,
           body: content.body,
           push: draft.push === undefined ? undefined : JSON.stringify(draft.push),
           custom: draft.custom,

@@ -31,7 +31,7 @@ export function createNodeEnds(deps: {
     const found: { apps: number[]; bits: number[] } = { apps: [], bits: [] };
     if (deps.consumers === undefined) return found;
     for (const { sdkAppId } of apps.list()) {
-      const bits = deps.consumers(sdkAppId, 'state');
+      const bits = deps.consumers(sdkAppId, 'State.StateChange');
       if (bits === 0) continue;
       found.apps.push(sdkAppId);
       found.bits.push(bits);

@@ -73,7 +73,7 @@ export async function createPresence(deps: PresenceDeps, options: Partial<Presen
     'qalgate_im_links_healed_total',
     'Links found to have lost their place without having been told',
   );
-  const consumersOf = (account: Account) => ports.consumers?.(account.sdkAppId, 'state') ?? 0;
+  const consumersOf = (account: Account) => ports.consumers?.(account.sdkAppId, 'State.StateChange') ?? 0;
 
   const nodeEnds = createNodeEnds({ db, apps, consumers: ports.consumers, clock });
   const check = createLinkCheck({

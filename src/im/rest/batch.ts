@@ -1,4 +1,4 @@
-import type { ImErrorName, ImResult } from '../../wire/index.ts';
+import type { CallbackOrigin, ImErrorName, ImResult } from '../../wire/index.ts';
 import { failureOf } from '../failure.ts';
 import { type Account, messageKey } from '../model.ts';
 import type { Draft, Sent } from '../services.ts';
@@ -11,6 +11,7 @@ interface BatchInput {
   readonly from: Account;
   readonly names: readonly string[];
   readonly draft: Draft;
+  readonly origin: CallbackOrigin;
   readonly deadline: AbortSignal;
 }
 
@@ -22,7 +23,7 @@ const maxInFlight = 64;
  * database is a failure of the receivers that it met.
  */
 export async function sendToMany(
-  { from, names, draft, deadline }: BatchInput,
+  { from, names, draft, origin, deadline }: BatchInput,
   { accounts, messages }: Pick<RestServices, 'accounts' | 'messages'>,
 ): Promise<CommandResult> {
   const receivers = [...new Set(names)];
@@ -35,7 +36,7 @@ export async function sendToMany(
     try {
       // B3
       const silent = { withoutBefore: true, withoutAfter: true };
-      return await messages.send({ from, to, draft, authority: 'administrator', ...silent, deadline });
+      return await messages.send({ from, to, draft, authority: 'administrator', ...silent, origin, deadline });
     } catch (error) {
       return { ok: false, error: failureOf(error) };
     }

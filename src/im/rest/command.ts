@@ -1,7 +1,7 @@
 import type { Static, TObject } from 'typebox';
 import type { Command as Permission } from '../../auth/index.ts';
 import type { AppSettings } from '../../store/index.ts';
-import type { ImErrorName, ImRefusal } from '../../wire/index.ts';
+import type { CallbackOrigin, ImErrorName, ImRefusal } from '../../wire/index.ts';
 import type { Account, Clock } from '../model.ts';
 import type { Accounts, Mailbox, Messages, Presence, Profiles, Words } from '../services.ts';
 import { findFault, type Problem, type SchemaNode } from './check-body.ts';
@@ -28,6 +28,7 @@ export interface Call<Body> {
   readonly app: AppSettings;
   readonly admin: Account;
   readonly body: Body;
+  readonly origin: CallbackOrigin;
   /** When the answer has to be there; what comes later is not waited for. */
   readonly deadline: AbortSignal;
 }

@@ -2,7 +2,8 @@ import type { RequestListener } from 'node:http';
 import { type FastifyError, type FastifyReply, type FastifyRequest, fastify } from 'fastify';
 import { type AppLookup, requireCommand, type UserSigCheck } from '../../auth/index.ts';
 import type { Logger, Metrics } from '../../observe/index.ts';
-import { errorBody, errorCatalogue, type ImRefusal } from '../../wire/index.ts';
+import { type CallbackOrigin, errorBody, errorCatalogue, type ImRefusal } from '../../wire/index.ts';
+import { createAddressOf } from '../address-of.ts';
 import { failureOf } from '../failure.ts';
 import { checkCaller } from './caller.ts';
 import type { Command, RestServices } from './command.ts';
@@ -25,6 +26,8 @@ export interface RestEdgeDeps extends Omit<RestServices, 'contactsPerPage'> {
 export interface RestEdgeOptions {
   /** Size of a request's body at most. */
   readonly bodyBytes: number;
+  /** Proxies whose word on the caller's address counts; default none. */
+  readonly trustedProxies?: readonly string[];
   /** In which a command is answered; default 2,900. */
   readonly commandMs?: number;
   /** Commands at once; default 5,000. */
@@ -62,6 +65,7 @@ const docsHeaders = {
 export async function createRestEdge(deps: RestEdgeDeps, options: RestEdgeOptions): Promise<RestEdge> {
   const { apps, checkUserSig, accounts, clock, logger, metrics } = deps;
   const { bodyBytes, commandMs = 2_900, maxInFlight = 5_000, contactsPerPage = 100 } = options;
+  const addressOf = createAddressOf(options.trustedProxies ?? []);
   const services: RestServices = { ...deps, contactsPerPage };
   const byPath: ReadonlyMap<string, Command> = new Map(commands.map((command) => [pathOf(command), command]));
   const exchanges = new WeakMap<FastifyRequest, Exchange>();
@@ -139,7 +143,8 @@ export async function createRestEdge(deps: RestEdgeDeps, options: RestEdgeOption
     if (!body.ok) return answer(reply, exchange, body);
     inFlight++;
     try {
-      const call = { app, admin, body: body.value, deadline: deadline.signal };
+      const origin: CallbackOrigin = { platform: 'RESTAPI', address: addressOf(request.raw) };
+      const call = { app, admin, body: body.value, origin, deadline: deadline.signal };
       return answer(reply, exchange, await command.run(call, services));
     } catch (error) {
       return answerThrown(reply, exchange, error);

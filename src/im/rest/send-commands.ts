@@ -104,7 +104,7 @@ const sendMsg = defineCommand({
   }),
   fieldErrors: { ...contentErrors, To_Account: 'TO_ACCOUNT' },
   errors: ['RECEIVER_UNKNOWN', ...sendRefusals],
-  async handle({ app, admin, body, deadline }, services) {
+  async handle({ app, admin, body, origin, deadline }, services) {
     const content = readContent(body, app.im.messageBytes);
     if (!content.ok) return content;
     const from = await senderOf(app, admin, body.From_Account, services);
@@ -120,6 +120,7 @@ const sendMsg = defineCommand({
       authority: 'administrator', // M3
       withoutBefore: forbidden.includes('ForbidBeforeSendMsgCallback'),
       withoutAfter: forbidden.includes('ForbidAfterSendMsgCallback'),
+      origin,
       deadline,
     });
     if (!sent.ok) return asField(sent);
@@ -164,7 +165,7 @@ const batchSendMsg = defineCommand({
     },
   },
   errors: ['RECEIVER_UNKNOWN', ...sendRefusals],
-  async handle({ app, admin, body, deadline }, services) {
+  async handle({ app, admin, body, origin, deadline }, services) {
     const content = readContent(body, app.im.messageBytes);
     if (!content.ok) return content;
     const from = await senderOf(app, admin, body.From_Account, services);
@@ -178,7 +179,7 @@ const batchSendMsg = defineCommand({
       ownMsgSeq,
       random: body.MsgRandom,
     };
-    return await sendToMany({ from: from.value, names: body.To_Account, draft, deadline }, services);
+    return await sendToMany({ from: from.value, names: body.To_Account, draft, origin, deadline }, services);
   },
 });
 
@@ -208,7 +209,7 @@ const importMsg = defineCommand({
   fieldErrors: { ...contentErrors, SyncFromOldSystem: 'SYNC_FROM_OLD_SYSTEM', To_Account: 'TO_ACCOUNT' },
   errors: ['RECEIVER_UNKNOWN', ...contentRefusals, 'SENDER_UNKNOWN', 'BUSY'],
   // I3
-  async handle({ app, admin, body, deadline }, services) {
+  async handle({ app, admin, body, origin, deadline }, services) {
     const nowSec = Math.floor(services.clock() / 1_000);
     const importedTime = body.MsgTimeStamp ?? nowSec;
     if (importedTime > nowSec + importAheadSec) {
@@ -236,6 +237,7 @@ const importMsg = defineCommand({
       authority: 'administrator',
       withoutBefore: true,
       withoutAfter: true,
+      origin,
       deadline,
     });
     return sent.ok ? { ok: true, answer: {} } : asField(sent);
