@@ -26,6 +26,40 @@ export function findRouteClash(app: AppSettings, others: readonly AppSettings[])
   return undefined;
 }
 
+/** The refusal of callbacks that lack what they need; undefined: none. */
+export function findCallbackGap({ callbacks }: AppSettings): Refusal | undefined {
+  const { url, secret, commands, clientCertFile, clientKeyFile } = callbacks;
+  const urls = [url, ...commands.map((one) => one.url)].filter((one) => one !== undefined);
+  if (urls.length > 0 && secret === undefined) {
+    const reason = 'is missing: every callback is signed (K5)';
+    return { ok: false, code: 'INVALID_FIELD', field: 'callbacks.secret', reason, allowed: signingSecretForm };
+  }
+  if (urls.some((one) => !URL.canParse(one))) {
+    return {
+      ok: false,
+      code: 'INVALID_FIELD',
+      field: 'callbacks.url',
+      reason: 'is not a URL',
+      allowed: 'http://… or https://…',
+    };
+  }
+  if ((clientCertFile === undefined) !== (clientKeyFile === undefined)) {
+    const missing = clientCertFile === undefined ? 'clientCertFile' : 'clientKeyFile';
+    const reason = 'is missing: a certificate and its key go together';
+    return { ok: false, code: 'INVALID_FIELD', field: `callbacks.${missing}`, reason, allowed: 'both, or neither' };
+  }
+  const twice = commands.findIndex(
+    (one, index) => commands.findIndex(({ command }) => command === one.command) < index,
+  );
+  if (twice >= 0) {
+    const field = `callbacks.commands[${twice}].command`;
+    return { ok: false, code: 'INVALID_FIELD', field, reason: 'stands twice', allowed: 'one entry a command' };
+  }
+  return undefined;
+}
+
+const signingSecretForm = '`whsec_` and 24 to 64 random bytes in base64';
+
 /** The refusal of text that PostgreSQL cannot store: U+0000 and halves of surrogate pairs; undefined: none. */
 export function findUnstorableText(value: unknown, field = ''): Refusal | undefined {
   if (typeof value === 'string') {

@@ -3,7 +3,7 @@ import { type Kysely, type Selectable, sql } from 'kysely';
 import Type from 'typebox';
 import { Default } from 'typebox/value';
 import type { SdkAppId } from '../wire/index.ts';
-import { findRouteClash, findUnstorableText } from './app-rules.ts';
+import { findCallbackGap, findRouteClash, findUnstorableText } from './app-rules.ts';
 import { AppSchema, type AppSettings } from './app-settings.ts';
 import type { Database } from './connection.ts';
 import type { ControlBus } from './control-bus.ts';
@@ -52,22 +52,36 @@ type AppRow = Selectable<Schema['app']>;
 
 const StoredSchema = Type.Omit(AppSchema, ['secret']);
 
+/** Settings as they are stored, and what is sealed of them. */
+function split({ secret, callbacks, ...settings }: AppSettings) {
+  const { secret: signing, signToken, ...openCallbacks } = callbacks;
+  return { settings: { ...settings, callbacks: openCallbacks }, secret, callbackKeys: { secret: signing, signToken } };
+}
+
 /** The time of a change tells it from the one before: it moves on even where the clock does not. */
 const laterThanBefore = sql<Date>`greatest(clock_timestamp(), app.updated_at + interval '1 millisecond')`;
 
 export function createAppStore(db: Database, deps: { sealer: Sealer; bus: ControlBus }): AppStore {
   const { sealer, bus } = deps;
 
-  const toStored = (row: AppRow): StoredApp => ({
+  const toStored = (row: AppRow): StoredApp => {
     // An app stored by an older release has no value yet for what came later.
-    settings: {
-      ...(Default(StoredSchema, row.settings) as Omit<AppSettings, 'secret'>),
-      secret: JSON.parse(sealer.open(row.sealed_secrets, contextOf(row.sdk_app_id))),
-    },
-    origin: row.origin,
-    createdAt: row.created_at,
-    updatedAt: row.updated_at,
-  });
+    const settings = Default(StoredSchema, row.settings) as Omit<AppSettings, 'secret'>;
+    const callbackKeys =
+      row.sealed_callbacks === null
+        ? {}
+        : JSON.parse(sealer.open(row.sealed_callbacks, callbackContextOf(row.sdk_app_id)));
+    return {
+      settings: {
+        ...settings,
+        callbacks: { ...settings.callbacks, ...callbackKeys },
+        secret: JSON.parse(sealer.open(row.sealed_secrets, contextOf(row.sdk_app_id))),
+      },
+      origin: row.origin,
+      createdAt: row.created_at,
+      updatedAt: row.updated_at,
+    };
+  };
 
   /**
    * One change of apps at a time, over all processes: routes are unique over apps, which no constraint of the table can
@@ -87,11 +101,15 @@ export function createAppStore(db: Database, deps: { sealer: Sealer; bus: Contro
   const refuse = (refusal: Refusal) => ({ result: refusal, changed: [] });
 
   async function write(trx: Kysely<Schema>, app: AppSettings, origin: AppOrigin): Promise<void> {
-    const { secret, ...settings } = app;
+    const { settings, secret, callbackKeys } = split(app);
+    const hasCallbackKeys = callbackKeys.secret !== undefined || callbackKeys.signToken !== undefined;
     const values = {
       origin,
       settings: JSON.stringify(settings),
       sealed_secrets: sealer.seal(JSON.stringify(secret), contextOf(app.sdkAppId)),
+      sealed_callbacks: hasCallbackKeys
+        ? sealer.seal(JSON.stringify(callbackKeys), callbackContextOf(app.sdkAppId))
+        : null,
     };
     await trx
       .insertInto('app')
@@ -102,6 +120,13 @@ export function createAppStore(db: Database, deps: { sealer: Sealer; bus: Contro
 
   async function remove(trx: Kysely<Schema>, sdkAppId: SdkAppId): Promise<void> {
     await trx.deleteFrom('session_revocation').where('sdk_app_id', '=', sdkAppId).execute();
+    // Nobody is told any more; the rows go with their day.
+    await sql`update outbox set done_ms = 0, outcome = 'dropped' where sdk_app_id = ${sdkAppId} and done_ms is null`.execute(
+      trx,
+    );
+    for (const table of ['dead_letter', 'callback_pause', 'callback_trace', 'callback_key_use', 'callback_replay']) {
+      await sql`delete from ${sql.table(table)} where sdk_app_id = ${sdkAppId}`.execute(trx);
+    }
     await trx.deleteFrom('app').where('sdk_app_id', '=', sdkAppId).execute();
   }
 
@@ -113,7 +138,7 @@ export function createAppStore(db: Database, deps: { sealer: Sealer; bus: Contro
 
   function checkRules(app: AppSettings, rows: ReadonlyMap<SdkAppId, AppRow>): Refusal | undefined {
     const others = [...rows.values()].map((row) => ({ ...row.settings, secret: '' }));
-    return findUnstorableText(app) ?? findRouteClash(app, others);
+    return findUnstorableText(app) ?? findCallbackGap(app) ?? findRouteClash(app, others);
   }
 
   return {
@@ -205,7 +230,7 @@ export function createAppStore(db: Database, deps: { sealer: Sealer; bus: Contro
           allowed: 'one entry an app',
         };
       }
-      const refusal = findUnstorableText(app) ?? findRouteClash(app, others);
+      const refusal = findUnstorableText(app) ?? findCallbackGap(app) ?? findRouteClash(app, others);
       if (refusal !== undefined) return { ...refusal, field: `apps[${index}].${refusal.field}` };
       others.push(app);
     }
@@ -220,6 +245,7 @@ export function createAppStore(db: Database, deps: { sealer: Sealer; bus: Contro
 }
 
 const contextOf = (sdkAppId: SdkAppId) => `app ${sdkAppId}`;
+const callbackContextOf = (sdkAppId: SdkAppId) => `callbacks of app ${sdkAppId}`;
 
 function checkOwner(row: AppRow | undefined, sdkAppId: SdkAppId): Refusal | undefined {
   if (row === undefined) {

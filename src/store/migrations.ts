@@ -5,6 +5,7 @@ import * as apps from './migrations/0001-apps.ts';
 import * as cacheGeneration from './migrations/0002-cache-generation.ts';
 import * as messaging from './migrations/0003-messaging.ts';
 import * as presence from './migrations/0004-presence.ts';
+import * as callbacks from './migrations/0005-callbacks.ts';
 import type { Schema } from './schema.ts';
 import { codeOf, StoreError } from './store-error.ts';
 
@@ -17,6 +18,7 @@ const migrations: Record<string, Migration> = {
   '0002-cache-generation': cacheGeneration,
   '0003-messaging': messaging,
   '0004-presence': presence,
+  '0005-callbacks': callbacks,
 };
 
 /** N: the schema that this program was written for. */

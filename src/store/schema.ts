@@ -34,6 +34,8 @@ interface AppTable {
   /** Written as JSON text. */
   settings: ColumnType<Omit<AppSettings, 'secret'>, string, string>;
   sealed_secrets: string;
+  /** Keys of callbacks; null: none. */
+  sealed_callbacks: string | null;
   created_at: ColumnType<Date, never, never>;
   updated_at: ColumnType<Date, never, Date>;
 }

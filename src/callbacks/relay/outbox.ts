@@ -1,0 +1,333 @@
+import type { Logger } from '../../observe/index.ts';
+import type { Database } from '../../store/index.ts';
+import type { AfterCommand, SdkAppId } from '../../wire/index.ts';
+import type { Clock } from '../../auth/index.ts';
+import { createBatcher } from './batcher.ts';
+
+/** A failed attempt, as operators see it. */
+export interface Attempt {
+  readonly atMs: number;
+  readonly tookMs: number;
+  /** Of an answer. */
+  readonly status?: number;
+  /** Why there was none. */
+  readonly failure?: string;
+  readonly detail?: string;
+}
+
+/** The stored message of an entry. */
+export interface EntryMessage {
+  readonly from: string;
+  readonly to: string;
+  /** JSON text of MsgBody. */
+  readonly body: string;
+  readonly msgSeq: number;
+  readonly random: number;
+  readonly time: number;
+  readonly custom: string | null;
+}
+
+/** An event that waits to be told. */
+export interface Entry {
+  readonly id: number;
+  readonly day: number;
+  readonly sdkAppId: SdkAppId;
+  readonly drainKey: string;
+  readonly command: AfterCommand;
+  readonly conversationId: number | null;
+  readonly seq: number | null;
+  /** Of the first entry, where this is one that is sent again. */
+  readonly originId: number | null;
+  readonly body: string | null;
+  /** Undefined: it is no stored message, or that has expired. */
+  readonly message: EntryMessage | undefined;
+  readonly createdMs: number;
+  readonly nextAttemptMs: number;
+  readonly attempts: number;
+  /** The first failed attempt and the last ones. */
+  readonly log: readonly Attempt[];
+  /** Ids of those given up right before it, comma-separated. */
+  readonly gap: string | null;
+}
+
+/** What to read: the entries of a key that go to one endpoint. */
+export interface LaneQuery {
+  readonly sdkAppId: SdkAppId;
+  readonly drainKey: string;
+  readonly commands: readonly AfterCommand[];
+}
+
+export interface Outbox {
+  /** The oldest entries that wait, in order. */
+  read(query: LaneQuery): Promise<Entry[]>;
+  /** The same of entries by id, whatever their key. */
+  readMany(ids: readonly number[]): Promise<Entry[]>;
+  delivered(entry: Entry, result: { status: number; tookMs: number }): Promise<void>;
+  /** Told by a newer one. */
+  superseded(entries: readonly Entry[]): Promise<void>;
+  /** An attempt has failed; the next one is due then. */
+  failed(entry: Entry, attempt: Attempt, nextAttemptMs: number): Promise<void>;
+  /** Gives entries up: dead letters from now on, with the gap noted for what comes after. */
+  bury(burials: readonly Burial[]): Promise<void>;
+}
+
+/** An entry that is given up, and what operators are to know of it. */
+export interface Burial {
+  readonly entry: Entry;
+  /** A word of a fixed set. */
+  readonly reason: string;
+  readonly url: string | undefined;
+  /** What was sent, or would have been; undefined: it could not be made. */
+  readonly requestBody: string | undefined;
+  readonly response?: { readonly status?: number; readonly text?: string };
+  readonly log: readonly Attempt[];
+}
+
+/** Entries of a lane that are read at once. */
+export const pageRows = 50;
+/** Lanes of one query, entries of one update. */
+const maxLanes = 64;
+const maxMarks = 500;
+/** Failed attempts that an entry remembers, the first among them. */
+const maxLog = 8;
+
+interface EntryRow {
+  id: number;
+  day: number;
+  sdk_app_id: SdkAppId;
+  drain_key: string;
+  event: AfterCommand;
+  conversation_id: number | null;
+  seq: number | null;
+  origin_id: number | null;
+  body: string | null;
+  created_ms: number;
+  next_attempt_ms: number;
+  attempts: number;
+  attempt_log: string | null;
+  gap: string | null;
+  from_name: string | null;
+  to_name: string | null;
+  msg_body: string | null;
+  msg_seq: number;
+  msg_random: number;
+  msg_time: number;
+  custom_data: string | null;
+}
+
+/**
+ * The outbox as the relay sees it: the queue of record (DESIGN §7). Entries are found by key among those that are not done, in the
+ * order of their ids, which is that of their commits within a key; never by paging over ids, which commits do not follow.
+ */
+export function createOutbox(deps: { db: Database; clock: Clock; logger: Logger }): Outbox {
+  const { db, clock } = deps;
+
+  /** With its message, whose day is the entry's own but where it is sent again. */
+  const columns = `
+    o.id, o.day, o.sdk_app_id, o.drain_key, o.event, o.conversation_id, o.seq, o.origin_id, o.body, o.created_ms,
+    o.next_attempt_ms, o.attempts, o.attempt_log, g.ids as gap, s.identifier as from_name, r.identifier as to_name,
+    m.body as msg_body, m.msg_seq, m.msg_random, m.msg_time, m.custom_data`;
+  const joins = `
+    left join callback_gap g on g.sdk_app_id = o.sdk_app_id and g.drain_key = o.drain_key
+    left join lateral (
+      select * from message x where x.conversation_id = o.conversation_id and x.seq = o.seq
+        and (o.origin_id is not null or x.day = o.day) limit 1
+    ) m on true
+    left join conversation c on c.id = o.conversation_id
+    left join account s on s.id = m.sender_id
+    left join account r on r.id = case when c.account_a = m.sender_id then c.account_b else c.account_a end`;
+
+  const reads = createBatcher<LaneQuery, Entry[]>(async (queries) => {
+    const { rows } = await db.pool.query<EntryRow & { position: number }>({
+      name: 'callbacks_lanes',
+      text: `
+        select k.position, ${columns}
+        from unnest($1::bigint[], $2::text[], $3::text[]) with ordinality as k(app, drain_key, commands, position)
+        cross join lateral (
+          select * from outbox o
+          where o.consumer = 1 and o.drain_key = k.drain_key and o.done_ms is null
+            and o.sdk_app_id = k.app and o.event = any (string_to_array(k.commands, ','))
+          order by o.id limit ${pageRows}
+        ) o
+        ${joins}
+        order by k.position, o.id`,
+      values: [
+        queries.map(({ sdkAppId }) => sdkAppId),
+        queries.map(({ drainKey }) => drainKey),
+        queries.map(({ commands }) => commands.join(',')),
+      ],
+    });
+    const pages = queries.map((): Entry[] => []);
+    for (const row of rows) pages[row.position - 1]?.push(toEntry(row));
+    return pages;
+  }, maxLanes);
+
+  const marks = createBatcher<{ entry: Entry; status: number; tookMs: number }, void>(async (items) => {
+    const now = clock();
+    // A day at a time: the statement then looks into one partition.
+    for (const [day, some] of Map.groupBy(items, ({ entry }) => entry.day)) {
+      await db.pool.query({
+        name: 'callbacks_delivered',
+        text: `
+          update outbox o set done_ms = $2, outcome = 'delivered', status = t.status, took_ms = t.took_ms,
+            attempts = o.attempts + 1
+          from unnest($3::bigint[], $4::smallint[], $5::integer[]) as t(id, status, took_ms)
+          where o.day = $1 and o.id = t.id and o.done_ms is null`,
+        values: [
+          day,
+          now,
+          some.map(({ entry }) => entry.id),
+          some.map(({ status }) => status),
+          some.map(({ tookMs }) => Math.round(tookMs)),
+        ],
+      });
+    }
+    const gaps = items.flatMap(({ entry }) => (entry.gap === null ? [] : entry));
+    if (gaps.length > 0) {
+      await db.pool.query(
+        `delete from callback_gap g using unnest($1::bigint[], $2::text[], $3::text[]) as t(app, drain_key, ids)
+         where g.sdk_app_id = t.app and g.drain_key = t.drain_key and g.ids = t.ids`,
+        [gaps.map((one) => one.sdkAppId), gaps.map((one) => one.drainKey), gaps.map((one) => one.gap)],
+      );
+    }
+    return items.map(() => undefined);
+  }, maxMarks);
+
+  return {
+    read: (query) => reads.add(query),
+
+    async readMany(ids) {
+      if (ids.length === 0) return [];
+      const { rows } = await db.pool.query<EntryRow>(
+        `select ${columns} from outbox o ${joins} where o.id = any ($1) and o.done_ms is null order by o.id`,
+        [ids],
+      );
+      return rows.map(toEntry);
+    },
+
+    delivered: (entry, result) => marks.add({ entry, ...result }),
+
+    async superseded(entries) {
+      await db.pool.query(
+        `update outbox set done_ms = $1, outcome = 'superseded' where id = any ($2) and day = any ($3) and done_ms is null`,
+        [clock(), entries.map(({ id }) => id), [...new Set(entries.map(({ day }) => day))]],
+      );
+    },
+
+    async failed(entry, attempt, nextAttemptMs) {
+      await db.pool.query({
+        name: 'callbacks_failed',
+        text: `
+          update outbox set attempts = attempts + 1, next_attempt_ms = $3, attempt_log = $4, status = $5, took_ms = $6
+          where day = $1 and id = $2 and done_ms is null`,
+        values: [
+          entry.day,
+          entry.id,
+          nextAttemptMs,
+          JSON.stringify(withAttempt(entry.log, attempt)),
+          attempt.status ?? null,
+          Math.round(attempt.tookMs),
+        ],
+      });
+    },
+
+    async bury(burials) {
+      const values = burials.map(({ entry, reason, url, requestBody, response, log }) => ({
+        outbox_id: entry.id,
+        day: entry.day,
+        sdk_app_id: entry.sdkAppId,
+        origin_id: entry.originId ?? entry.id,
+        command: entry.command,
+        drain_key: entry.drainKey,
+        conversation_id: entry.conversationId,
+        seq: entry.seq,
+        reason,
+        request_body: requestBody ?? null,
+        origin: originText(entry),
+        url: url ?? null,
+        response_status: response?.status ?? null,
+        response_text: response?.text ?? null,
+        attempts: log.length > entry.log.length ? entry.attempts + 1 : entry.attempts,
+        attempt_log: log.length === 0 ? null : JSON.stringify(log),
+        created_ms: entry.createdMs,
+      }));
+      // One statement: what is a dead letter waits no longer, and the other way round.
+      await db.pool.query(
+        `with given as (
+           select * from json_to_recordset($1::json) as t(
+             outbox_id bigint, day integer, sdk_app_id bigint, origin_id bigint, command text, drain_key text,
+             conversation_id bigint, seq bigint, reason text, request_body text, origin text, url text,
+             response_status smallint, response_text text, attempts integer, attempt_log text, created_ms bigint
+           )
+         ),
+         ended as (
+           update outbox o set done_ms = $2, outcome = 'dead', attempts = g.attempts, attempt_log = g.attempt_log,
+             status = g.response_status
+           from given g where o.id = g.outbox_id and o.day = g.day and o.done_ms is null
+           returning o.id
+         ),
+         letters as (
+           insert into dead_letter (
+             sdk_app_id, outbox_id, origin_id, command, drain_key, conversation_id, seq, reason, request_body, origin, url,
+             response_status, response_text, attempts, attempt_log, created_ms, died_ms
+           )
+           select sdk_app_id, outbox_id, origin_id, command, drain_key, conversation_id, seq, reason, request_body, origin, url,
+             response_status, response_text, attempts, attempt_log, created_ms, $2
+           from given where outbox_id in (select id from ended) order by outbox_id
+         )
+         insert into callback_gap as gap (sdk_app_id, drain_key, ids)
+         select sdk_app_id, drain_key, string_agg(origin_id::text, ',' order by outbox_id) from (
+           select *, row_number() over (partition by drain_key order by outbox_id desc) as place
+           from given where outbox_id in (select id from ended)
+         ) t where place <= 10 group by sdk_app_id, drain_key
+         on conflict (sdk_app_id, drain_key) do update set ids = right(gap.ids || ',' || excluded.ids, 200)`,
+        [JSON.stringify(values), clock()],
+      );
+    },
+  };
+}
+
+/** The log with one more: the first stays, for how long it has been failing, and the last ones. Pure. */
+export function withAttempt(log: readonly Attempt[], attempt: Attempt): Attempt[] {
+  const all = [...log, attempt];
+  const [first] = all;
+  return all.length <= maxLog || first === undefined ? all : [first, ...all.slice(1 - maxLog)];
+}
+
+/** JSON text of where the action came from: a message's entry has it as its body. */
+function originText({ conversationId, body }: Entry): string | null {
+  if (body === null || conversationId !== null) return body;
+  const { origin } = JSON.parse(body) as { origin?: unknown };
+  return origin === undefined ? null : JSON.stringify(origin);
+}
+
+function toEntry(row: EntryRow): Entry {
+  return {
+    id: row.id,
+    day: row.day,
+    sdkAppId: row.sdk_app_id,
+    drainKey: row.drain_key,
+    command: row.event,
+    conversationId: row.conversation_id,
+    seq: row.seq,
+    originId: row.origin_id,
+    body: row.body,
+    message:
+      row.msg_body === null || row.from_name === null || row.to_name === null
+        ? undefined
+        : {
+            from: row.from_name,
+            to: row.to_name,
+            body: row.msg_body,
+            msgSeq: row.msg_seq,
+            random: row.msg_random,
+            time: row.msg_time,
+            custom: row.custom_data,
+          },
+    createdMs: row.created_ms,
+    nextAttemptMs: row.next_attempt_ms,
+    attempts: row.attempts,
+    log: row.attempt_log === null ? [] : (JSON.parse(row.attempt_log) as Attempt[]),
+    gap: row.gap,
+  };
+}

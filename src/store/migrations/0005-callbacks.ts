@@ -1,0 +1,202 @@
+import { type Kysely, sql } from 'kysely';
+
+/** Callbacks: what a message remembers of its own, what became of each entry of the outbox, and what operators look into. */
+export async function up(db: Kysely<unknown>): Promise<void> {
+  await tables(db);
+  await commitFunctions(db);
+  await eventFunction(db);
+}
+
+async function tables(db: Kysely<unknown>): Promise<void> {
+  await sql`alter table app add column sealed_callbacks text`.execute(db);
+  // Who is told and why not, packed as in src/wire/callbacks.ts.
+  await sql`alter table message add column callbacks smallint not null default 0`.execute(db);
+
+  // outcome: null while it waits; 'delivered', 'dead', 'dropped', 'superseded' (a newer state of the terminal was told).
+  // origin_id: of an entry that is sent again, the id of the first one, so that a receiver sees the same event.
+  // status, took_ms: of the last attempt; attempt_log: JSON list of the last failed ones.
+  await sql`
+    alter table outbox
+      add column origin_id bigint,
+      add column outcome text check (outcome in ('delivered', 'dead', 'dropped', 'superseded')),
+      add column status smallint,
+      add column took_ms integer,
+      add column attempt_log text`.execute(db);
+  // For look-ups by time: rows come in the order of time, so this index costs next to nothing.
+  await sql`create index outbox_created on outbox using brin (created_ms) with (pages_per_range = 16)`.execute(db);
+
+  // What was given up, with all that it takes to send it again. request: what was sent, without secrets.
+  await sql`
+    create table dead_letter (
+      id bigint generated always as identity primary key,
+      sdk_app_id bigint not null,
+      outbox_id bigint not null,
+      origin_id bigint not null,
+      command text not null,
+      drain_key text not null,
+      conversation_id bigint,
+      seq bigint,
+      reason text not null,
+      request_body text,
+      origin text,
+      url text,
+      response_status smallint,
+      response_text text,
+      attempts integer not null,
+      attempt_log text,
+      created_ms bigint not null,
+      died_ms bigint not null
+    )`.execute(db);
+  await sql`create index dead_letter_app on dead_letter (sdk_app_id, id)`.execute(db);
+  await sql`create index dead_letter_key on dead_letter (drain_key)`.execute(db);
+
+  // Events given up since the last that was delivered: the next one names them. ids: comma-separated.
+  await sql`
+    create table callback_gap (
+      sdk_app_id bigint not null,
+      drain_key text not null,
+      ids text not null,
+      primary key (sdk_app_id, drain_key)
+    )`.execute(db);
+
+  // What does not go out until it is resumed. command '' and url_hash '': all of them.
+  await sql`
+    create table callback_pause (
+      sdk_app_id bigint not null,
+      command text not null default '',
+      url_hash text not null default '',
+      reason text not null,
+      actor text not null,
+      since_ms bigint not null,
+      primary key (sdk_app_id, command, url_hash)
+    )`.execute(db);
+
+  // What is to be told of actions that left no message: asked about and refused, and before-calls that gave no decision.
+  await sql`
+    create table callback_trace (
+      id bigint generated always as identity primary key,
+      sdk_app_id bigint not null,
+      at_ms bigint not null,
+      command text not null,
+      outcome text not null,
+      detail text,
+      took_ms integer,
+      url text,
+      from_account text,
+      to_account text,
+      group_id text,
+      message_key text,
+      webhook_id text
+    )`.execute(db);
+  await sql`create index callback_trace_app on callback_trace (sdk_app_id, id)`.execute(db);
+
+  // When a signing key was last used, so that an operator sees when an old one may go.
+  await sql`
+    create table callback_key_use (
+      sdk_app_id bigint not null,
+      fingerprint text not null,
+      last_used_ms bigint not null,
+      primary key (sdk_app_id, fingerprint)
+    )`.execute(db);
+
+  // Events that are being sent again. cursor: the last row taken, in the order of (source, id).
+  await sql`
+    create table callback_replay (
+      id bigint generated always as identity primary key,
+      sdk_app_id bigint not null,
+      source text not null check (source in ('dead', 'outbox')),
+      filter text not null,
+      per_sec integer not null,
+      total bigint not null,
+      done bigint not null default 0,
+      cursor_id bigint not null default 0,
+      through_id bigint not null,
+      state text not null check (state in ('running', 'done', 'cancelled')),
+      actor text not null,
+      created_ms bigint not null,
+      finished_ms bigint
+    )`.execute(db);
+}
+
+/**
+ * im_commit and im_commit_one with one argument more, p_origin: JSON of where the message came from, for its entry in the
+ * outbox; and with the message remembering p_consumers, which now also says why nobody is told. Made from the functions of 0003,
+ * which stay for processes of the release before.
+ */
+async function commitFunctions(db: Kysely<unknown>): Promise<void> {
+  await patch(db, 'im_commit', [
+    ['p_custom text[])', 'p_custom text[], p_origin text[])'],
+    [
+      'p_lifetime, p_consumers, p_body, p_push, p_custom',
+      'p_lifetime, p_consumers, p_body, p_push, p_custom, p_origin',
+    ],
+    ['lifetime, consumers, body, push, custom, position', 'lifetime, consumers, body, push, custom, origin, position'],
+    [
+      'counted_no, offline_until, body, push, custom_data',
+      'counted_no, offline_until, body, push, custom_data, callbacks',
+    ],
+    ['new_time + lifetime, body, push, custom', 'new_time + lifetime, body, push, custom, consumers'],
+    ['conversation_id, seq, created_ms)', 'conversation_id, seq, created_ms, body)'],
+    [
+      "'message', conversation_id, new_seq, p_now_ms",
+      "'C2C.CallbackAfterSendMsg', conversation_id, new_seq, p_now_ms, origin",
+    ],
+  ]);
+  await patch(db, 'im_commit_one', [
+    ['p_custom text, ', 'p_custom text, p_origin text, '],
+    [
+      'counted_no, offline_until, body, push, custom_data',
+      'counted_no, offline_until, body, push, custom_data, callbacks',
+    ],
+    ['v_time + p_lifetime, p_body, p_push, p_custom', 'v_time + p_lifetime, p_body, p_push, p_custom, p_consumers'],
+    ['conversation_id, seq, created_ms)', 'conversation_id, seq, created_ms, body)'],
+    ["'message', c.id, v_seq, p_now_ms", "'C2C.CallbackAfterSendMsg', c.id, v_seq, p_now_ms, p_origin"],
+  ]);
+}
+
+/** Makes a function out of one that is there, by replacing texts each of which stands in it exactly once. */
+async function patch(
+  db: Kysely<unknown>,
+  name: string,
+  changes: readonly (readonly [string, string])[],
+): Promise<void> {
+  const { rows } = await sql<{ text: string }>`
+    select pg_get_functiondef(oid) as text from pg_proc where proname = ${name}`.execute(db);
+  let text = rows[0]?.text ?? '';
+  for (const [from, to] of changes) {
+    if (text.split(from).length !== 2) throw new Error(`${name} does not hold ${JSON.stringify(from)} once`);
+    text = text.replace(from, () => to);
+  }
+  await sql.raw(text).execute(db);
+}
+
+/**
+ * outbox_event writes down an event for those who want to be told (a bit each, as in im_commit), with its body: for whatever is
+ * no stored message. p_command: a callback command. p_key orders it: a conversation's number, or `a` and an account's. Always
+ * true, so that it can stand in a select list.
+ */
+async function eventFunction(db: Kysely<unknown>): Promise<void> {
+  await sql`
+    create function outbox_event(
+      p_consumers integer, p_app bigint, p_key text, p_command text, p_body text, p_now_ms bigint
+    ) returns boolean
+    language sql as $$
+      insert into outbox (day, consumer, sdk_app_id, drain_key, event, body, created_ms)
+      select (p_now_ms / 86400000)::integer, bit, p_app, p_key, p_command, p_body, p_now_ms
+      from unnest(array[1, 2]::smallint[]) as bit where p_consumers & bit <> 0;
+      select true;
+    $$`.execute(db);
+  // The same name as before, and the same rows but for the event's name and the time in milliseconds.
+  await sql`
+    create or replace function im_state_event(
+      p_consumers integer, p_app bigint, p_account bigint, p_identifier text, p_platform text, p_state text, p_reason text,
+      p_now_ms bigint
+    ) returns boolean
+    language sql as $$
+      select outbox_event(
+        p_consumers, p_app, 'a' || p_account, 'State.StateChange', json_build_object(
+          'account', p_identifier, 'platform', p_platform, 'state', p_state, 'reason', p_reason, 'timeMs', p_now_ms
+        )::text, p_now_ms
+      );
+    $$`.execute(db);
+}
