@@ -180,7 +180,14 @@ export async function createPauses(
   };
 }
 
-function toPause({ sdk_app_id: sdkAppId, command, url_hash: urlHash, reason, actor, since_ms: sinceMs }: PauseRow): Pause {
+function toPause({
+  sdk_app_id: sdkAppId,
+  command,
+  url_hash: urlHash,
+  reason,
+  actor,
+  since_ms: sinceMs,
+}: PauseRow): Pause {
   return {
     sdkAppId,
     // What an older release does not know matches nothing here.

@@ -42,6 +42,7 @@ export interface TracesOptions {
 }
 
 const maxBatch = 500;
+const maxApps = 20_000;
 const columns = [
   'sdk_app_id',
   'at_ms',
@@ -63,8 +64,10 @@ export function createTraces(
 ): Traces {
   const lost = metrics.counter('qalgate_callbacks_traces_lost_total', 'Traces for explain that were not written down');
   const waiting: Trace[] = [];
-  metrics.gauge('qalgate_callbacks_traces_waiting', 'Traces for explain that wait to be written down', undefined, () =>
-    waiting.length,
+  metrics.gaugeOf(
+    'qalgate_callbacks_traces_waiting',
+    'Traces for explain that wait to be written down',
+    () => waiting.length,
   );
   const stop = new AbortController();
   /** Traces of an app that were written since it was last trimmed. */
@@ -132,11 +135,14 @@ export function createTraces(
 
   /** Keeps the newest ones of each app: at the first write of this process, then once in a tenth of what is kept. */
   async function trim(batch: readonly Trace[]): Promise<void> {
-    const before = new Set(sinceTrim.keys());
-    for (const { sdkAppId } of batch) sinceTrim.set(sdkAppId, (sinceTrim.get(sdkAppId) ?? 0) + 1);
-    for (const sdkAppId of new Set(batch.map((trace) => trace.sdkAppId))) {
-      if (before.has(sdkAppId) && (sinceTrim.get(sdkAppId) ?? 0) < trimEvery) continue;
-      sinceTrim.set(sdkAppId, 0);
+    // Where an app's entry is lost it is only trimmed too early.
+    if (sinceTrim.size > maxApps) sinceTrim.clear();
+    const counts = new Map<SdkAppId, number>();
+    for (const { sdkAppId } of batch) counts.set(sdkAppId, (counts.get(sdkAppId) ?? 0) + 1);
+    for (const [sdkAppId, count] of counts) {
+      const written = (sinceTrim.get(sdkAppId) ?? trimEvery) + count;
+      sinceTrim.set(sdkAppId, written < trimEvery ? written : 0);
+      if (written < trimEvery) continue;
       try {
         await db.pool.query(
           `delete from callback_trace where sdk_app_id = $1 and id <= (
