@@ -22,6 +22,7 @@ const allowedFolders: Record<string, readonly string[]> = {
   ops: ['callbacks', 'cache', 'auth', 'store', 'observe', 'wire'],
   sdk: ['cache/core', 'wire'],
   'sdk/node': ['sdk'],
+  'sdk/backend': ['wire'],
   'sdk/im': ['sdk', 'wire'],
   'sdk/im/node': ['sdk/im', 'sdk/node'],
 };
