@@ -39,8 +39,3 @@ export interface StoredMessage {
   readonly clientId?: string;
   readonly recalled: boolean;
 }
-
-/** `{MsgSeq}_{MsgRandom}_{MsgTime}` (API reference §3.1). */
-export function messageKey(message: { msgSeq: number; random: number; time: number }): string {
-  return `${message.msgSeq}_${message.random}_${message.time}`;
-}

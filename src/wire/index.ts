@@ -1,4 +1,4 @@
-export { optPlatformOf } from './callback-fields.ts';
+export { type C2cSendFacts, c2cSendFields, optPlatformOf } from './callback-fields.ts';
 export {
   type AfterCommand,
   type AfterReason,
@@ -39,6 +39,7 @@ export type { JsonObject, JsonValue } from './json-value.ts';
 export { type LinkEndEntry, type LinkEndName, linkEnds, linkPath } from './link-ends.ts';
 export { type MessageElement, type MessageType, messageTypes, parseMessageBody } from './message-body.ts';
 export { type OfflinePushInfo, parseCustomData, parseOfflinePushInfo } from './message-extras.ts';
+export { messageKey } from './message-key.ts';
 export {
   type DeviceReport,
   type NetworkReport,

@@ -1,12 +1,12 @@
 import {
   type ImResult,
+  messageKey,
   type OfflinePushInfo,
   optPlatformOf,
   parseCustomData,
   parseMessageBody,
   parseOfflinePushInfo,
 } from '../../wire/index.ts';
-import { messageKey } from '../model.ts';
 import type { Draft } from '../services.ts';
 import type { FieldReader } from './field-reader.ts';
 import { findPeer, okJson, type Request, type RequestDeps, type RequestHandler } from './request.ts';

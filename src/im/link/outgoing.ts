@@ -5,8 +5,9 @@ import {
   imErrorCatalogue,
   type LinkEndName,
   linkEnds,
+  messageKey,
 } from '../../wire/index.ts';
-import { messageKey, type StoredMessage } from '../model.ts';
+import type { StoredMessage } from '../model.ts';
 import type { ConversationView, KickedBy, LinkEvent } from '../services.ts';
 import { c2cPrefix } from './field-reader.ts';
 

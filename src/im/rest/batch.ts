@@ -1,6 +1,6 @@
-import type { CallbackOrigin, ImErrorName, ImResult } from '../../wire/index.ts';
+import { type CallbackOrigin, type ImErrorName, type ImResult, messageKey } from '../../wire/index.ts';
 import { failureOf } from '../failure.ts';
-import { type Account, messageKey } from '../model.ts';
+import type { Account } from '../model.ts';
 import type { Draft, Sent } from '../services.ts';
 import { accountsByName } from './account-names.ts';
 import type { RestServices } from './command.ts';

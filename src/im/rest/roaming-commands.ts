@@ -1,5 +1,6 @@
 import Type from 'typebox';
-import { type Account, messageKey, type StoredMessage } from '../model.ts';
+import { messageKey } from '../../wire/index.ts';
+import type { Account, StoredMessage } from '../model.ts';
 import type { Mailbox } from '../services.ts';
 import { accountOf } from './account-names.ts';
 import { type Command, defineCommand } from './command.ts';

@@ -1,7 +1,7 @@
 import Type from 'typebox';
 import type { AppSettings } from '../../store/index.ts';
-import type { AccountId, ImErrorName, ImRefusal } from '../../wire/index.ts';
-import { type Account, messageKey } from '../model.ts';
+import { type AccountId, type ImErrorName, type ImRefusal, messageKey } from '../../wire/index.ts';
+import type { Account } from '../model.ts';
 import type { Draft } from '../services.ts';
 import { accountOf } from './account-names.ts';
 import { sendToMany } from './batch.ts';

@@ -1,0 +1,39 @@
+import t from 'tap';
+import { c2cSendFields, optPlatformOf } from '../../src/wire/index.ts';
+
+const message = {
+  from: 'lin',
+  to: 'mo',
+  msgSeq: 12,
+  random: 771231,
+  time: 1_795_391_081,
+  body: [{ MsgType: 'TIMTextElem', MsgContent: { Text: 'hi' } }],
+  isOnlineOnly: false,
+};
+
+t.test('[M12] what the callbacks of a one-to-one message say', async (t) => {
+  const fields = {
+    From_Account: 'lin',
+    To_Account: 'mo',
+    MsgSeq: 12,
+    MsgRandom: 771231,
+    MsgTime: 1_795_391_081,
+    MsgKey: '12_771231_1795391081',
+    OnlineOnlyFlag: 0,
+    MsgBody: message.body,
+  };
+  t.strictSame(c2cSendFields(message), fields);
+  t.strictSame(c2cSendFields({ ...message, custom: undefined }), fields, 'no CloudCustomData where there is none');
+  t.strictSame(c2cSendFields({ ...message, custom: '', isOnlineOnly: true }), {
+    ...fields,
+    OnlineOnlyFlag: 1,
+    CloudCustomData: '',
+  });
+});
+
+t.test('kinds of terminals by the names of callbacks', async (t) => {
+  for (const platform of ['iOS', 'Android', 'Web', 'Windows', 'Mac', 'Linux'])
+    t.equal(optPlatformOf(platform), platform);
+  t.equal(optPlatformOf('iPad'), 'IPad');
+  for (const other of ['', 'Symbian', 'constructor', '__proto__']) t.equal(optPlatformOf(other), 'Unkown');
+});
