@@ -1,4 +1,11 @@
-export type { BeforeCalls, Decision, Question } from './before/before-calls.ts';
+export {
+  type BeforeCalls,
+  type BeforeCallsOptions,
+  type Circuit,
+  createBeforeCalls,
+  type Decision,
+  type Question,
+} from './before/before-calls.ts';
 export { type Endpoint, endpointOf, endpointsOf, urlHash } from './endpoint/endpoint.ts';
 export type { Post, Poster, PostFailure, PostResult, PreparedPost } from './endpoint/poster.ts';
 export { keyFingerprint } from './key-fingerprint.ts';

@@ -28,6 +28,13 @@ export interface Metrics {
   plainHistogram(name: string, help: string, buckets: readonly number[]): PlainHistogram;
   /** A gauge whose value is read when the metrics are asked for. */
   gaugeOf(name: string, help: string, read: () => number): void;
+  /** A gauge with one label whose values are read when the metrics are asked for; a value that is not read again is gone. */
+  gaugesOf<L extends string>(
+    name: string,
+    help: string,
+    label: L,
+    read: () => Iterable<[value: string, number: number]>,
+  ): void;
 }
 
 export interface PlainHistogram {
@@ -89,6 +96,18 @@ export function createMetrics(): Metrics {
         registers,
         collect() {
           this.set(read());
+        },
+      });
+    },
+    gaugesOf(name, help, label, read) {
+      new Gauge({
+        name,
+        help,
+        registers,
+        labelNames: [label],
+        collect() {
+          this.reset();
+          for (const [value, number] of read()) this.set({ [label]: value } as Record<typeof label, string>, number);
         },
       });
     },
