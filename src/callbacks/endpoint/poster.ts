@@ -56,6 +56,8 @@ export interface PostOptions {
    * the bound, so that the connection can be used again, and shown as far as it came with the head.
    */
   readonly answer: 'whole' | 'status';
+  /** Sends exactly that, as {@link Poster.prepare} gave it for the same post; by default it is prepared now. */
+  readonly prepared?: PreparedPost;
 }
 
 /** Sends callbacks: signs, guards the address, keeps connections, never retries, never follows. Never rejects. */
