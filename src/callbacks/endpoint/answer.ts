@@ -1,5 +1,5 @@
 import { ConnectError, codeOf } from './connect.ts';
-import type { PostFailure } from './poster.ts';
+import type { PostFailure } from './post.ts';
 
 /** What an answer's fields and errors say. Pure. */
 

@@ -5,7 +5,7 @@ import type { AddressGuard } from './address-guard.ts';
 import type { CallbackTarget } from './callback-url.ts';
 import type { ClientTls } from './client-tls.ts';
 import type { Lookup } from './lookups.ts';
-import type { PostFailure } from './poster.ts';
+import type { PostFailure } from './post.ts';
 
 /** Why a connection was not made; the message holds no more than addresses and codes. */
 export class ConnectError extends Error {

@@ -1,7 +1,7 @@
 import type { Dispatcher } from 'undici';
 import { failureOf, isEncoded, retryAfterMs, textOf } from './answer.ts';
 import type { EndpointPool, Line, LineUser } from './endpoint-pool.ts';
-import type { PostFailure, PostOptions, PostResult } from './poster.ts';
+import type { PostFailure, PostOptions, PostResult } from './post.ts';
 
 /** What is written. */
 export interface Outgoing {

@@ -1,6 +1,6 @@
 import type { Metrics } from '../../observe/index.ts';
 import type { LineCounters } from './endpoint-pool.ts';
-import type { PostResult } from './poster.ts';
+import type { PostResult } from './post.ts';
 
 export interface PosterMetrics {
   result(result: PostResult): void;
