@@ -8,6 +8,7 @@ import {
   type Revocations,
 } from '../auth/index.ts';
 import { createCache, createPurges, type Purges } from '../cache/index.ts';
+import { type Callbacks, createCallbacks } from '../callbacks/index.ts';
 import { createIm } from '../im/index.ts';
 import {
   createHealth,
@@ -32,6 +33,7 @@ import {
 import { type AppRegistry, createAppRegistry } from './app-registry.ts';
 import { type Config, checkApp, type Listen, type Role, readMasterKeys } from './config/index.ts';
 import { watchDatabase } from './database-health.ts';
+import { imPorts } from './im-ports.ts';
 import {
   createListenerMetrics,
   type Listener,
@@ -39,6 +41,8 @@ import {
   type ListenerOptions,
   openListener,
 } from './listeners.ts';
+import { queueOptionsOf } from './queue-options.ts';
+import { watchRedis } from './redis-health.ts';
 
 export interface RunningServer {
   /** Where its listeners really listen, as URLs. */
@@ -129,6 +133,12 @@ export async function startServer(config: Config, options: ServeOptions): Promis
     stack,
   };
   const addresses: RunningServer['addresses'] = {};
+  // Callbacks may never reach these. A port that the system chooses is known once its listener is open.
+  const ownAddresses = Object.values(config.listen as Record<string, Listen>).filter(({ port }) => port !== 0);
+  const callbacks =
+    roles.includes('im') || roles.includes('relay')
+      ? await openCallbacks(foundation, { relay: roles.includes('relay'), ownAddresses: () => ownAddresses })
+      : undefined;
   // The ops listener opens first and closes last, so that it can tell of the others.
   if (roles.includes('ops') && config.listen.ops !== undefined)
     addresses.ops = await openOps(foundation, config.listen.ops);
@@ -136,7 +146,12 @@ export async function startServer(config: Config, options: ServeOptions): Promis
     addresses.access = await openAccess(foundation, config.listen.access);
   }
   if (roles.includes('im') && config.listen.im !== undefined) {
-    addresses.im = await openImListener(foundation, config.listen.im);
+    addresses.im = await openImListener(foundation, config.listen.im, callbacks);
+  }
+  for (const url of Object.values(addresses)) {
+    const { hostname, port } = new URL(url);
+    // The system never chooses a port that URLs leave out.
+    if (port !== '') ownAddresses.push({ host: hostname.replace(/^\[|\]$/g, ''), port: Number(port) });
   }
   logger.info({ version, roles, addresses, startMs: Math.round(performance.now() - startedMs) }, 'server.started');
 
@@ -220,10 +235,41 @@ async function openAccess(foundation: Foundation, listen: Listen): Promise<strin
   return listener.url;
 }
 
-async function openImListener(foundation: Foundation, listen: Listen): Promise<string> {
+async function openCallbacks(
+  { config, logger, metrics, health, db, bus, registry, stack }: Foundation,
+  options: { relay: boolean; ownAddresses: () => readonly { host: string; port: number }[] },
+): Promise<Callbacks> {
+  const queue = queueOptionsOf(config);
+  if (queue.kind === 'redis') {
+    const watch = watchRedis({ url: queue.url, reporter: health.check('redis'), logger });
+    stack.defer(() => watch.close());
+  }
+  const callbacks = await createCallbacks(
+    {
+      db,
+      control: bus,
+      apps: registry,
+      ownAddresses: options.ownAddresses,
+      clock: Date.now,
+      random: Math.random,
+      logger,
+      metrics,
+    },
+    { queue, isAlone: config.database === 'embedded', relay: options.relay, concurrency: queue.concurrency },
+  );
+  stack.defer(() => callbacks.close());
+  return callbacks;
+}
+
+async function openImListener(
+  foundation: Foundation,
+  listen: Listen,
+  callbacks: Callbacks | undefined,
+): Promise<string> {
   const { config, logger, metrics, db, bus, registry, revocations, stack } = foundation;
+  const ports = callbacks === undefined ? {} : imPorts(callbacks);
   const im = await createIm(
-    { db, control: bus, apps: registry, revocations, clock: Date.now, random: Math.random, logger, metrics },
+    { db, control: bus, apps: registry, revocations, ports, clock: Date.now, random: Math.random, logger, metrics },
     { ...config.im, trustedProxies: config.trustedProxies, isShared: config.database !== 'embedded' },
   );
   stack.defer(() => im.close());

@@ -11,6 +11,8 @@ export interface Database {
   readonly pool: pg.Pool;
   readonly kysely: Kysely<Schema>;
   readonly metrics: StoreMetrics;
+  /** For libraries that open connections of their own. Holds the password. */
+  readonly target: ConnectionTarget;
   /** A connection of its own, not yet connected: for LISTEN. Whoever asks for it ends it. */
   createClient(): pg.Client;
   /** Ends the pool; queries in flight have 5 s. */
@@ -78,6 +80,7 @@ export function connectDatabase(
     pool,
     kysely: new Kysely<Schema>({ dialect: new PostgresDialect({ pool }) }),
     metrics,
+    target,
     createClient: () => new pg.Client(config),
     close() {
       closed ??= withDeadline(pool.end(), closeMs).then((ended) => {

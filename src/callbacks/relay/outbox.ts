@@ -1,4 +1,3 @@
-import type { Logger } from '../../observe/index.ts';
 import type { Database } from '../../store/index.ts';
 import type { AfterCommand, SdkAppId } from '../../wire/index.ts';
 import type { Clock } from '../../auth/index.ts';
@@ -119,7 +118,7 @@ interface EntryRow {
  * The outbox as the relay sees it: the queue of record (DESIGN §7). Entries are found by key among those that are not done, in the
  * order of their ids, which is that of their commits within a key; never by paging over ids, which commits do not follow.
  */
-export function createOutbox(deps: { db: Database; clock: Clock; logger: Logger }): Outbox {
+export function createOutbox(deps: { db: Database; clock: Clock }): Outbox {
   const { db, clock } = deps;
 
   /** With its message, whose day is the entry's own but where it is sent again. */

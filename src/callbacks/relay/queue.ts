@@ -1,12 +1,13 @@
 import { createPostgresBackend, DelayedError, Queue, runMigrations, Worker } from 'bullmq';
 import type pg from 'pg';
 import type { Logger, Metrics } from '../../observe/index.ts';
+import { redisOptions } from '../../store/index.ts';
 import { type Lane, laneId } from './lane.ts';
 
 /** Where BullMQ keeps its jobs. */
 export type QueueBackend =
   | { readonly kind: 'postgres'; readonly connection: pg.ClientConfig }
-  | { readonly kind: 'redis'; readonly connection: object };
+  | { readonly kind: 'redis'; readonly url: string };
 
 /** What a run of a lane says: finished for now, or to be run again after a while. */
 export type RunResult = { readonly again: 'when-woken' } | { readonly again: 'after'; readonly delayMs: number };
@@ -40,9 +41,13 @@ export interface DrainQueueOptions {
 }
 
 const queueName = 'callbacks';
+/** Connections to PostgreSQL; a worker has one more, on which it listens. */
+const poolSizes = { producer: 2, worker: 4 };
 /** One command or add to the backend, at most. */
 const answerMs = 10_000;
 const closeMs = 5_000;
+/** How long the start waits for the backend. */
+const readyMs = 5_000;
 /** Lanes that go to the backend in one call. */
 const maxBulk = 500;
 
@@ -65,9 +70,10 @@ export async function createDrainQueue(
   const { logger, metrics } = deps;
   const { concurrency, prefix, isAlone, idleMs = 10_000, lockMs = 15_000 } = options;
   const factory = backend.kind === 'postgres' ? createPostgresBackend : undefined;
-  const connection = (max: number) =>
-    backend.kind === 'postgres' ? { ...backend.connection, max, application_name: 'qalgate queue' } : backend.connection;
-  const base = (max: number) => ({ connection: connection(max), ...(backend.kind === 'redis' ? { prefix } : {}) });
+  const base = (role: 'producer' | 'worker') =>
+    backend.kind === 'postgres'
+      ? { connection: { ...backend.connection, max: poolSizes[role], application_name: 'qalgate queue' } }
+      : { connection: redisOptions(backend.url, role), prefix };
 
   const jobs = metrics.counter('qalgate_callbacks_jobs_total', 'Runs of lanes by how they ended', ['outcome']);
   const errors = metrics.counter('qalgate_callbacks_queue_errors_total', 'Errors of the queue, by part', ['part']);
@@ -77,7 +83,7 @@ export async function createDrainQueue(
   );
 
   const queueOptions = {
-    ...base(2),
+    ...base('producer'),
     skipWaitingForReady: false,
     defaultJobOptions: { removeOnComplete: true, removeOnFail: true, attempts: 1 },
   };
@@ -88,9 +94,18 @@ export async function createDrainQueue(
     logger.debug({ reason: error.message, part }, 'callbacks.queue.error');
   };
   queue.on('error', onError('producer'));
-  await within(queue.waitUntilReady(), answerMs);
-  // What a process left that was killed would only be taken up again once its lock has run out.
-  if (isAlone) await within(queue.obliterate({ force: true }), 60_000);
+  try {
+    await within(queue.waitUntilReady(), readyMs);
+    // What a process left that was killed would only be taken up again once its lock has run out.
+    if (isAlone) await within(queue.obliterate({ force: true }), 60_000);
+  } catch (error) {
+    // Of our database an error is one; a Redis that is away is waited for, as nothing stands in it alone.
+    if (backend.kind === 'postgres') {
+      await within(queue.close(), closeMs).catch(() => {});
+      throw error;
+    }
+    logger.warn({ reason: error instanceof Error ? error.message : String(error) }, 'callbacks.queue.away');
+  }
 
   let worker: Worker | undefined;
   let watching: NodeJS.Timeout | undefined;
@@ -101,7 +116,7 @@ export async function createDrainQueue(
 
   function build(run: (lane: Lane, signal: AbortSignal) => Promise<RunResult>): Worker {
     const workerOptions = {
-      ...base(4),
+      ...base('worker'),
       concurrency,
       lockDuration: lockMs,
       stalledInterval: lockMs / 2,

@@ -1,0 +1,290 @@
+import type { Metrics } from '../../observe/index.ts';
+import { type Breaker, type BreakerState, createBreaker } from '../breaker.ts';
+import type { Endpoint } from '../endpoint/endpoint.ts';
+import { type Lane, laneId } from './lane.ts';
+
+/** A place at an endpoint for one POST; given back with what came of it. */
+export interface Slot {
+  /** `alive`: the endpoint answered, whatever it said. */
+  release(outcome: 'delivered' | 'alive' | 'dead'): void;
+}
+
+/** What is known of an endpoint on this process. */
+export interface Circuit {
+  readonly endpointId: string;
+  readonly url: string;
+  readonly state: BreakerState;
+  readonly inFlight: number;
+  readonly parkedLanes: number;
+  /** By `clock`. */
+  readonly lastSuccessMs: number | undefined;
+}
+
+/**
+ * Keeps endpoints from costing one another anything (K7): so many POSTs at once to each, none but a probe to one that is dead, and no
+ * worker waits long for one that is slow. A lane that has to stay away is remembered, and woken when there is room again.
+ */
+export interface Gate {
+  /** How long the lane should stay away, in milliseconds, because a POST would not be let through now; undefined: it may try. */
+  away(endpoint: Endpoint, lane: Lane): number | undefined;
+  /** Waits for a place, briefly; undefined: there is none, and `away` says for how long. */
+  enter(endpoint: Endpoint): Promise<Slot | undefined>;
+  /** Since when, by `clock`, the endpoint is known to answer again after it was dead; 0: it was not. */
+  recoveredMs(endpointId: string): number;
+  /** When, by `clock`, anything was delivered to it. */
+  lastSuccessMs(endpointId: string): number;
+  circuits(): Circuit[];
+  /** Forgets endpoints that are none any more. */
+  keep(endpointIds: ReadonlySet<string>): void;
+  close(): void;
+}
+
+export interface GateOptions {
+  /** Runs at once on this process: endpoints in trouble may take half of them together. */
+  readonly concurrency: number;
+  /** Failed POSTs in a row after which an endpoint counts as dead; default 5. */
+  readonly failures?: number;
+  /** First pause between two probes of a dead endpoint; it doubles up to `maxProbeMs`. Default 1 s, 30 s. */
+  readonly probeMs?: number;
+  readonly maxProbeMs?: number;
+}
+
+/** How long a run waits for a place where the endpoint is quick. */
+const patienceMs = 250;
+/** A POST that is under way for so long makes its endpoint a slow one. */
+const slowMs = 500;
+/** Lanes that are remembered to be woken, of each endpoint; others come back by themselves. */
+const maxParked = 20_000;
+/** How long lanes of a dead endpoint, or one without room, stay away unless they are woken. */
+const deadAwayMs = 30_000;
+const fullAwayMs = 5_000;
+
+interface State {
+  endpoint: Endpoint;
+  readonly breaker: Breaker;
+  readonly startsMs: Set<number>;
+  readonly waiters: Waiter[];
+  /** By lane id. */
+  readonly parked: Map<string, Lane>;
+  failuresInRow: number;
+  probeMs: number;
+  probe: NodeJS.Timeout | undefined;
+  lastSuccessMs: number;
+  recoveredMs: number;
+}
+
+interface Waiter {
+  readonly resolve: (slot: Slot | undefined) => void;
+  readonly timer: NodeJS.Timeout;
+}
+
+export function createGate(
+  deps: {
+    /** Has lanes run at once. */
+    wake(lanes: readonly Lane[]): void;
+    clock: () => number;
+    /** 0 … 1. */
+    random: () => number;
+    metrics: Metrics;
+  },
+  options: GateOptions,
+): Gate {
+  const { wake, clock, random, metrics } = deps;
+  const { concurrency, failures = 5, probeMs = 1_000, maxProbeMs = 30_000 } = options;
+  const states = new Map<string, State>();
+  metrics.gaugeOf('qalgate_callbacks_parked_lanes', 'Lanes that stay away from their endpoint until there is room', () =>
+    sumOf((state) => state.parked.size),
+  );
+  metrics.gaugeOf('qalgate_callbacks_in_flight', 'After-callbacks under way', () => sumOf((state) => state.startsMs.size));
+  metrics.gaugeOf(
+    'qalgate_callbacks_dead_endpoints',
+    'Endpoints of after-callbacks that get probes only',
+    () => [...states.values()].filter(({ breaker }) => breaker.state !== 'closed').length,
+  );
+
+  const sumOf = (read: (state: State) => number) => [...states.values()].reduce((sum, state) => sum + read(state), 0);
+
+  function stateOf(endpoint: Endpoint): State {
+    let state = states.get(endpoint.id);
+    if (state === undefined) {
+      state = {
+        endpoint,
+        breaker: createBreaker({ failures, probeEveryMs: probeMs, probeForMs: endpoint.timeoutMs }),
+        startsMs: new Set(),
+        waiters: [],
+        parked: new Map(),
+        failuresInRow: 0,
+        probeMs,
+        probe: undefined,
+        lastSuccessMs: 0,
+        recoveredMs: 0,
+      };
+      states.set(endpoint.id, state);
+    }
+    state.endpoint = endpoint;
+    return state;
+  }
+
+  const isSlow = ({ startsMs }: State): boolean => {
+    const [oldest] = startsMs;
+    return oldest !== undefined && performance.now() - oldest > slowMs;
+  };
+
+  const isFull = (state: State): boolean => state.startsMs.size >= state.endpoint.concurrency;
+
+  /** Endpoints in trouble leave half of the runs to the others, however many they are. */
+  function isOverBudget(state: State): boolean {
+    if (state.failuresInRow === 0 && !isSlow(state)) return false;
+    let taken = 0;
+    for (const other of states.values()) {
+      if (other.failuresInRow > 0 || isSlow(other)) taken += other.startsMs.size;
+    }
+    return taken >= Math.max(1, concurrency / 2);
+  }
+
+  function take(state: State): Slot {
+    let startMs = performance.now();
+    // A set holds a moment once.
+    while (state.startsMs.has(startMs)) startMs += 0.000_1;
+    state.startsMs.add(startMs);
+    let isReleased = false;
+    return {
+      release(outcome) {
+        if (isReleased) return;
+        isReleased = true;
+        state.startsMs.delete(startMs);
+        settle(state, outcome, startMs);
+        admitNext(state);
+      },
+    };
+  }
+
+  function settle(state: State, outcome: 'delivered' | 'alive' | 'dead', startMs: number): void {
+    const { breaker } = state;
+    if (outcome === 'dead') {
+      state.failuresInRow += 1;
+      breaker.failed(performance.now(), startMs);
+      if (breaker.state !== 'closed') scheduleProbe(state);
+      return;
+    }
+    state.failuresInRow = 0;
+    if (outcome === 'delivered') state.lastSuccessMs = clock();
+    const wasOpen = breaker.state !== 'closed';
+    breaker.succeeded();
+    if (!wasOpen) return;
+    state.recoveredMs = clock();
+    state.probeMs = probeMs;
+    clearTimeout(state.probe);
+    state.probe = undefined;
+    const lanes = [...state.parked.values()];
+    state.parked.clear();
+    wake(lanes);
+  }
+
+  /** One of the lanes that stay away tries again. */
+  function scheduleProbe(state: State): void {
+    if (state.probe !== undefined) return;
+    state.probe = setTimeout(
+      () => {
+        state.probe = undefined;
+        state.probeMs = Math.min(state.probeMs * 2, maxProbeMs);
+        if (state.breaker.state === 'closed') return;
+        const lane = unpark(state);
+        if (lane !== undefined) wake([lane]);
+        scheduleProbe(state);
+      },
+      state.probeMs * (0.9 + random() / 5),
+    );
+    state.probe.unref();
+  }
+
+  /** The lane that came last is the probe: more likely than those before it, it is one that has never failed. */
+  function unpark(state: State): Lane | undefined {
+    const id = [...state.parked.keys()].at(-1);
+    if (id === undefined) return undefined;
+    const lane = state.parked.get(id);
+    state.parked.delete(id);
+    return lane;
+  }
+
+  function admitNext(state: State): void {
+    while (!isFull(state)) {
+      const waiter = state.waiters.shift();
+      if (waiter === undefined) break;
+      clearTimeout(waiter.timer);
+      waiter.resolve(admit(state));
+    }
+    if (isFull(state) || state.breaker.state !== 'closed') return;
+    const next = state.parked.entries().next().value;
+    if (next === undefined) return;
+    state.parked.delete(next[0]);
+    wake([next[1]]);
+  }
+
+  function admit(state: State): Slot | undefined {
+    return state.breaker.admit(performance.now()) === 'no' ? undefined : take(state);
+  }
+
+  return {
+    away(endpoint, lane) {
+      const state = stateOf(endpoint);
+      const { nextProbeMs } = state.breaker;
+      const isDead = nextProbeMs !== undefined && nextProbeMs > performance.now();
+      if (!isDead && !(isFull(state) && isSlow(state)) && !isOverBudget(state)) return undefined;
+      if (state.parked.size < maxParked) {
+        const id = laneId(lane);
+        state.parked.delete(id);
+        state.parked.set(id, lane);
+      }
+      return (isDead ? deadAwayMs : fullAwayMs) * (1 + random());
+    },
+
+    async enter(endpoint) {
+      const state = stateOf(endpoint);
+      if (isOverBudget(state)) return undefined;
+      if (!isFull(state)) return admit(state);
+      if (isSlow(state)) return undefined;
+      return await new Promise((resolve) => {
+        const waiter: Waiter = {
+          resolve,
+          timer: setTimeout(() => {
+            state.waiters.splice(state.waiters.indexOf(waiter), 1);
+            resolve(undefined);
+          }, patienceMs),
+        };
+        state.waiters.push(waiter);
+      });
+    },
+
+    recoveredMs: (endpointId) => states.get(endpointId)?.recoveredMs ?? 0,
+    lastSuccessMs: (endpointId) => states.get(endpointId)?.lastSuccessMs ?? 0,
+
+    circuits: () =>
+      [...states.values()].map(({ endpoint, breaker, startsMs, parked, lastSuccessMs }) => ({
+        endpointId: endpoint.id,
+        url: endpoint.url,
+        state: breaker.state,
+        inFlight: startsMs.size,
+        parkedLanes: parked.size,
+        lastSuccessMs: lastSuccessMs === 0 ? undefined : lastSuccessMs,
+      })),
+
+    keep(endpointIds) {
+      for (const [id, state] of states) {
+        if (endpointIds.has(id) || state.startsMs.size > 0) continue;
+        clearTimeout(state.probe);
+        states.delete(id);
+      }
+    },
+
+    close() {
+      for (const state of states.values()) {
+        clearTimeout(state.probe);
+        for (const { timer, resolve } of state.waiters.splice(0)) {
+          clearTimeout(timer);
+          resolve(undefined);
+        }
+      }
+    },
+  };
+}

@@ -1,0 +1,99 @@
+import type { AppLookup, Clock } from '../../auth/index.ts';
+import type { Logger, Metrics } from '../../observe/index.ts';
+import type { AppSettings, Database } from '../../store/index.ts';
+import type { AfterCommand, SdkAppId } from '../../wire/index.ts';
+import { endpointsOf } from '../endpoint/endpoint.ts';
+import type { Poster } from '../endpoint/poster.ts';
+import type { Pauses } from '../pauses.ts';
+import { type Backlog, type BacklogFigure, createBacklog } from './backlog.ts';
+import { createDrain, type DrainOptions } from './drain.ts';
+import { type Circuit, createGate, type GateOptions } from './gate.ts';
+import { createOutbox, type Entry } from './outbox.ts';
+import type { DrainQueue } from './queue.ts';
+import { createSweep, type SweepOptions } from './sweep.ts';
+import type { Waker } from './waker.ts';
+
+export interface RelayDeps {
+  db: Database;
+  apps: AppLookup & { list(): AppSettings[] };
+  queue: DrainQueue;
+  waker: Waker;
+  poster: Poster;
+  pauses: Pauses;
+  webhookId(entry: Pick<Entry, 'id' | 'originId'>): string;
+  nodeId: string;
+  clock: Clock;
+  /** 0 … 1. */
+  random: () => number;
+  logger: Logger;
+  metrics: Metrics;
+}
+
+export interface RelayOptions extends DrainOptions {
+  readonly gate: GateOptions;
+  readonly sweep?: SweepOptions;
+  readonly backlogEveryMs?: number;
+}
+
+/** Runs of a lane that is woken all the time, before others have their turn. */
+const maxRuns = 10;
+
+/** Sends what stands in the outbox (DESIGN §7). */
+export interface Relay {
+  /** Wakes the lanes of an entry's key, whichever endpoint they lead to. */
+  wake(sdkAppId: SdkAppId, drainKey: string, command: AfterCommand): void;
+  circuits(): Circuit[];
+  backlog(): readonly BacklogFigure[];
+  /** Looks at the bounds of the backlog now. */
+  maintain(): Promise<void>;
+  close(): Promise<void>;
+}
+
+export function createRelay(deps: RelayDeps, options: RelayOptions): Relay {
+  const { db, apps, queue, waker, poster, pauses, webhookId, nodeId, clock, random, logger, metrics } = deps;
+  const outbox = createOutbox({ db, clock });
+  const gate = createGate({ wake: waker.wakeNow, clock, random, metrics }, options.gate);
+  const drain = createDrain(
+    { apps, outbox, poster, gate, pauses, webhookId, wake: waker.wakeNow, clock, random, logger, metrics },
+    options,
+  );
+  const sweep = createSweep(
+    { db, apps, pauses, wake: (lanes) => queue.wake(lanes), clock, logger, metrics },
+    options.sweep,
+  );
+  const backlog: Backlog = createBacklog(
+    { db, apps, outbox, nodeId, clock, logger, metrics },
+    options.backlogEveryMs === undefined ? {} : { everyMs: options.backlogEveryMs },
+  );
+  const unsubscribe = pauses.onChange(() => sweep.hurry());
+  // Endpoints that no app has any more.
+  const forgetting = setInterval(() => {
+    gate.keep(new Set(apps.list().flatMap((app) => [...endpointsOf(app).keys()])));
+  }, 60_000);
+  forgetting.unref();
+
+  queue.start(async (lane, signal) => {
+    for (let runs = 0; runs < maxRuns; runs++) {
+      const { result, woken } = await waker.running(lane, () => drain.run(lane, signal));
+      if (woken === 'no' || (woken === 'yes' && result.again === 'after')) return result;
+    }
+    return { again: 'after', delayMs: 1 };
+  });
+
+  return {
+    wake(sdkAppId, drainKey, _command) {
+      const app = apps.get(sdkAppId);
+      if (app === undefined) return;
+      waker.wakeNow([...endpointsOf(app).keys()].map((endpointId) => ({ sdkAppId, endpointId, drainKey })));
+    },
+    circuits: gate.circuits,
+    backlog: backlog.figures,
+    maintain: backlog.run,
+    async close() {
+      unsubscribe();
+      clearInterval(forgetting);
+      gate.close();
+      await Promise.all([sweep.close(), backlog.close()]);
+    },
+  };
+}

@@ -1,0 +1,38 @@
+import type { Callbacks } from '../callbacks/index.ts';
+import type { ImPorts } from '../im/index.ts';
+import { c2cSendFields, messageKey } from '../wire/index.ts';
+
+/** Plugs callbacks into the messaging core, neither of which knows the other. Bit 1 of consumers is theirs. */
+export function imPorts(callbacks: Pick<Callbacks, 'before' | 'wants' | 'written'>): ImPorts {
+  const { before, wants, written } = callbacks;
+  return {
+    beforeSend: {
+      wants: (sdkAppId) => before.wants(sdkAppId, 'C2C.CallbackBeforeSendMsg'),
+      async ask({ from, to, origin, ...message }) {
+        const names = { from: from.identifier, to: to.identifier };
+        const decision = await before.ask({
+          sdkAppId: from.sdkAppId,
+          command: 'C2C.CallbackBeforeSendMsg',
+          fields: c2cSendFields({ ...message, ...names }),
+          origin,
+          about: { ...names, messageKey: messageKey(message) },
+        });
+        switch (decision.kind) {
+          case 'allow':
+            return {
+              kind: 'allow',
+              outcome: decision.outcome,
+              ...(decision.body === undefined ? {} : { body: decision.body }),
+            };
+          case 'refuse':
+            return { kind: 'refuse', code: decision.code, reason: decision.reason };
+          case 'drop':
+            // Of one-to-one messages none is dropped (API §10.2): there is no such answer to this command.
+            return { kind: 'allow', outcome: decision.outcome };
+        }
+      },
+    },
+    consumers: (sdkAppId, command) => (wants(sdkAppId, command) ? 1 : 0),
+    written,
+  };
+}
