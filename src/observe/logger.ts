@@ -19,6 +19,8 @@ const maxHeldBytes = 1_048_576;
 const secretFields = ['secret', 'secrets', 'token', 'password', 'userSig', 'session', 'masterKey', 'authorization'];
 /** What PostgreSQL says of a row that it refused is the row: a message's body, an account's profile. */
 const rowFields = ['err.detail', 'err.cause.detail'];
+/** What Redis refused is a command with all it was given: of AUTH and HELLO the password. */
+const commandFields = ['err.command.args', 'err.cause.command.args'];
 
 /**
  * Makes the process's logger: one JSON object a line with `time` (ISO), `level` (word) and `event` (the message).
@@ -30,7 +32,10 @@ export function createLogger(options: LoggerOptions): Logger {
     messageKey: 'event',
     timestamp: pino.stdTimeFunctions.isoTime,
     formatters: { level: (label: string) => ({ level: label }) },
-    redact: { paths: [...secretFields.flatMap((name) => [name, `*.${name}`]), ...rowFields], censor: '[redacted]' },
+    redact: {
+      paths: [...secretFields.flatMap((name) => [name, `*.${name}`]), ...rowFields, ...commandFields],
+      censor: '[redacted]',
+    },
   };
   return pino(settings, options.destination ?? standardOutput());
 }

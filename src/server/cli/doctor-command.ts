@@ -6,12 +6,13 @@ import type { Check } from './doctor-check.ts';
 import { checkClock, checkDatabase } from './doctor-database.ts';
 import { checkData, checkDisk, checkMasterKey, checkNode, checkOpenFiles } from './doctor-machine.ts';
 import { checkListeners, checkTls, checkUpstreams } from './doctor-network.ts';
+import { checkRedis } from './doctor-redis.ts';
 import { exitCodes } from './exit-codes.ts';
 
 export function doctorCommand(context: CliContext): Command {
   return withConfig(new Command('doctor'))
     .description(
-      'Check what the service needs: Node, configuration, data folder, database, keys, listeners, certificates, upstreams, clock, disk.',
+      'Check what the service needs: Node, configuration, data folder, database, Redis, keys, listeners, certificates, upstreams, clock, disk.',
     )
     .option('--json', 'answer in JSON')
     .addHelpText(
@@ -44,6 +45,7 @@ async function examine(context: CliContext, options: ConfigOption): Promise<Chec
   const database = await checkDatabase(context, loaded, options);
   const apps = [...new Map([...database.apps, ...config.apps].map((app) => [app.sdkAppId, app])).values()];
   const rest = await Promise.all([
+    checkRedis(config),
     checkData(config),
     checkMasterKey(config),
     checkListeners(config, database.running),
