@@ -24,6 +24,8 @@ async function tables(db: Kysely<unknown>): Promise<void> {
       add column attempt_log text`.execute(db);
   // For look-ups by time: rows come in the order of time, so this index costs next to nothing.
   await sql`create index outbox_created on outbox using brin (created_ms) with (pages_per_range = 16)`.execute(db);
+  // Of what is sent again alone: every other row costs it nothing.
+  await sql`create index outbox_origin on outbox (origin_id) where origin_id is not null`.execute(db);
 
   // What was given up, with all that it takes to send it again. request: what was sent, without secrets.
   await sql`
@@ -49,6 +51,7 @@ async function tables(db: Kysely<unknown>): Promise<void> {
     )`.execute(db);
   await sql`create index dead_letter_app on dead_letter (sdk_app_id, id)`.execute(db);
   await sql`create index dead_letter_key on dead_letter (drain_key)`.execute(db);
+  await sql`create index dead_letter_event on dead_letter (outbox_id)`.execute(db);
 
   // Events given up since the last that was delivered: the next one names them. ids: comma-separated.
   await sql`
