@@ -24,7 +24,10 @@ async function open(options: Parameters<typeof createPauses>[1] = {}) {
   return { pauses, control, metrics };
 }
 const [one, other] = await Promise.all([open(), open()]);
-t.beforeEach(() => one.pauses.resume(app));
+t.beforeEach(async () => {
+  await one.pauses.resume(app);
+  await until(() => other.pauses.list(app).length === 0);
+});
 
 /** Which of four kinds of callbacks go out: both commands to both URLs. */
 const held = (pauses: Pauses) =>
