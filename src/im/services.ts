@@ -62,9 +62,17 @@ export interface SendInput {
   readonly origin: CallbackOrigin;
   /** The link that sends: it gets its answer and not the event. */
   readonly linkId?: string;
-  /** Switches callbacks off for this message (B3, ForbidCallbackControl); pushes go on. */
-  readonly withoutBefore?: boolean;
-  readonly withoutAfter?: boolean;
+  /**
+   * Why this message has no callback: its caller forbids it (ForbidCallbackControl), or messages of its kind have none (B3).
+   * Pushes go on.
+   */
+  readonly withoutBefore?: 'forbidden' | 'kind';
+  readonly withoutAfter?: 'forbidden' | 'kind';
+  /**
+   * Its place behind what its terminal sent before it to the same conversation (M15): it is asked about meanwhile, and stored once
+   * this resolves. False: it is not to be stored any more.
+   */
+  readonly turn?: Promise<boolean>;
   /** When the command has to be answered. */
   readonly deadline: AbortSignal;
 }

@@ -92,6 +92,8 @@ export type ImErrorName = keyof typeof imErrorCatalogue;
 export interface ImRefusal {
   ok: false;
   error: ImErrorName;
+  /** A number of the app's own instead of the error's, 120001 … 130000 (K1). */
+  code?: number;
   field?: string;
   reason?: string;
   allowed?: string;

@@ -421,7 +421,7 @@ t.test('[I3] imported history waits for nobody, a live import does', async (t) =
 t.test('[M12] [B3] rows of the outbox are for those who asked; days with waiting rows are kept', async (t) => {
   const { alice, bob, im, db, clock } = await open(t, { deps: { ports: { consumers: () => 3 } } });
   const day = Math.floor(clock() / 86_400_000);
-  await im.messages.send({ ...input(alice, bob, {}), withoutAfter: true });
+  await im.messages.send({ ...input(alice, bob, {}), withoutAfter: 'forbidden' });
   const { rows } = await db.pool.query('select consumer, day from outbox');
   t.strictSame(rows, [{ consumer: 2, day }]);
   const days = async () => {

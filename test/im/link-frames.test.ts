@@ -444,10 +444,16 @@ t.test('requests: order where it counts, parallel else, 64 at once, every one an
   };
   const waiting: { name: unknown; resolve: (result: ImResult<string>) => void; reject: (error: unknown) => void }[] =
     [];
+  const begun: unknown[] = [];
   const handler = (order: RequestHandler['order']): RequestHandler => ({
     permission: 'im.link.message.send',
     order,
-    run: ({ fields }) => new Promise((resolve, reject) => waiting.push({ name: fields.raw('name'), resolve, reject })),
+    async run({ fields, turn }) {
+      const name = fields.raw('name');
+      begun.push(name);
+      if (!(await turn)) return { ok: false, error: 'NOT_LOGGED_IN' };
+      return new Promise((resolve, reject) => waiting.push({ name, resolve, reject }));
+    },
   });
   const outcomes: string[] = [];
   let isIdle = 0;
@@ -481,6 +487,7 @@ t.test('requests: order where it counts, parallel else, 64 at once, every one an
   ask('page', { name: 'p2' });
   await until(() => waiting.length === 4);
   t.same(names(), ['b1', 'c1', 'any', 'p1'], '[M15] b2 waits for b1, p2 for p1');
+  t.same(begun, ['b1', 'b2', 'c1', 'any', 'p1'], 'but b2 has begun');
   t.equal(dispatcher.inFlight, 6);
   waiting[0]?.reject(new Error('Connection terminated unexpectedly'));
   await until(() => names().includes('b2'));
@@ -503,8 +510,9 @@ t.test('requests: order where it counts, parallel else, 64 at once, every one an
   }
   await until(() => dispatcher.inFlight === 0);
 
+  waiting.length = 0;
   for (let i = 0; i < 70; i++) ask('any');
-  await until(() => answers().filter(({ error }) => error?.name === 'BUSY').length === 6);
+  await until(() => waiting.length === 64 && answers().filter(({ error }) => error?.name === 'BUSY').length === 6);
   for (const { resolve } of waiting) resolve(emptyOk);
   await until(() => dispatcher.inFlight === 0);
   ask('words');
@@ -516,14 +524,27 @@ t.test('requests: order where it counts, parallel else, 64 at once, every one an
   );
   for (const what of ['constructor', '__proto__', 'toString', 'sends', '']) ask(what);
   await until(() => answers().filter(({ error }) => error?.name === 'NO_SUCH_COMMAND').length === 5);
+  waiting.length = 0;
   ask('any');
+  await until(() => waiting.length === 1);
   waiting.at(-1)?.reject(new TypeError('a mistake of ours'));
   await until(() => answers().some(({ error }) => error?.name === 'INTERNAL'));
   t.ok(events.includes('im.link.request.failed'));
   t.equal(new Set(outcomes).size < 12, true, 'names of requests that there are not are one label');
   dispatcher.dispatch(link, terminal, { id: undefined, do: 'any', fields: {} });
   const count = answers().length;
+  await until(() => waiting.length === 2);
   waiting.at(-1)?.resolve(emptyOk);
   await until(() => dispatcher.inFlight === 0);
   t.equal(answers().length, count, 'one without an id is carried out and not answered');
+
+  waiting.length = 0;
+  begun.length = 0;
+  ask('send', { name: 'd1', conversation: 'c2c:d' });
+  ask('send', { name: 'd2', conversation: 'c2c:d' });
+  await until(() => waiting.length === 1);
+  link.end('KICKED', {});
+  waiting[0]?.resolve(emptyOk);
+  await until(() => dispatcher.inFlight === 0);
+  t.same([begun, names()], [['d1', 'd2'], ['d1']], 'the turn of what waited does not come once its terminal is kicked');
 });

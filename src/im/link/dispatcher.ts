@@ -11,6 +11,8 @@ import type { RequestHandler } from './request.ts';
 
 /** Requests of one link that are worked on at once. */
 const maxInFlight = 64;
+/** Of a request that nothing is before. */
+const atOnce = Promise.resolve(true);
 /** Pause between two lines of the log about requests that failed. */
 const logEveryMs = 1_000;
 
@@ -22,8 +24,8 @@ export interface Dispatcher {
 }
 
 /**
- * Has requests carried out: at most 64 of a link at once, those that must keep an order one after another, the others as they
- * come. Every request is answered, whatever happens, while its link lives.
+ * Has requests carried out: at most 64 of a link at once, those that must keep an order one after another or in turn, the others
+ * as they come. Every request is answered, whatever happens, while its link lives.
  */
 export function createDispatcher(deps: {
   handlers: Readonly<Record<string, RequestHandler>>;
@@ -47,6 +49,7 @@ export function createDispatcher(deps: {
     terminal: Terminal,
     frame: Frame,
     deadline: AbortSignal,
+    turn = atOnce,
   ): Promise<void> {
     const startedMs = performance.now();
     const { id } = frame;
@@ -55,7 +58,7 @@ export function createDispatcher(deps: {
     // What waited for its turn is not carried out any more for a terminal that was kicked meanwhile.
     if (link.endName === undefined) {
       try {
-        const result = await handler.run({ link, terminal, fields: new FieldReader(frame.fields), deadline });
+        const result = await handler.run({ link, terminal, fields: new FieldReader(frame.fields), deadline, turn });
         outcome = result.ok ? 'ok' : result.error;
         if (id !== undefined) text = result.ok ? okText(id, result.value) : errorText(id, result);
       } catch (error) {
@@ -78,10 +81,21 @@ export function createDispatcher(deps: {
 
   /** After the one before it in its chain. */
   function chain(link: Link, name: string, work: () => Promise<void>): void {
+    const before = link.chains?.get(name);
+    append(link, name, before === undefined ? work() : before.then(work));
+  }
+
+  /** At once, and done when the one before it in its chain is done, too. */
+  function chainTurns(link: Link, name: string, work: (turn: Promise<boolean>) => Promise<void>): void {
+    const before = link.chains?.get(name);
+    if (before === undefined) append(link, name, work(atOnce));
+    else append(link, name, Promise.all([before, work(before.then(() => link.endName === undefined))]));
+  }
+
+  function append(link: Link, name: string, work: Promise<unknown>): void {
     link.chains ??= new Map();
     const { chains } = link;
-    const before = chains.get(name);
-    const done = (before === undefined ? work() : before.then(work)).then(() => {
+    const done = work.then(() => {
       if (chains.get(name) !== done) return;
       chains.delete(name);
       if (chains.size === 0) link.chains = undefined;
@@ -116,11 +130,12 @@ export function createDispatcher(deps: {
       link.inFlight += 1;
       inFlight += 1;
       const deadline = deadlines.next();
-      const work = () => carryOut(handler, link, terminal, frame, deadline);
+      const work = (turn?: Promise<boolean>) => carryOut(handler, link, terminal, frame, deadline, turn);
       const { order } = handler;
       if (order === 'parallel') void work();
-      else if (order === 'page') chain(link, order, () => caughtUp(link).then(work));
-      else chain(link, order === 'conversation' ? chainOf(frame) : order, work);
+      else if (order === 'conversation') chainTurns(link, chainOf(frame), work);
+      else if (order === 'page') chain(link, order, () => caughtUp(link).then(() => work()));
+      else chain(link, order, () => work());
     },
     get inFlight() {
       return inFlight;

@@ -43,9 +43,7 @@ export function messageRequests(deps: RequestDeps): Record<string, RequestHandle
   }
 
   async function send(request: Request): Promise<ImResult<string>> {
-    const { link, terminal, fields, deadline } = request;
-    // Those before it in its conversation had all of its time; not to be carried out behind its answer.
-    if (deadline.aborted) return { ok: false, error: 'TIMED_OUT' };
+    const { link, terminal, fields, deadline, turn } = request;
     const { account } = terminal;
     const draft = readDraft(fields, apps.get(account.sdkAppId)?.im.messageBytes ?? 0);
     const peer = await findPeer(deps, request, 'RECEIVER_UNKNOWN');
@@ -57,6 +55,7 @@ export function messageRequests(deps: RequestDeps): Record<string, RequestHandle
       authority: 'self',
       linkId: link.linkId,
       origin: { platform: optPlatformOf(terminal.platform), address: link.address },
+      turn,
       deadline,
     });
     if (!sent.ok) return sent;

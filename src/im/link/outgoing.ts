@@ -22,8 +22,9 @@ export function okText(id: number, value: string): string {
 
 export function errorText(id: number, refusal: ImRefusal): string {
   const { error, field, allowed } = refusal;
-  const { code, message, retryable } = imErrorCatalogue[error];
+  const { message, retryable, ...known } = imErrorCatalogue[error];
   const reason = refusal.reason ?? message;
+  const code = refusal.code ?? known.code;
   return JSON.stringify({ id, error: { code, name: error, reason, field, allowed, retryable } });
 }
 

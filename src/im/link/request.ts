@@ -25,6 +25,11 @@ export interface Request {
   readonly fields: FieldReader;
   /** From when it came. */
   readonly deadline: AbortSignal;
+  /**
+   * Resolves when the requests before it in its order are done; at once where it waited for them anyway. False: the service has ended
+   * the link meanwhile, and nothing is to be done for it any more.
+   */
+  readonly turn: Promise<boolean>;
 }
 
 export interface RequestHandler {
@@ -32,8 +37,9 @@ export interface RequestHandler {
   readonly permission: Command;
   /**
    * `parallel`, with whatever else the link asks; `page`, one after another, because an answer may be large: nothing is read
-   * for a link that does not take what it has; `conversation`, in the order in which those of one conversation came (M15);
-   * `state`, one after another, because the last one counts.
+   * for a link that does not take what it has; `conversation`, begun at once, so that backends are asked about several at a time, and
+   * to be finished in the order in which those of one conversation came (M15): see `turn`; `state`, one after another, because the
+   * last one counts.
    */
   readonly order: 'parallel' | 'page' | 'conversation' | 'state';
   /** Gives the JSON text of `ok`. Rejects only when the database does not answer. */

@@ -1,14 +1,18 @@
 import type { AppLookup } from '../../auth/index.ts';
 import type { Logger, Metrics } from '../../observe/index.ts';
 import type { Database } from '../../store/index.ts';
-import { type BeforeOutcome, type ImRefusal, type ImResult, packCallbackNotes } from '../../wire/index.ts';
-import type { Account, Clock, StoredMessage } from '../model.ts';
-import type { ImPorts } from '../ports.ts';
+import { type ImRefusal, type ImResult, packCallbackNotes } from '../../wire/index.ts';
+import type { Account, Clock, StoredMessage, Visibility } from '../model.ts';
+import type { BeforeSend, ImPorts } from '../ports.ts';
 import type { Accounts, Bus, Messages, SendInput, Sent, Words } from '../services.ts';
+import { createAsking } from './asking.ts';
+import { askedOf, toldOf, wantsCallback } from './callback-notes.ts';
+import type { Cleared } from './cleared.ts';
 import { type Committed, type Committer, QueueFull, TooLate } from './commit.ts';
 import type { Conversation, Conversations } from './conversations.ts';
 import { createRecall } from './recall.ts';
 import { findRepeat } from './repeat.ts';
+import { createUnstored } from './unstored.ts';
 
 export interface MessagesDeps {
   db: Database;
@@ -29,10 +33,13 @@ export interface MessagesDeps {
 /** How long a repeat is the same message: by MsgRandom, and by our SDK's own client id (M13). */
 const randomWindowMs = 120_000;
 const clientIdWindowMs = 86_400_000;
-/** The bit of `Consumers` that stands for callbacks. */
-const callbacksBit = 1;
 /** Times that a message is authorised anew because who may send has changed meanwhile. */
 const maxAttempts = 3;
+
+/** Where a message goes on to: it is to be stored or handed on, or all has been said. */
+type Way =
+  | { readonly kind: 'go'; readonly message: Cleared }
+  | { readonly kind: 'end'; readonly result: ImResult<Sent> };
 
 type Outcome = 'stored' | 'repeat' | 'online-only' | 'refused' | 'timed-out' | 'failed';
 
@@ -46,102 +53,90 @@ export function createMessages(deps: MessagesDeps): Messages {
     'outcome',
   ]);
   const count = (outcome: Outcome) => counter.inc({ outcome });
-
-  /** Who is told of it by the outbox: nobody of imports, pushes of those without callbacks. */
-  function consumersOf({ from, draft, withoutAfter }: SendInput): number {
-    if (draft.importedTime !== undefined) return 0;
-    const all = ports.consumers?.(from.sdkAppId, 'C2C.CallbackAfterSendMsg') ?? 0;
-    return withoutAfter === true ? all & ~callbacksBit : all;
-  }
+  const asking = createAsking<Way>({ metrics });
+  const unstored = createUnstored({ db, conversations, ports, clock });
 
   function checkWords({ from, draft }: SendInput, body: readonly unknown[]): ImRefusal | undefined {
-    const found = words.findInBody(from.sdkAppId, body);
+    if (draft.importedTime !== undefined) return undefined;
     // Not the word itself: the list is not the sender's to learn.
-    if (found === undefined) return undefined;
-    return { ok: false, error: 'DIRTY_WORD', field: draft.importedTime === undefined ? 'body' : 'MsgBody' };
+    return words.findInBody(from.sdkAppId, body) === undefined
+      ? undefined
+      : { ok: false, error: 'DIRTY_WORD', field: 'body' };
   }
 
-  async function send(input: SendInput): Promise<ImResult<Sent>> {
-    const { from, to, draft } = input;
-    const nowSec = Math.floor(clock() / 1_000);
-    const time = draft.importedTime ?? nowSec;
-    const msgSeq = draft.msgSeq ?? draft.ownMsgSeq ?? Math.floor(random() * 4_294_967_296);
+  /** The final content is checked; a backend that let it pass is told when it is refused all the same (API reference §10.2). */
+  async function check(message: Cleared): Promise<Way> {
+    const refusal = checkWords(message.input, message.body);
+    if (refusal === undefined) return { kind: 'go', message };
+    await unstored.tell(message, refusal);
+    return { kind: 'end', result: refusal };
+  }
+
+  /** Asks the app's backend, unless it has been asked about the same message before (M13). */
+  async function ask(port: BeforeSend, message: Cleared): Promise<Way> {
+    const { input, body, time, msgSeq } = message;
+    const { from, to, draft, origin } = input;
+    const isOnlineOnly = draft.lifetimeSec === 0;
+    if (!isOnlineOnly) {
+      const conversation = await conversations.find(from, to);
+      const repeat = await findRepeat(db, conversation, from, dedupOf(input), clock());
+      if (repeat !== undefined) return { kind: 'end', result: { ok: true, value: repeat } };
+    }
+    const { random, custom } = draft;
+    const decision = await port.ask({ from, to, body, msgSeq, random, time, custom, isOnlineOnly, origin });
+    if (decision.kind === 'allow') {
+      return check({ ...message, body: decision.body ?? body, before: decision.outcome });
+    }
+    const { code, reason } = decision;
+    const refusal: ImRefusal = { ok: false, error: 'REFUSED_BY_CALLBACK', reason };
+    return { kind: 'end', result: code === undefined ? refusal : { ...refusal, code } };
+  }
+
+  /** Hands it to the terminals that are online. */
+  async function handOn(input: SendInput, message: Cleared, visibility: Visibility): Promise<ImResult<Sent>> {
+    const { time, msgSeq } = message;
+    const { random } = message.input.draft;
+    await unstored.tell(message);
+    tell(
+      input,
+      messageOf(message, JSON.stringify(message.body), undefined, { seq: 0, time, msgSeq, random }),
+      visibility,
+      undefined,
+    );
+    return { ok: true, value: { seq: 0, time, msgSeq, random, isRepeat: false } };
+  }
+
+  /** Stores it. `input`: of whoever stores it, which is not always who sent it first. */
+  async function store(input: SendInput, message: Cleared, visibility: Visibility): Promise<ImResult<Sent>> {
+    const { time, msgSeq, before } = message;
+    const { from, to, draft, origin } = message.input;
     const isImport = draft.importedTime !== undefined;
-    // Of a conversation with oneself both sides are one: it has no other side that could be kept from it.
-    let visibility = from.no === to.no ? 'both' : draft.visibility;
-    if (input.authority === 'self' && ports.relations !== undefined) {
-      const relation = await ports.relations(from, to);
-      if (relation === 'sender-only') visibility = 'sender';
-      else if (relation !== 'pass') {
-        return { ok: false, error: 'FORBIDDEN', reason: `the relation refuses it (${relation.refuse})` };
-      }
-    }
-
-    const isOnlineOnly = draft.lifetimeSec === 0 && !isImport;
-    const dedup = dedupOf(input);
-    let body = draft.body;
-    let before: BeforeOutcome = 'none';
-    if (ports.beforeSend?.wants(from.sdkAppId) === true && !isImport && input.withoutBefore !== true) {
-      // A repeat is answered before anybody is asked again.
-      const repeat = isOnlineOnly
-        ? undefined
-        : await findRepeat(db, await conversations.find(from, to), from, dedup, clock());
-      if (repeat !== undefined) return { ok: true, value: repeat };
-      const message = {
-        from,
-        to,
-        body,
-        msgSeq,
-        random: draft.random,
-        time,
-        custom: draft.custom,
-        isOnlineOnly,
-        origin: input.origin,
-      };
-      const decision = await ports.beforeSend.ask(message);
-      if (decision.kind === 'refuse') return { ok: false, error: 'REFUSED_BY_CALLBACK', reason: decision.reason };
-      before = decision.outcome;
-      if (decision.body !== undefined) body = decision.body;
-    }
-    const dirty = isImport ? undefined : checkWords(input, body);
-    if (dirty !== undefined) return dirty;
-
-    const content = { from, draft, body: JSON.stringify(body), msgSeq };
-    if (isOnlineOnly) {
-      tell(input, messageOf(content, undefined, { seq: 0, time, msgSeq, random: draft.random }), visibility, undefined);
-      return { ok: true, value: { seq: 0, time, msgSeq, random: draft.random, isRepeat: false } };
-    }
-    const consumers = consumersOf(input);
+    const told = toldOf(message.input, ports.consumers);
+    const isTold = wantsCallback(told.consumers);
+    const content = {
+      ...dedupOf(message.input),
+      sender: from.no,
+      time,
+      msgSeq,
+      random: draft.random,
+      visibility,
+      counts: draft.counts,
+      lifetimeSec: isImport && !draft.counts ? 0 : draft.lifetimeSec,
+      consumers: packCallbackNotes({ ...told, before }),
+      origin: isTold ? JSON.stringify(origin) : undefined,
+      body: JSON.stringify(message.body),
+      push: draft.push === undefined ? undefined : JSON.stringify(draft.push),
+      custom: draft.custom,
+      deadline: input.deadline,
+    };
     for (let attempt = 0; attempt < maxAttempts; attempt++) {
       const conversation = await conversations.ensure(from, to, time);
-      const committed = await committer.commit(
-        {
-          conversationId: conversation.id,
-          sender: from.no,
-          authEpoch: conversation.authEpoch,
-          ...dedup,
-          time,
-          msgSeq,
-          random: draft.random,
-          visibility,
-          counts: draft.counts,
-          lifetimeSec: isImport && !draft.counts ? 0 : draft.lifetimeSec,
-          consumers: packCallbackNotes({
-            consumers,
-            before,
-            after: (consumers & callbacksBit) !== 0 ? 'told' : 'none',
-          }),
-          origin: (consumers & callbacksBit) !== 0 ? JSON.stringify(input.origin) : undefined,
-          body: content.body,
-          push: draft.push === undefined ? undefined : JSON.stringify(draft.push),
-          custom: draft.custom,
-          deadline: input.deadline,
-        },
-        (stored) => {
-          // Imported history makes no noise (I3); terminals find it when they look.
-          if (!isImport) tell(input, messageOf(content, conversation, stored), visibility, stored);
-        },
-      );
+      const { id: conversationId, authEpoch } = conversation;
+      const committed = await committer.commit({ ...content, conversationId, authEpoch }, (stored) => {
+        // Imported history makes no noise (I3); terminals find it when they look.
+        if (!isImport) tell(input, messageOf(message, content.body, conversation, stored), visibility, stored);
+        if (isTold) ports.written?.(from.sdkAppId, String(conversationId), 'C2C.CallbackAfterSendMsg');
+      });
       if (committed.status === 'stored' || committed.status === 'repeat')
         return { ok: true, value: sentOf(committed, from, to) };
       // Who may send here has changed since it was read: authorise anew.
@@ -150,17 +145,58 @@ export function createMessages(deps: MessagesDeps): Messages {
         accounts.find(from.sdkAppId, from.identifier),
         accounts.find(to.sdkAppId, to.identifier),
       ]);
-      if (sender?.no !== from.no) return { ok: false, error: 'SENDER_UNKNOWN' };
-      if (receiver?.no !== to.no) return { ok: false, error: 'RECEIVER_UNKNOWN' };
+      if (sender?.no === from.no && receiver?.no === to.no) continue;
+      const refusal: ImRefusal = {
+        ok: false,
+        error: sender?.no === from.no ? 'RECEIVER_UNKNOWN' : 'SENDER_UNKNOWN',
+      };
+      await unstored.tell(message, refusal);
+      return refusal;
     }
     return { ok: false, error: 'BUSY' };
+  }
+
+  async function send(input: SendInput): Promise<ImResult<Sent>> {
+    const { from, to, draft } = input;
+    const relation =
+      input.authority === 'self' && ports.relations !== undefined ? await ports.relations(from, to) : 'pass';
+    if (typeof relation === 'object') {
+      return { ok: false, error: 'FORBIDDEN', reason: `the relation refuses it (${relation.refuse})` };
+    }
+    const isOnlineOnly = draft.lifetimeSec === 0 && draft.importedTime === undefined;
+
+    async function goOn(way: Way): Promise<ImResult<Sent>> {
+      if (way.kind === 'end') return way.result;
+      if (input.turn !== undefined && !(await input.turn)) return { ok: false, error: 'NOT_LOGGED_IN' };
+      // Those before it had all of its time: not to be stored behind its answer.
+      if (input.deadline.aborted) return { ok: false, error: 'TIMED_OUT' };
+      const { message } = way;
+      let visibility = message.input.draft.visibility;
+      if (relation === 'sender-only') visibility = 'sender';
+      // Of a conversation with oneself both sides are one: it has no other side that could be kept from it.
+      else if (from.no === to.no) visibility = 'both';
+      return isOnlineOnly ? handOn(input, message, visibility) : store(input, message, visibility);
+    }
+
+    const port = ports.beforeSend;
+    const asked = askedOf(input, port);
+    const message: Cleared = {
+      input,
+      body: draft.body,
+      time: draft.importedTime ?? Math.floor(clock() / 1_000),
+      msgSeq: draft.msgSeq ?? draft.ownMsgSeq ?? Math.floor(random() * 4_294_967_296),
+      before: asked === 'ask' ? 'none' : asked,
+    };
+    if (port === undefined || asked !== 'ask') return goOn(await check(message));
+    if (isOnlineOnly) return goOn(await ask(port, message));
+    return asking.once(`${from.no}/${to.no}/${dedupOf(input).dedupKey}`, () => ask(port, message), goOn);
   }
 
   /** Tells the receiver's terminals, and those of the sender but the one that sent it. Who writes to himself is the receiver. */
   function tell(
     { from, to, draft, linkId }: SendInput,
     message: StoredMessage,
-    visibility: SendInput['draft']['visibility'],
+    visibility: Visibility,
     stored: Committed | undefined,
   ): void {
     const prev = (account: Account, other: Account) => (stored === undefined ? 0 : prevOf(stored, account, other));
@@ -212,7 +248,8 @@ function dedupOf({ draft }: SendInput): { dedupKey: string; dedupWindowMs: numbe
 }
 
 function messageOf(
-  { from, draft, body }: { from: Account; draft: SendInput['draft']; body: string },
+  { input: { from, draft } }: Cleared,
+  body: string,
   conversation: Conversation | undefined,
   { seq, time, msgSeq, random }: Pick<Sent, 'seq' | 'time' | 'msgSeq' | 'random'>,
 ): StoredMessage {

@@ -35,7 +35,7 @@ export async function sendToMany(
     if (deadline.aborted) return { ok: false, error: 'TIMED_OUT' };
     try {
       // B3
-      const silent = { withoutBefore: true, withoutAfter: true };
+      const silent = { withoutBefore: 'kind', withoutAfter: 'kind' } as const;
       return await messages.send({ from, to, draft, authority: 'administrator', ...silent, origin, deadline });
     } catch (error) {
       return { ok: false, error: failureOf(error) };

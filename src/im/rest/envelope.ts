@@ -13,7 +13,11 @@ export type CommandResult =
 export function envelope(service: ServiceName | undefined, result: CommandResult): Fields {
   const head = result.ok
     ? { ActionStatus: result.status ?? 'OK', ErrorCode: 0, ErrorInfo: '' }
-    : { ActionStatus: 'FAIL', ErrorCode: errorCode(service, result.error), ErrorInfo: describeRefusal(result) };
+    : {
+        ActionStatus: 'FAIL',
+        ErrorCode: result.code ?? errorCode(service, result.error),
+        ErrorInfo: describeRefusal(result),
+      };
   const display = service !== undefined && services[service].hasErrorDisplay ? { ErrorDisplay: '' } : {};
   return { ...head, ...display, ...result.answer };
 }

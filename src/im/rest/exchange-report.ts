@@ -47,7 +47,7 @@ export function createExchangeReport({ logger, metrics }: { logger: Logger; metr
       const facts = {
         ...factsOf(exchange),
         error,
-        code: errorCode(exchange.service, error),
+        code: result.code ?? errorCode(exchange.service, error),
         // Deeper than that are names which the caller chose.
         field: field?.split(/[.[]/, 1)[0],
       };

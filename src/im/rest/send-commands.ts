@@ -118,8 +118,8 @@ const sendMsg = defineCommand({
       to: to.value,
       draft,
       authority: 'administrator', // M3
-      withoutBefore: forbidden.includes('ForbidBeforeSendMsgCallback'),
-      withoutAfter: forbidden.includes('ForbidAfterSendMsgCallback'),
+      ...(forbidden.includes('ForbidBeforeSendMsgCallback') ? { withoutBefore: 'forbidden' } : {}),
+      ...(forbidden.includes('ForbidAfterSendMsgCallback') ? { withoutAfter: 'forbidden' } : {}),
       origin,
       deadline,
     });
@@ -235,8 +235,8 @@ const importMsg = defineCommand({
       to: to.value,
       draft,
       authority: 'administrator',
-      withoutBefore: true,
-      withoutAfter: true,
+      withoutBefore: 'kind',
+      withoutAfter: 'kind',
       origin,
       deadline,
     });
