@@ -1,5 +1,8 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { createServer, type IncomingMessage } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
 import { text as readText } from 'node:stream/consumers';
 import { Webhook } from 'standardwebhooks';
 import t, { type Test } from 'tap';
@@ -19,6 +22,7 @@ import type { AppSettings } from '../../src/store/index.ts';
 import { type BeforeCommand, beforeCommands, type SdkAppId } from '../../src/wire/index.ts';
 import { completeApp } from '../support/app-settings.ts';
 import { makeTestLogger, until } from '../support/database.ts';
+import { createFaultServer, type Fault, faults } from '../support/fault-server.ts';
 
 const secret = `whsec_${Buffer.from('a key for the tests, 32 bytes ok').toString('base64')}`;
 const c2c = 'C2C.CallbackBeforeSendMsg';
@@ -492,4 +496,114 @@ t.test('[K7] as many circuits are known as is allowed, and of no app that is gon
   apps.set(moved.sdkAppId, { ...moved, callbacks: { ...moved.callbacks, url: 'http://127.0.0.1:9/elsewhere' } });
   const ids = Object.keys(await state()).map((endpoint) => Number(endpoint.split('-')[0]));
   t.strictSame(new Set(ids), new Set(left.map(({ sdkAppId }) => sdkAppId)));
+});
+
+/** What each fault comes to: a decision, or silence: which, and what explain shows. */
+type Verdict = { decides: Decision } | { outcome: 'timeout' | 'error'; reason: string; detail: RegExp | string };
+const allowed: Verdict = { decides: { kind: 'allow', outcome: 'allowed' } };
+const refused = (code: number, reason: string): Verdict => ({
+  decides: { kind: 'refuse', outcome: 'refused', code, reason },
+});
+const late = (detail: string): Verdict => ({
+  outcome: 'timeout',
+  reason: 'timeout',
+  detail: `no answer in time: ${detail}`,
+});
+const bad = (reason: string, detail: RegExp | string = new RegExp(`^${reason}: .`)): Verdict => ({
+  outcome: 'error',
+  reason,
+  detail,
+});
+const status = (code: number): Verdict => bad('status', `HTTP ${code}`);
+const noObject = bad('not-json', 'the answer is no JSON object');
+const verdicts: Record<Fault, Verdict> = {
+  refused: bad('refused'),
+  unaccepted: late('no connection'),
+  'slow-tls': late('no connection'),
+  'no-tls': bad('tls'),
+  'bad-certificate': bad('tls'),
+  'wrong-host': bad('tls'),
+  expired: bad('tls'),
+  good: allowed,
+  refuse: refused(20_006, "the app's backend refused it"),
+  'own-code': refused(120_001, 'not at night'),
+  silent: late('no answer'),
+  'slow-head': late('no answer'),
+  'drip-body': late('no complete answer'),
+  'endless-body': bad('answer-too-large'),
+  'reset-before': bad('reset'),
+  'reset-within': bad('reset'),
+  'close-before': bad('reset'),
+  'close-in-head': bad('reset'),
+  'close-within': bad('reset'),
+  redirect: status(302),
+  '400': status(400),
+  '404': status(404),
+  '410': status(410),
+  '429': status(429),
+  '500': status(500),
+  '503': status(503),
+  'half-json': bad('not-json', 'the answer is no JSON'),
+  array: noObject,
+  number: noObject,
+  string: noObject,
+  empty: bad('not-json', 'the answer is empty'),
+  'no-content': status(204),
+  'gzip-bomb': bad('encoded', 'the answer is encoded (Content-Encoding)'),
+  'huge-head': bad('answer-too-large'),
+  garbage: bad('malformed'),
+  informational: allowed,
+  upgrade: bad('malformed'),
+  'until-close': allowed,
+  chunked: allowed,
+  'short-body': late('no complete answer'),
+};
+const tlsAlone: readonly Fault[] = ['slow-tls', 'no-tls', 'bad-certificate', 'wrong-host', 'expired'];
+
+t.test('[K1] [K2] [K7] [M12] whatever a backend does, there is one decision, in its time', async (t) => {
+  const server = await createFaultServer(t);
+  const dir = await mkdtemp(path.join(tmpdir(), 'qalgate-test-'));
+  t.teardown(() => rm(dir, { recursive: true, force: true }));
+  const caFile = path.join(dir, 'ca.pem');
+  await writeFile(caFile, server.ca);
+  const cases = faults.flatMap((fault) =>
+    (tlsAlone.includes(fault) ? (['https'] as const) : (['http', 'https'] as const)).flatMap((protocol) =>
+      (['allow', 'refuse'] as const).map((onSilence) => ({
+        name: `${fault} over ${protocol}, ${onSilence} on silence`,
+        verdict: verdicts[fault],
+        onSilence,
+        app: makeApp(server.url(fault, protocol), { onSilence, ...(protocol === 'https' && { caFile }) }),
+      })),
+    ),
+  );
+  const { before, total, errors, traces } = openBefore(
+    t,
+    cases.map(({ app }) => app),
+  );
+  const took = await Promise.all(cases.map(({ app }) => timed(before, questionOf(app))));
+
+  const outcomes: Record<string, number> = {};
+  const reasons: Record<string, number> = {};
+  for (const [i, { name, verdict, onSilence, app }] of cases.entries()) {
+    const { decision, tookMs } = took[i] as (typeof took)[number];
+    const trace = traces.find(({ sdkAppId }) => sdkAppId === app.sdkAppId);
+    const key = `${c2c} ${decision.outcome}`;
+    outcomes[key] = (outcomes[key] ?? 0) + 1;
+    if ('decides' in verdict) {
+      t.strictSame(decision, verdict.decides, name);
+      t.equal(trace?.outcome, verdict.decides.outcome === 'allowed' ? undefined : verdict.decides.outcome, name);
+      continue;
+    }
+    const { outcome, reason, detail } = verdict;
+    if (onSilence === 'allow') t.strictSame(decision, { kind: 'allow', outcome }, name);
+    else t.match(decision, { kind: 'refuse', outcome, code: 20_006, reason: /no usable answer/ }, name);
+    t.match(trace, { outcome, detail }, name);
+    if (outcome === 'error') reasons[reason] = (reasons[reason] ?? 0) + 1;
+    else {
+      t.ok(tookMs >= 2_000, `${name}: not before its time: ${tookMs} ms`);
+      t.ok(tookMs < 4_000, `${name}: nor long after it: ${tookMs} ms`);
+    }
+  }
+  t.strictSame(await total(), outcomes);
+  t.strictSame(await errors(), reasons);
 });
