@@ -61,7 +61,10 @@ async function openNode(
       db,
       bus,
       apps: { get: (sdkAppId) => apps.get(sdkAppId), list: () => [...apps.values()] },
-      ports: settings.consumers === undefined ? {} : { consumers: () => settings.consumers ?? 0 },
+      ports: {
+        ...(settings.consumers === undefined ? {} : { consumers: () => settings.consumers ?? 0 }),
+        written: (_, drainKey) => void written.set(drainKey, (written.get(drainKey) ?? 0) + 1),
+      },
       nodeId,
       clock,
       logger,
@@ -116,11 +119,20 @@ async function stateOfAccount(node: TestNode, account: Account): Promise<string>
   return (await node.presence.query([account])).get(account.no)?.state ?? 'none';
 }
 
+/** How often callbacks were told that there is something of an account, and how much there was at the last look. */
+const written = new Map<string, number>();
+const looked = new Map<string, { transitions: number; written: number }>();
+
 async function transitions(account: Account): Promise<string[]> {
   const { rows } = await pool.query<{ body: string; sdk_app_id: number }>(
     `select body, sdk_app_id from outbox where event = 'State.StateChange' and drain_key = $1 order by id`,
     [`a${account.no}`],
   );
+  const before = looked.get(`a${account.no}`) ?? { transitions: 0, written: 0 };
+  const now = { transitions: rows.length, written: written.get(`a${account.no}`) ?? 0 };
+  looked.set(`a${account.no}`, now);
+  if (now.transitions > before.transitions && now.written === before.written)
+    throw new Error('callbacks were not told');
   return rows.map(({ body, sdk_app_id }) => {
     const event = JSON.parse(body);
     if (event.account !== account.identifier || sdk_app_id !== account.sdkAppId) throw new Error(body);

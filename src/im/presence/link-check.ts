@@ -1,10 +1,11 @@
 import type { Logger } from '../../observe/index.ts';
 import type { Database } from '../../store/index.ts';
-import type { Clock } from '../model.ts';
+import type { SdkAppId } from '../../wire/index.ts';
+import type { AccountNo, Clock } from '../model.ts';
 import type { KickedBy, LinkEnd } from '../services.ts';
 import { loginOf } from './link-id.ts';
-import type { NodeEnds } from './node-end.ts';
 import type { OwnLink, OwnLinks } from './own-links.ts';
+import type { StateEvents } from './state-events.ts';
 import { pushPlatforms } from './terminal-state.ts';
 
 /** Links that one statement is about, at most. */
@@ -19,6 +20,12 @@ interface FoundRow {
   kicked_by: string | null;
   platform: string | null;
   last_there_ms: number | null;
+}
+
+/** A transition that was written down, or one of an app that nobody is told of. */
+interface ToldRow {
+  sdk_app_id: SdkAppId;
+  id: AccountNo;
 }
 
 export interface LinkCheck {
@@ -37,12 +44,12 @@ export function createLinkCheck(deps: {
   /** Logins under way: they may have their place in the database and not here yet. */
   isPending(linkId: string): boolean;
   end(linkId: string, end: LinkEnd, by?: KickedBy): void;
-  nodeEnds: NodeEnds;
+  events: StateEvents;
   clock: Clock;
   logger: Logger;
   onHealed(links: number): void;
 }): LinkCheck {
-  const { db, nodeId, links, isPending, end, nodeEnds, clock, logger, onHealed } = deps;
+  const { db, nodeId, links, isPending, end, events, clock, logger, onHealed } = deps;
 
   async function readPlaces(): Promise<Set<string>> {
     const { rows } = await db.pool.query<[string]>({
@@ -88,8 +95,8 @@ export function createLinkCheck(deps: {
 
   /** Our lease had run out, so another process ended them; they live. */
   async function takeBack(some: readonly (readonly [string, OwnLink])[]): Promise<void> {
-    const told = nodeEnds.consumers();
-    const { rowCount } = await db.pool.query({
+    const told = events.bits();
+    const { rows, rowCount } = await db.pool.query<ToldRow>({
       text: `
         with back as (
           update terminal t set node_id = $4, last_there_ms = $5,
@@ -99,19 +106,20 @@ export function createLinkCheck(deps: {
             and t.node_id is null and t.kicked_ms is null and a.id = t.account_id and a.deleted_ms is null
           returning a.sdk_app_id, a.id, a.identifier, t.platform, t.state
         )
-        select im_state_event(c.bits, b.sdk_app_id, b.id, b.identifier, b.platform, b.state, 'login', $5)
+        select b.sdk_app_id, b.id, im_state_event(c.bits, b.sdk_app_id, b.id, b.identifier, b.platform, b.state, 'login', $5)
         from back b left join unnest($7::bigint[], $8::integer[]) as c(app, bits)
           -- P4: one in the background was PushOnline all the time, which is no login.
           on c.app = b.sdk_app_id and b.state = 'online'`,
       values: [...columnsOf(some), nodeId, clock(), [...pushPlatforms], told.apps, told.bits],
     });
+    written(rows);
     logger.info({ links: rowCount }, 'im.presence.links.taken_back');
   }
 
   /** Terminals of this process whose link is not there: its end could not be written down when it came. */
   async function endForgotten(linkIds: readonly string[]): Promise<void> {
-    const told = nodeEnds.consumers();
-    const { rowCount } = await db.pool.query({
+    const told = events.bits();
+    const { rows, rowCount } = await db.pool.query<ToldRow>({
       text: `
         with ended as (
           update terminal t set node_id = null,
@@ -120,11 +128,16 @@ export function createLinkCheck(deps: {
           where t.node_id = $1 and t.link_id = any ($2) and a.id = t.account_id
           returning a.sdk_app_id, a.id, a.identifier, t.platform, t.state
         )
-        select im_state_event(c.bits, e.sdk_app_id, e.id, e.identifier, e.platform, e.state, 'link-closed', $4)
+        select e.sdk_app_id, e.id, im_state_event(c.bits, e.sdk_app_id, e.id, e.identifier, e.platform, e.state, 'link-closed', $4)
         from ended e left join unnest($5::bigint[], $6::integer[]) as c(app, bits) on c.app = e.sdk_app_id`,
       values: [nodeId, linkIds, [...pushPlatforms], clock(), told.apps, told.bits],
     });
+    written(rows);
     logger.info({ links: rowCount }, 'im.presence.links.forgotten');
+  }
+
+  function written(rows: readonly ToldRow[]): void {
+    for (const { sdk_app_id, id } of rows) events.written(sdk_app_id, id);
   }
 
   return {

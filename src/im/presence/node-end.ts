@@ -1,8 +1,8 @@
 import { sql } from 'kysely';
-import type { AppLookup } from '../../auth/index.ts';
-import type { AppSettings, Database } from '../../store/index.ts';
-import type { Clock } from '../model.ts';
-import type { Consumers } from '../ports.ts';
+import type { Database } from '../../store/index.ts';
+import type { SdkAppId } from '../../wire/index.ts';
+import type { AccountNo, Clock } from '../model.ts';
+import type { StateEvents } from './state-events.ts';
 import { pushPlatforms } from './terminal-state.ts';
 
 /** Terminals that one transaction ends at most: it stays within the time of a statement. */
@@ -15,35 +15,25 @@ export interface NodeEnds {
   endExpired(exceptNodeId: string, forMs: number): Promise<{ nodes: number; terminals: number }>;
   /** Does so for processes that terminals name, and that have no row: a login came between the end of both. */
   endOrphans(exceptNodeId: string): Promise<number>;
-  /** The bits of those who are told of states, by app; only apps that have one. */
-  consumers(): { apps: number[]; bits: number[] };
 }
 
-export function createNodeEnds(deps: {
-  db: Database;
-  apps: AppLookup & { list(): AppSettings[] };
-  consumers: Consumers | undefined;
-  clock: Clock;
-}): NodeEnds {
-  const { db, apps, clock } = deps;
-
-  function consumers() {
-    const found: { apps: number[]; bits: number[] } = { apps: [], bits: [] };
-    if (deps.consumers === undefined) return found;
-    for (const { sdkAppId } of apps.list()) {
-      const bits = deps.consumers(sdkAppId, 'State.StateChange');
-      if (bits === 0) continue;
-      found.apps.push(sdkAppId);
-      found.bits.push(bits);
-    }
-    return found;
-  }
+export function createNodeEnds(deps: { db: Database; events: StateEvents; clock: Clock }): NodeEnds {
+  const { db, events, clock } = deps;
 
   /**
    * Some terminals of a node, in one transaction. An expired one's row is locked first: if its lease is good again, or another
    * survivor is at it, it is not ours to end: undefined. Its terminals were there as long as its lease was good.
    */
-  function endSome(nodeId: string, why: 'closing' | 'expired' | 'orphaned'): Promise<number | undefined> {
+  async function endSome(nodeId: string, why: 'closing' | 'expired' | 'orphaned'): Promise<number | undefined> {
+    const done = await endSomeInOne(nodeId, why);
+    for (const [sdkAppId, account] of done?.told ?? []) events.written(sdkAppId, account);
+    return done?.ended;
+  }
+
+  function endSomeInOne(
+    nodeId: string,
+    why: 'closing' | 'expired' | 'orphaned',
+  ): Promise<{ ended: number; told: readonly (readonly [SdkAppId, AccountNo])[] } | undefined> {
     return db.kysely.transaction().execute(async (transaction) => {
       const nowMs = clock();
       let lastThereMs = why === 'closing' ? nowMs : null;
@@ -55,9 +45,9 @@ export function createNodeEnds(deps: {
         if (rows[0] === undefined) return undefined;
         lastThereMs = nowMs - rows[0].for_ms;
       }
-      const told = consumers();
+      const { apps, bits } = events.bits();
       // A terminal that a login holds is changed by it, or left for the next round.
-      const { rows } = await sql<{ ended: number }>`
+      const { rows } = await sql<{ ended: number; told: [SdkAppId, AccountNo][] | null }>`
         with held as (
           select account_id, platform from terminal where node_id = ${nodeId}
           limit ${maxEnded} for update skip locked
@@ -69,10 +59,12 @@ export function createNodeEnds(deps: {
           where t.account_id = h.account_id and t.platform = h.platform and a.id = t.account_id
           returning a.sdk_app_id, a.id, a.identifier, t.platform, t.state
         ), told as (
-          select im_state_event(c.bits, e.sdk_app_id, e.id, e.identifier, e.platform, e.state, 'link-closed', ${nowMs})
-          from ended e join unnest(${told.apps}::bigint[], ${told.bits}::integer[]) as c(app, bits) on c.app = e.sdk_app_id
+          select e.sdk_app_id, e.id,
+            im_state_event(c.bits, e.sdk_app_id, e.id, e.identifier, e.platform, e.state, 'link-closed', ${nowMs})
+          from ended e join unnest(${apps}::bigint[], ${bits}::integer[]) as c(app, bits) on c.app = e.sdk_app_id
         )
-        select (select count(*) from ended) as ended, (select count(*) from told)`.execute(transaction);
+        select (select count(*) from ended) as ended,
+          (select json_agg(json_build_array(sdk_app_id, id)) from told) as told`.execute(transaction);
       const ended = Number(rows[0]?.ended ?? 0);
       if (ended < maxEnded) {
         await sql`
@@ -80,7 +72,7 @@ export function createNodeEnds(deps: {
           transaction,
         );
       }
-      return ended;
+      return { ended, told: rows[0]?.told ?? [] };
     });
   }
 
@@ -95,7 +87,6 @@ export function createNodeEnds(deps: {
   }
 
   return {
-    consumers,
     end: async (nodeId) => (await endAll(nodeId, 'closing')) ?? 0,
     async endExpired(exceptNodeId, forMs) {
       const { rows } = await db.pool.query<{ id: string }>({

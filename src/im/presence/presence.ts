@@ -1,13 +1,14 @@
 import type { AppLookup } from '../../auth/index.ts';
 import type { Logger, Metrics } from '../../observe/index.ts';
 import type { AppSettings, ControlBus, Database } from '../../store/index.ts';
-import type { Account, AccountNo, Clock } from '../model.ts';
+import type { AccountNo, Clock } from '../model.ts';
 import type { ImPorts } from '../ports.ts';
 import type { KickedBy, LinkEnd, LoginInput, LoginResult, Platform, Presence } from '../services.ts';
 import { createLinkCheck } from './link-check.ts';
 import { createNodeEnds } from './node-end.ts';
 import { createOwnLinks } from './own-links.ts';
 import { createQuery } from './query.ts';
+import { createStateEvents } from './state-events.ts';
 import { conflictsOf, pushOnlineMs, stateWithLink, stateWithoutLink } from './terminal-state.ts';
 import { startUpkeep, type UpkeepOptions } from './upkeep.ts';
 
@@ -15,7 +16,7 @@ export interface PresenceDeps {
   db: Database;
   bus: ControlBus;
   apps: AppLookup & { list(): AppSettings[] };
-  ports: Pick<ImPorts, 'consumers'>;
+  ports: Pick<ImPorts, 'consumers' | 'written'>;
   /** Names this process; another one at each start. */
   nodeId: string;
   clock: Clock;
@@ -73,16 +74,16 @@ export async function createPresence(deps: PresenceDeps, options: Partial<Presen
     'qalgate_im_links_healed_total',
     'Links found to have lost their place without having been told',
   );
-  const consumersOf = (account: Account) => ports.consumers?.(account.sdkAppId, 'State.StateChange') ?? 0;
+  const events = createStateEvents({ apps, ports });
 
-  const nodeEnds = createNodeEnds({ db, apps, consumers: ports.consumers, clock });
+  const nodeEnds = createNodeEnds({ db, events, clock });
   const check = createLinkCheck({
     db,
     nodeId,
     links,
     isPending: (linkId) => changing.has(linkId),
     end: endLink,
-    nodeEnds,
+    events,
     clock,
     logger,
     onHealed: (count) => healed.inc(count),
@@ -133,12 +134,13 @@ export async function createPresence(deps: PresenceDeps, options: Partial<Presen
         clock(),
         [...conflictsOf(policy, platform)],
         issuedAtSec ?? null,
-        consumersOf(account),
+        events.bitsOf(account.sdkAppId),
         pushOnlineMs,
       ],
     });
     const [outcome, ...ended] = rows;
     if (outcome === undefined) throw new Error('im_login gave no row');
+    events.written(account.sdkAppId, account.no);
     logins.inc({ outcome: outcome.what });
     for (const { what, platform: kind, node_id, link_id, at_ms } of ended) {
       if (node_id === null || link_id === null) continue;
@@ -205,7 +207,7 @@ export async function createPresence(deps: PresenceDeps, options: Partial<Presen
           return;
         }
         const nowMs = clock();
-        await db.pool.query({
+        const { rowCount } = await db.pool.query({
           name: 'im_terminal_leave',
           text: `
             with ended as (
@@ -223,12 +225,13 @@ export async function createPresence(deps: PresenceDeps, options: Partial<Presen
             // Nothing was heard of it since then.
             reason === 'timeout' ? nowMs - offlineMs : nowMs,
             reason,
-            consumersOf(account),
+            events.bitsOf(account.sdkAppId),
             account.sdkAppId,
             account.identifier,
             nowMs,
           ],
         });
+        if (rowCount !== 0) events.written(account.sdkAppId, account.no);
       } catch (error) {
         // A link that could not log out is still there; the end of one that is gone is written down by the check.
         if (reason === 'logout' && link !== undefined) links.add(linkId, link);
@@ -257,8 +260,9 @@ export async function createPresence(deps: PresenceDeps, options: Partial<Presen
       const { rows } = await db.pool.query<{ node_id: string; link_id: string }>({
         name: 'im_end_all',
         text: 'select * from im_end_all($1, $2, $3, $4, $5)',
-        values: [account.no, clock(), consumersOf(account), pushOnlineMs, issuedUntilSec ?? null],
+        values: [account.no, clock(), events.bitsOf(account.sdkAppId), pushOnlineMs, issuedUntilSec ?? null],
       });
+      events.written(account.sdkAppId, account.no);
       for (const { node_id, link_id } of rows) {
         tellEnd({ nodeId: node_id, linkId: link_id, accountNo: account.no, end });
       }
