@@ -1,6 +1,6 @@
 import { generateKeyPairSync, randomBytes, sign } from 'node:crypto';
 
-/** A self-signed certificate for 127.0.0.1, ::1 and localhost; it is its own authority (`ca` of a client). PEM. */
+/** A self-signed certificate, by default for 127.0.0.1, ::1 and localhost; it is its own authority (`ca` of a client). PEM. */
 export interface TestCertificate {
   cert: string;
   key: string;
@@ -9,15 +9,21 @@ export interface TestCertificate {
 /**
  * Makes a certificate with Node alone (the machine may have no openssl): ECDSA P-256, X.509 v3, DER written by hand (RFC 5280).
  */
-export function createCertificate(commonName: string, notAfter = new Date('2120-01-01T00:00:00Z')): TestCertificate {
+export function createCertificate(
+  commonName: string,
+  notAfter = new Date('2120-01-01T00:00:00Z'),
+  /** The only name it is for, instead of the usual ones. */
+  onlyName?: string,
+): TestCertificate {
   const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
   const ecdsaWithSha256 = sequence(oid(0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x02));
   const name = sequence(tlv(0x31, sequence(oid(0x55, 0x04, 0x03), tlv(0x0c, Buffer.from(commonName)))));
-  const subjectAltName = sequence(
+  const usual = [
     tlv(0x82, Buffer.from('localhost')),
     tlv(0x87, Buffer.from([127, 0, 0, 1])),
     tlv(0x87, Buffer.from([...Array.from({ length: 15 }, () => 0), 1])),
-  );
+  ];
+  const subjectAltName = sequence(...(onlyName === undefined ? usual : [tlv(0x82, Buffer.from(onlyName))]));
   const toBeSigned = sequence(
     tlv(0xa0, tlv(0x02, Buffer.from([2]))),
     tlv(0x02, Buffer.concat([Buffer.from([1]), randomBytes(8)])),

@@ -1,4 +1,5 @@
-import { ConnectError, codeOf } from './connect.ts';
+import { ConnectError } from './connect.ts';
+import { codeOf } from './error-code.ts';
 import type { PostFailure } from './post.ts';
 
 /** What an answer's fields and errors say. Pure. */
@@ -10,7 +11,8 @@ export function retryAfterMs(field: string | string[] | undefined, nowMs: number
   if (/^[0-9]{1,10}$/.test(text)) return Number(text) * 1_000;
   // No other form: Date.parse would read `-5` and `1.5` as dates.
   if (!/^[A-Z][a-z]{2,8}[, ]/.test(text)) return undefined;
-  const atMs = Date.parse(text);
+  // The oldest of the three forms leaves out that it is GMT.
+  const atMs = Date.parse(text.endsWith(' GMT') ? text : `${text} GMT`);
   return Number.isNaN(atMs) ? undefined : Math.max(0, atMs - nowMs);
 }
 
@@ -24,9 +26,7 @@ export function failureOf(error: unknown, hasHead: boolean): { failure: PostFail
   if (error instanceof ConnectError) return { failure: error.failure, detail: error.message };
   const code = codeOf(error);
   if (code === 'UND_ERR_HEADERS_OVERFLOW') return { failure: 'answer-too-large', detail: 'head' };
-  // The parser's word for an answer that ends too early.
-  if (code === 'HPE_INVALID_EOF_STATE') return { failure: 'reset', detail: 'closed within the answer' };
-  if (code.startsWith('HPE_')) return { failure: 'malformed', detail: code };
+  if (error instanceof Error && error.name === 'HTTPParserError') return parserFailure(error.message);
   if (code === 'UND_ERR_RES_CONTENT_LENGTH_MISMATCH') {
     return hasHead
       ? { failure: 'reset', detail: 'closed within the answer' }
@@ -43,6 +43,13 @@ export function failureOf(error: unknown, hasHead: boolean): { failure: PostFail
     return { failure: 'tls', detail: code };
   }
   return { failure: 'reset', detail: code };
+}
+
+/** By the parser's reason, which it gives in brackets; of its codes none arrives. */
+function parserFailure(message: string): { failure: PostFailure; detail: string } {
+  const reason = /\(([^()]{1,80})\)$/.exec(message)?.[1] ?? 'not HTTP/1.1';
+  if (reason === 'Invalid EOF state') return { failure: 'reset', detail: 'closed within the answer' };
+  return { failure: 'malformed', detail: reason };
 }
 
 /** Bytes as text: UTF-8, without the mark that some put in front of it. */

@@ -4,8 +4,12 @@ import { connect as connectTls, type SecureContext } from 'node:tls';
 import type { AddressGuard } from './address-guard.ts';
 import type { CallbackTarget } from './callback-url.ts';
 import type { ClientTls } from './client-tls.ts';
+import { codeOf } from './error-code.ts';
 import type { Lookup } from './lookups.ts';
 import type { PostFailure } from './post.ts';
+
+/** Until the next address of a name is tried: longer than any round trip, short enough for two of them. */
+const autoSelectFamilyAttemptTimeout = 500;
 
 /** Why a connection was not made; the message holds no more than addresses and codes. */
 export class ConnectError extends Error {
@@ -25,6 +29,8 @@ export interface ConnectDeps {
 
 /** A connection that is being made. */
 export interface Connecting {
+  /** What it is waiting for. */
+  readonly stage: 'look-up' | 'connection' | 'handshake';
   /** Gives it up at once; nothing is told any more. */
   cancel(): void;
 }
@@ -41,6 +47,7 @@ export function connect(
   let socket: Socket | undefined;
   let over = false;
   let tlsVersion = 0;
+  let stage: Connecting['stage'] = 'connection';
 
   const fail = (error: ConnectError): void => {
     if (over) return;
@@ -50,8 +57,10 @@ export function connect(
   };
 
   const guardedLookup: LookupFunction = (hostname, { all, family }, found) => {
+    stage = 'look-up';
     lookup(hostname).then(
       (addresses) => {
+        stage = 'connection';
         const refusals: string[] = [];
         const allowed = addresses.filter(({ address }) => {
           const refusal = guard.refusalOf(address, target.port);
@@ -69,7 +78,7 @@ export function connect(
     );
   };
 
-  const open = (secureContext: SecureContext | undefined): void => {
+  const openSocket = (secureContext: SecureContext | undefined): void => {
     const { host, port } = target;
     // Without a name nothing is looked up.
     const refusal = isIP(host) === 0 ? undefined : guard.refusalOf(host, port);
@@ -77,7 +86,14 @@ export function connect(
       fail(new ConnectError('blocked-address', refusal));
       return;
     }
-    const where = { host, port, lookup: guardedLookup, autoSelectFamily: true, noDelay: true };
+    const where = {
+      host,
+      port,
+      lookup: guardedLookup,
+      autoSelectFamily: true,
+      autoSelectFamilyAttemptTimeout,
+      noDelay: true,
+    };
     socket =
       secureContext === undefined
         ? connectTcp(where)
@@ -93,12 +109,21 @@ export function connect(
     mine.once('close', () => fail(failureOf(undefined, isConnected)));
     mine.once('connect', () => {
       isConnected = true;
+      stage = 'handshake';
       // It was judged before; this is the word of the socket itself, before a byte goes out.
       const late = guard.refusalOf(mine.remoteAddress ?? '', mine.remotePort ?? port);
       if (late !== undefined) fail(new ConnectError('blocked-address', late));
       else if (secureContext === undefined) succeed(mine);
     });
     if (secureContext !== undefined) mine.once('secureConnect', () => succeed(mine));
+  };
+
+  const open = (secureContext: SecureContext | undefined): void => {
+    try {
+      openSocket(secureContext);
+    } catch (error) {
+      fail(new ConnectError('refused', codeOf(error)));
+    }
   };
 
   const succeed = (connected: Socket): void => {
@@ -118,6 +143,9 @@ export function connect(
   } else open(undefined);
 
   return {
+    get stage() {
+      return stage;
+    },
     cancel() {
       over = true;
       socket?.destroy();
@@ -140,12 +168,4 @@ function failureOf(error: Error | undefined, isConnected: boolean): ConnectError
   }
   const code = error === undefined ? 'closed' : codeOf(error);
   return new ConnectError(code === 'ECONNRESET' ? 'reset' : 'refused', code);
-}
-
-/** A word for an error: its code, or else its class. Messages of the system may hold anything. */
-export function codeOf(error: unknown): string {
-  if (error !== null && typeof error === 'object' && 'code' in error && typeof error.code === 'string') {
-    return error.code;
-  }
-  return error instanceof Error ? error.name : 'error';
 }

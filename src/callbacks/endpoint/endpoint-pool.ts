@@ -69,8 +69,9 @@ export class Line {
     return nowMs - this.#connectedAtMs > maxAgeMs || (this.#target.isSecure && this.#tlsVersion !== tls.version);
   }
 
-  get isConnecting(): boolean {
-    return this.#connecting !== undefined;
+  /** What it waits for; undefined: it is connected. */
+  get stage(): Connecting['stage'] | undefined {
+    return this.#connecting?.stage;
   }
 
   /** Ends it, whatever it is doing. */

@@ -166,7 +166,8 @@ export class Exchange implements LineUser, Dispatcher.DispatchHandler {
 
   #waitedFor(): string {
     if (this.#line === undefined) return 'no connection was free';
-    if (this.#line.isConnecting) return 'no connection';
+    const { stage } = this.#line;
+    if (stage !== undefined) return stage === 'connection' ? 'no connection' : `no answer to the ${stage}`;
     return this.#head === undefined ? 'no answer' : 'no complete answer';
   }
 

@@ -50,6 +50,7 @@ const limits: ExchangeLimits = {
 /** Backends close idle connections after five seconds and more; we let go before the usual shortest. */
 const idleMs = 4_000;
 const maxConnectionAgeMs = 300_000;
+const now = (): number => performance.now();
 
 /** What belongs to an endpoint as it is set now. */
 interface Known {
@@ -63,7 +64,7 @@ export function createPoster(deps: PosterDeps, options: PosterOptions = {}): Pos
   const { maxEndpoints = 1_000, maxConnections = 256, maxWaiting = 10_000 } = options;
   const { tlsLookIntervalMs = 5_000, closeGraceMs = 2_000 } = options;
   const signer = createSigner();
-  const lookup = createLookups(deps.lookup);
+  const lookup = createLookups({ now, ...(deps.lookup === undefined ? undefined : { lookup: deps.lookup }) });
   const counters: LineCounters = { opened: 0, lines: 0, waiting: 0 };
   const metrics = createPosterMetrics(deps.metrics, counters);
   /** The least recently used first. */
@@ -80,7 +81,7 @@ export function createPoster(deps: PosterDeps, options: PosterOptions = {}): Pos
       { caFile: endpoint?.caFile, clientCertFile: endpoint?.clientCertFile, clientKeyFile: endpoint?.clientKeyFile },
       {
         lookIntervalMs: endpoint === undefined ? Number.POSITIVE_INFINITY : tlsLookIntervalMs,
-        now: () => performance.now(),
+        now,
         onBad: (reason) => logger.warn({ endpoint: endpoint?.id, reason }, 'callbacks.certificate.unusable'),
       },
     );
@@ -169,7 +170,7 @@ export function createPoster(deps: PosterDeps, options: PosterOptions = {}): Pos
           if (onKeyUsed !== undefined) {
             for (const secret of endpoint.secrets) onKeyUsed(endpoint.sdkAppId, signer.fingerprintOf(secret));
           }
-          pool.tls.refresh();
+          if (target.isSecure) pool.tls.refresh();
           new Exchange(
             pool,
             { path, fields: fieldList(fields), body },
