@@ -39,11 +39,11 @@ async function makeWorld(): Promise<World> {
 }
 
 /** Everything that the functions write, without the numbers that differ between worlds. */
-async function contentsOf({ conversations, accounts }: World): Promise<unknown> {
+async function contentsOf({ conversations, accounts }: World) {
   const read = async (text: string) => (await db.pool.query(text, [conversations])).rows;
   const numbers = new Map([...conversations.entries()].map(([index, id]) => [id, index]));
   const people = new Map([...accounts.entries()].map(([index, id]) => [id, index]));
-  const plain = (rows: Record<string, unknown>[]) =>
+  const plain = (rows: Record<string, unknown>[]): Record<string, unknown>[] =>
     rows.map(({ id: _, drain_key: __, conversation_id, sender_id, account_id, account_a, account_b, ...row }) => ({
       ...row,
       conversation: numbers.get((conversation_id ?? _) as number),
@@ -97,8 +97,9 @@ t.test('[M13][M15] a message alone and messages together are stored by the same 
         visibility: (['both', 'both', 'sender', 'receiver'] as const)[below(4)] ?? 'both',
         counts: below(4) > 0,
         lifetimeSec: below(604_800),
-        consumers: below(4),
-        origin: undefined,
+        // Bits 0 and 1 are for the outbox, the rest is only kept.
+        consumers: below(512),
+        origin: below(2) === 0 ? `{"address":"${round}"}` : undefined,
         body: `["${round}"]`,
         push: below(3) === 0 ? '{}' : undefined,
         custom: below(3) === 0 ? 'c' : undefined,
@@ -126,6 +127,15 @@ t.test('[M13][M15] a message alone and messages together are stored by the same 
     }
     t.strictSame(got, expected, `round ${round}`);
   }
-  t.strictSame(await contentsOf(together), await contentsOf(alone));
+  const stored = await contentsOf(alone);
+  t.strictSame(await contentsOf(together), stored);
+  const told = stored.outbox.map(({ conversation, seq, consumer }) => `${conversation}/${seq}/${consumer}`);
+  const expected = stored.messages.flatMap(({ conversation, seq, callbacks }) =>
+    [1, 2].filter((bit) => (Number(callbacks) & bit) !== 0).map((bit) => `${conversation}/${seq}/${bit}`),
+  );
+  t.strictSame(told, expected, '[O3] the outbox has what the messages remember');
+  t.ok(stored.messages.some(({ callbacks }) => Number(callbacks) > 255));
+  t.ok(stored.outbox.every(({ event }) => event === 'C2C.CallbackAfterSendMsg'));
+  t.ok(stored.outbox.some(({ body }) => body === null) && stored.outbox.some(({ body }) => body !== null));
   for (const status of '01234') t.ok(statuses.includes(status), `status ${status} was met`);
 });

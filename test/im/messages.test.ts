@@ -1,8 +1,10 @@
-import t from 'tap';
-import type { Account, SendDecision } from '../../src/im/index.ts';
+import t, { type Test } from 'tap';
+import type { Account, PendingMessage, SendDecision } from '../../src/im/index.ts';
+import { createAsking } from '../../src/im/messages/asking.ts';
 import type { Draft, LinkEvent } from '../../src/im/services.ts';
-import type { AccountId } from '../../src/wire/index.ts';
-import { openTestDatabase } from '../support/database.ts';
+import { createMetrics } from '../../src/observe/index.ts';
+import { type AccountId, unpackCallbackNotes } from '../../src/wire/index.ts';
+import { openTestDatabase, until } from '../support/database.ts';
 import { imAppId, openIm, type TestIm } from '../support/im.ts';
 import { asks, sendInput, textBody } from '../support/im-draft.ts';
 
@@ -233,18 +235,305 @@ t.test('[I3] imported messages keep their time and their order, and tell nobody'
   t.equal(rows[0].count, 0);
 });
 
+interface Entry {
+  consumer: number;
+  drain_key: string;
+  event: string;
+  conversation_id: number | null;
+  seq: number | null;
+  body: string | null;
+}
+
+/** What the outbox has been given since the last look, and what callbacks were told of it. */
+async function entries(): Promise<Entry[]> {
+  const { rows } = await service.db.pool.query<Entry>(
+    'delete from outbox returning id, consumer, drain_key, event, conversation_id, seq, body',
+  );
+  return rows.toSorted((a, b) => Number((a as { id?: number }).id) - Number((b as { id?: number }).id));
+}
+
+async function notesOf(seq: number, from: Account, to: Account) {
+  const pair = [from.no, to.no].sort((a, b) => a - b);
+  const { rows } = await service.db.pool.query<{ callbacks: number }>(
+    `select callbacks from message m join conversation c on c.id = m.conversation_id
+     where c.account_a = $1 and c.account_b = $2 and m.seq = $3`,
+    [...pair, seq],
+  );
+  return unpackCallbackNotes(rows[0]?.callbacks ?? -1);
+}
+
+/** A service with an app's backend: what it was asked, what it says, who is told. */
+async function withBackend(t: Test) {
+  const backend = {
+    asked: [] as PendingMessage[],
+    decide: async (_: PendingMessage): Promise<SendDecision> => ({ kind: 'allow', outcome: 'allowed' }),
+    wants: true,
+    consumers: 1,
+    written: [] as string[],
+  };
+  const asking = await openIm(t, {
+    database,
+    deps: {
+      ports: {
+        beforeSend: {
+          wants: () => backend.wants,
+          ask(message) {
+            backend.asked.push(message);
+            return backend.decide(message);
+          },
+        },
+        consumers: () => backend.consumers,
+        written: (_, drainKey, command) => void backend.written.push(`${drainKey} ${command}`),
+      },
+    },
+  });
+  await entries();
+  return {
+    backend,
+    asking,
+    submit: (...args: Parameters<typeof sendInput>) => asking.im.messages.send(sendInput(...args)),
+  };
+}
+
+const afterSend = 'C2C.CallbackAfterSendMsg';
+
 t.test('[M12] who asked for it gets a row in the outbox, in the transaction of the message', async (t) => {
   const [alice, bob] = await pair();
-  const telling = await openIm(t, { database, deps: { ports: { consumers: () => 3 } } });
-  const { seq } = await send(alice, bob, {}, telling);
-  const { rows } = await service.db.pool.query(
-    'select consumer, event, seq from outbox where conversation_id = (select max(id) from conversation) order by consumer',
-  );
-  t.strictSame(rows, [
-    { consumer: 1, event: 'C2C.CallbackAfterSendMsg', seq },
-    { consumer: 2, event: 'C2C.CallbackAfterSendMsg', seq },
+  const { backend, submit } = await withBackend(t);
+  backend.consumers = 3;
+  const origin = { platform: 'iOS', address: '2001:db8::1' } as const;
+  t.match(await submit(alice, bob, { random: 1 }, { origin }), { ok: true, value: { seq: 1 } });
+  const [forCallbacks, forPush, ...more] = await entries();
+  t.match(forCallbacks, { consumer: 1, event: afterSend, seq: 1, body: JSON.stringify(origin) });
+  t.match(forPush, { consumer: 2, event: afterSend, seq: 1, conversation_id: forCallbacks?.conversation_id });
+  t.equal(forCallbacks?.drain_key, String(forCallbacks?.conversation_id));
+  t.strictSame(more, []);
+  t.strictSame(backend.written, [`${forCallbacks?.drain_key} ${afterSend}`], 'whoever sends it is told of it');
+
+  t.match(await submit(alice, bob, { random: 1 }, { origin }), { ok: true, value: { isRepeat: true } });
+  t.strictSame([await entries(), backend.written.length], [[], 1], '[M13] a repeat changes nothing');
+  backend.consumers = 2;
+  await submit(alice, bob);
+  t.match(await entries(), [{ consumer: 2, body: null }], 'nothing of where it came from where nobody is told');
+  t.equal(backend.written.length, 1);
+});
+
+t.test('[O3] a message remembers why its callbacks were made, and why not', async (t) => {
+  const [alice, bob] = await pair();
+  const { backend, submit } = await withBackend(t);
+  const notes = async (draft: Partial<Draft> = {}, more: Parameters<typeof sendInput>[3] = {}) => {
+    const sent = await submit(alice, bob, draft, more);
+    return sent.ok ? await notesOf(sent.value.seq, alice, bob) : sent;
+  };
+  t.strictSame(await notes(), { consumers: 1, before: 'allowed', after: 'told' });
+  for (const outcome of ['timeout', 'error', 'circuit-open', 'unasked-paused'] as const) {
+    backend.decide = async () => ({ kind: 'allow', outcome });
+    t.strictSame(await notes({ random: 77, clientId: outcome }), { consumers: 1, before: outcome, after: 'told' });
+    backend.decide = async () => ({ kind: 'allow', outcome: 'allowed' });
+    t.match(await notes({ random: 77, clientId: outcome }), { before: outcome }, '[M13] a repeat changes nothing');
+  }
+  backend.decide = async () => ({ kind: 'allow', outcome: 'rewritten', body: textBody('other') });
+  t.match(await notes(), { before: 'rewritten' });
+  backend.consumers = 3;
+  backend.asked.length = 0;
+  const forbidden = { withoutBefore: 'forbidden', withoutAfter: 'forbidden' } as const;
+  t.strictSame(await notes({}, forbidden), { consumers: 2, before: 'unasked-forbidden', after: 'forbidden' });
+  const batch = { withoutBefore: 'kind', withoutAfter: 'kind' } as const;
+  t.strictSame(await notes({}, batch), { consumers: 2, before: 'unasked-kind', after: 'kind' }, '[B3]');
+  const importedTime = Math.floor(service.clock() / 1_000) - 5;
+  t.strictSame(await notes({ importedTime }), { consumers: 0, before: 'unasked-kind', after: 'kind' }, '[I3]');
+  backend.wants = false;
+  backend.consumers = 2;
+  t.strictSame(await notes(), { consumers: 2, before: 'unasked-off', after: 'off' });
+  t.strictSame(backend.asked, [], 'nobody was asked');
+  const { seq } = await send(alice, bob);
+  t.strictSame(await notesOf(seq, alice, bob), { consumers: 0, before: 'none', after: 'none' });
+});
+
+t.test('[K1] the backend is asked with all that there is to know, and its refusal is the answer', async (t) => {
+  const [alice, bob] = await pair();
+  const { backend, submit } = await withBackend(t);
+  const origin = { platform: 'Web', address: '192.0.2.7' } as const;
+  await submit(alice, bob, { random: 3, msgSeq: 4, custom: 'c', body: textBody('asked') }, { origin });
+  t.match(backend.asked, [
+    { from: alice, to: bob, body: textBody('asked'), msgSeq: 4, random: 3, custom: 'c', isOnlineOnly: false, origin },
   ]);
-  await service.db.pool.query('delete from outbox');
+  t.ok(Math.abs((backend.asked[0]?.time ?? 0) - service.clock() / 1_000) < 20);
+  await submit(alice, bob, { lifetimeSec: 0 });
+  t.match(backend.asked[1], { isOnlineOnly: true, custom: undefined });
+  await entries();
+  for (const lifetimeSec of [604_800, 0]) {
+    backend.decide = async () => ({ kind: 'refuse', code: 120_017, reason: 'mind the gap' });
+    t.strictSame(await submit(alice, bob, { lifetimeSec }), {
+      ok: false,
+      error: 'REFUSED_BY_CALLBACK',
+      code: 120_017,
+      reason: 'mind the gap',
+    });
+    backend.decide = async () => ({ kind: 'refuse', reason: 'no' });
+    t.strictSame(await submit(alice, bob, { lifetimeSec }), { ok: false, error: 'REFUSED_BY_CALLBACK', reason: 'no' });
+  }
+  t.strictSame(await entries(), [], 'it knows that already');
+  t.strictSame(await texts(bob, alice), ['asked']);
+});
+
+t.test('[M13] of a message that is sent several times at once the backend is asked once', async (t) => {
+  const [alice, bob] = await pair();
+  const { backend, submit } = await withBackend(t);
+  const answers: ((decision: SendDecision) => void)[] = [];
+  backend.decide = () => new Promise((resolve) => answers.push(resolve));
+  const several = (draft: Partial<Draft>) => [
+    submit(alice, bob, { ...draft, body: textBody('first') }),
+    submit(alice, bob, { ...draft, body: textBody('second'), counts: false }),
+    submit(alice, bob, { ...draft, body: textBody('third') }, { authority: 'administrator' }),
+  ];
+  const sends = several({ random: 5 });
+  await until(() => answers.length === 1);
+  const late = submit(alice, bob, { random: 5, body: textBody('fourth') });
+  const other = submit(alice, bob, { random: 6, body: textBody('other') });
+  await until(() => answers.length === 2);
+  answers[0]?.({ kind: 'allow', outcome: 'rewritten', body: textBody('clean') });
+  const results = await Promise.all([...sends, late]);
+  const values = results.flatMap((result) => (result.ok ? [result.value] : []));
+  t.equal(values.length, 4);
+  t.equal(new Set(values.map(({ seq, time, msgSeq }) => `${seq} ${time} ${msgSeq}`)).size, 1, 'one answer');
+  t.equal(values.filter(({ isRepeat }) => !isRepeat).length, 1);
+  answers[1]?.({ kind: 'allow', outcome: 'allowed' });
+  await other;
+  t.strictSame(await texts(bob, alice), ['clean', 'other'], 'what was asked about, and nothing else');
+  t.equal(await service.im.mailbox.unreadTotal(bob), 2, 'as the first one was sent');
+  t.equal((await entries()).length, 2);
+
+  const refused = several({ clientId: 'x' });
+  await until(() => answers.length === 3);
+  answers[2]?.({ kind: 'refuse', code: 120_001, reason: 'no' });
+  for (const result of await Promise.all(refused)) t.match(result, { error: 'REFUSED_BY_CALLBACK', code: 120_001 });
+
+  const online = several({ random: 8, lifetimeSec: 0 });
+  await until(() => answers.length === 6);
+  for (const answer of answers) answer({ kind: 'allow', outcome: 'allowed' });
+  t.ok(
+    (await Promise.all(online)).every(({ ok }) => ok),
+    'what is not stored has no repeats',
+  );
+
+  backend.decide = async () => {
+    throw new Error('a mistake of ours');
+  };
+  const failed = await Promise.allSettled(several({ random: 9 }));
+  t.ok(failed.every(({ status }) => status === 'rejected'));
+  backend.decide = async () => ({ kind: 'allow', outcome: 'allowed' });
+  t.match(await submit(alice, bob, { random: 9 }), { ok: true, value: { isRepeat: false } }, 'nothing is left of it');
+});
+
+t.test(
+  '[M12] the backend hears of what is not stored: online-only messages, and refusals behind its own word',
+  async (t) => {
+    const [alice, bob, carol] = (await accounts('alice', 'bob', 'carol')) as [Account, Account, Account];
+    const { backend, asking, submit } = await withBackend(t);
+    await asking.im.words.add(imAppId, ['cheap pills']);
+    t.teardown(() => asking.im.words.remove(imAppId, ['cheap pills']));
+    const origin = { platform: 'IPad', address: '192.0.2.9' } as const;
+    const online = { lifetimeSec: 0, random: 1, msgSeq: 2, custom: 'c', body: textBody('now') };
+    backend.consumers = 3;
+    const sent = await submit(alice, bob, online, { origin });
+    const time = sent.ok ? sent.value.time : 0;
+    const drainKey = `p${alice.no}-${bob.no}`;
+    const fields = {
+      From_Account: alice.identifier,
+      To_Account: bob.identifier,
+      MsgSeq: 2,
+      MsgRandom: 1,
+      MsgTime: time,
+      MsgKey: `2_1_${time}`,
+      OnlineOnlyFlag: 1,
+      MsgBody: textBody('now'),
+      CloudCustomData: 'c',
+      SendMsgResult: 0,
+      ErrorInfo: '',
+    };
+    const [entry, ...more] = await entries();
+    t.match(entry, { consumer: 1, drain_key: drainKey, event: afterSend, conversation_id: null, seq: null });
+    t.strictSame(more, [], 'it is pushed to nobody');
+    t.strictSame(JSON.parse(entry?.body ?? ''), { fields, origin, before: 'allowed' });
+    t.strictSame(backend.written, [`${drainKey} ${afterSend}`]);
+
+    await submit(alice, bob);
+    const conversation = (await entries())[0]?.drain_key;
+    backend.decide = async () => ({ kind: 'allow', outcome: 'rewritten', body: textBody('CHEAP pills') });
+    const dirty = await submit(alice, bob, { random: 7 }, { origin });
+    t.match(dirty, { ok: false, error: 'DIRTY_WORD' });
+    const [refused, ...none] = await entries();
+    t.equal(refused?.drain_key, conversation, 'in order with the messages of its conversation');
+    t.match(JSON.parse(refused?.body ?? ''), {
+      fields: { OnlineOnlyFlag: 0, MsgBody: textBody('CHEAP pills'), SendMsgResult: 80_001, ErrorInfo: /word/ },
+      origin,
+      before: 'rewritten',
+    });
+    t.notMatch(JSON.parse(refused?.body ?? '').fields.ErrorInfo, /pills/i);
+    t.strictSame(none, []);
+    t.strictSame(backend.written.at(-1), `${conversation} ${afterSend}`);
+
+    const { length } = backend.written;
+    backend.wants = false;
+    const pills = { body: textBody('cheap pills') };
+    t.match(await submit(alice, bob, pills, { withoutAfter: 'forbidden' }), { error: 'DIRTY_WORD' });
+    t.match(await submit(alice, bob, pills, { withoutBefore: 'kind', withoutAfter: 'kind' }), { error: 'DIRTY_WORD' });
+    backend.consumers = 2;
+    t.match(await submit(alice, bob, pills), { error: 'DIRTY_WORD' });
+    t.match(await submit(alice, bob, { lifetimeSec: 0 }), { ok: true });
+    t.strictSame([await entries(), backend.written.length], [[], length], 'nobody wants it');
+    backend.consumers = 1;
+    t.match(await submit(carol, carol, pills), { error: 'DIRTY_WORD' });
+    t.match(await entries(), [{ drain_key: `p${carol.no}-${carol.no}` }], 'nor is a before-callback needed for it');
+
+    const other = await openIm(t, { database });
+    await other.im.accounts.delete(imAppId, [bob.identifier]);
+    t.match(await submit(alice, bob, { random: 11 }), { error: 'RECEIVER_UNKNOWN' });
+    t.match(JSON.parse((await entries())[0]?.body ?? '').fields, { MsgRandom: 11, SendMsgResult: 90_012 });
+  },
+);
+
+t.test('what is asked about is bounded, and forgotten when all have gone on', async (t) => {
+  const metrics = createMetrics();
+  const size = async () =>
+    (await metrics.registry.getSingleMetric('qalgate_im_messages_asking')?.get())?.values[0]?.value;
+  const asking = createAsking<number>({ metrics }, { max: 1 });
+  let questions = 0;
+  const gates = [Promise.withResolvers<void>(), Promise.withResolvers<void>()] as const;
+  const once = (key: string, gate: Promise<void> = Promise.resolve()) =>
+    asking.once(
+      key,
+      async () => ++questions,
+      async (answer) => {
+        await gate;
+        return answer;
+      },
+    );
+  const [first, second] = [once('a', gates[0].promise), once('a', gates[1].promise)];
+  t.strictSame([await once('b'), await once('b')], [2, 3], 'beyond the bound each asks for itself');
+  gates[0].resolve();
+  t.equal(await first, 1);
+  t.equal(await once('a'), 1, 'as long as somebody has not gone on nobody asks again');
+  gates[1].resolve();
+  t.equal(await second, 1);
+  t.equal(await size(), 0);
+  t.equal(await once('a'), 4);
+  await t.rejects(
+    asking.once(
+      'a',
+      () => Promise.reject(new Error('no')),
+      async () => 0,
+    ),
+  );
+  await t.rejects(
+    asking.once(
+      'a',
+      async () => 1,
+      () => Promise.reject(new Error('no')),
+    ),
+  );
+  t.equal(await size(), 0);
 });
 
 t.test('a receiver that was deleted meanwhile gets nothing, whatever this process remembers', async (t) => {

@@ -11,7 +11,7 @@ import type { Cleared } from './cleared.ts';
 import { type Committed, type Committer, QueueFull, TooLate } from './commit.ts';
 import type { Conversation, Conversations } from './conversations.ts';
 import { createRecall } from './recall.ts';
-import { findRepeat } from './repeat.ts';
+import { dedupOf, findRepeat } from './repeat.ts';
 import { createUnstored } from './unstored.ts';
 
 export interface MessagesDeps {
@@ -30,9 +30,6 @@ export interface MessagesDeps {
   metrics: Metrics;
 }
 
-/** How long a repeat is the same message: by MsgRandom, and by our SDK's own client id (M13). */
-const randomWindowMs = 120_000;
-const clientIdWindowMs = 86_400_000;
 /** Times that a message is authorised anew because who may send has changed meanwhile. */
 const maxAttempts = 3;
 
@@ -97,13 +94,11 @@ export function createMessages(deps: MessagesDeps): Messages {
     const { time, msgSeq } = message;
     const { random } = message.input.draft;
     await unstored.tell(message);
-    tell(
-      input,
-      messageOf(message, JSON.stringify(message.body), undefined, { seq: 0, time, msgSeq, random }),
-      visibility,
-      undefined,
-    );
-    return { ok: true, value: { seq: 0, time, msgSeq, random, isRepeat: false } };
+    const numbers = { seq: 0, time, msgSeq, random };
+    tell(message.input, messageOf(message, JSON.stringify(message.body), undefined, numbers), visibility, {
+      linkId: input.linkId,
+    });
+    return { ok: true, value: { ...numbers, isRepeat: false } };
   }
 
   /** Stores it. `input`: of whoever stores it, which is not always who sent it first. */
@@ -134,7 +129,11 @@ export function createMessages(deps: MessagesDeps): Messages {
       const { id: conversationId, authEpoch } = conversation;
       const committed = await committer.commit({ ...content, conversationId, authEpoch }, (stored) => {
         // Imported history makes no noise (I3); terminals find it when they look.
-        if (!isImport) tell(input, messageOf(message, content.body, conversation, stored), visibility, stored);
+        if (!isImport)
+          tell(message.input, messageOf(message, content.body, conversation, stored), visibility, {
+            linkId: input.linkId,
+            stored,
+          });
         if (isTold) ports.written?.(from.sdkAppId, String(conversationId), 'C2C.CallbackAfterSendMsg');
       });
       if (committed.status === 'stored' || committed.status === 'repeat')
@@ -194,10 +193,10 @@ export function createMessages(deps: MessagesDeps): Messages {
 
   /** Tells the receiver's terminals, and those of the sender but the one that sent it. Who writes to himself is the receiver. */
   function tell(
-    { from, to, draft, linkId }: SendInput,
+    { from, to, draft }: SendInput,
     message: StoredMessage,
     visibility: Visibility,
-    stored: Committed | undefined,
+    { linkId, stored }: { linkId: string | undefined; stored?: Committed },
   ): void {
     const prev = (account: Account, other: Account) => (stored === undefined ? 0 : prevOf(stored, account, other));
     const fact = { kind: 'message' as const, message, ...(draft.counts ? {} : { uncounted: true as const }) };
@@ -232,19 +231,6 @@ export function createMessages(deps: MessagesDeps): Messages {
     },
     recall: createRecall(deps),
   };
-}
-
-function dedupOf({ draft }: SendInput): { dedupKey: string; dedupWindowMs: number } {
-  if (draft.clientId !== undefined) return { dedupKey: `c${draft.clientId}`, dedupWindowMs: clientIdWindowMs };
-  // An import is repeated by its time, too, whenever it was done before (API §3.3).
-  if (draft.importedTime !== undefined) {
-    return {
-      dedupKey: `i${draft.random}/${draft.msgSeq ?? ''}/${draft.importedTime}`,
-      dedupWindowMs: clientIdWindowMs,
-    };
-  }
-  const key = draft.msgSeq === undefined ? `r${draft.random}` : `r${draft.random}/${draft.msgSeq}`;
-  return { dedupKey: key, dedupWindowMs: randomWindowMs };
 }
 
 function messageOf(

@@ -1,14 +1,32 @@
 import type { Database } from '../../store/index.ts';
 import type { Account } from '../model.ts';
-import type { Sent } from '../services.ts';
+import type { SendInput, Sent } from '../services.ts';
 import type { Conversation } from './conversations.ts';
+
+/** How long a repeat is the same message: by MsgRandom, and by our SDK's own client id (M13). */
+const randomWindowMs = 120_000;
+const clientIdWindowMs = 86_400_000;
+
+/** What makes a repeat one, and for how long. Never the content. */
+export function dedupOf({ draft }: SendInput): { dedupKey: string; dedupWindowMs: number } {
+  if (draft.clientId !== undefined) return { dedupKey: `c${draft.clientId}`, dedupWindowMs: clientIdWindowMs };
+  // An import is repeated by its time, too, whenever it was done before (API §3.3).
+  if (draft.importedTime !== undefined) {
+    return {
+      dedupKey: `i${draft.random}/${draft.msgSeq ?? ''}/${draft.importedTime}`,
+      dedupWindowMs: clientIdWindowMs,
+    };
+  }
+  const key = draft.msgSeq === undefined ? `r${draft.random}` : `r${draft.random}/${draft.msgSeq}`;
+  return { dedupKey: key, dedupWindowMs: randomWindowMs };
+}
 
 /** The first of a message that is sent again (M13), without the conversation's lock; the commit looks again under it. */
 export async function findRepeat(
   db: Database,
   conversation: Conversation | undefined,
   from: Account,
-  { dedupKey, dedupWindowMs }: { dedupKey: string; dedupWindowMs: number },
+  { dedupKey, dedupWindowMs }: ReturnType<typeof dedupOf>,
   nowMs: number,
 ): Promise<Sent | undefined> {
   if (conversation === undefined) return undefined;
