@@ -157,9 +157,19 @@ function parseAddress(text: string): Address | undefined {
   const percent = text.indexOf('%');
   const bare = percent < 0 ? text : text.slice(0, percent);
   if (ipaddr.IPv4.isValidFourPartDecimal(bare)) return ipaddr.IPv4.parse(bare);
-  if (!bare.includes(':') || !ipaddr.IPv6.isValid(bare)) return undefined;
-  const address = ipaddr.IPv6.parse(bare);
+  const groups = withoutDots(bare);
+  if (!groups.includes(':') || !ipaddr.IPv6.isValid(groups)) return undefined;
+  const address = ipaddr.IPv6.parse(groups);
   return address.isIPv4MappedAddress() ? address.toIPv4Address() : address;
+}
+
+/** IPv6 without an IPv4 part at its end: the library takes `::8.8.8.8`, which leads nowhere, for the mapped address. */
+function withoutDots(text: string): string {
+  const at = text.lastIndexOf(':') + 1;
+  const part = text.slice(at);
+  if (at === 0 || !ipaddr.IPv4.isValidFourPartDecimal(part)) return text;
+  const [a = 0, b = 0, c = 0, d = 0] = ipaddr.IPv4.parse(part).octets;
+  return `${text.slice(0, at)}${((a << 8) | b).toString(16)}:${((c << 8) | d).toString(16)}`;
 }
 
 function kindOf(address: Address): AddressKind {

@@ -140,7 +140,12 @@ export function connect(
         open(found.context);
       } else fail(new ConnectError('client-certificate', found.reason));
     });
-  } else open(undefined);
+  } else {
+    // Never before the caller has what this gives back.
+    queueMicrotask(() => {
+      if (!over) open(undefined);
+    });
+  }
 
   return {
     get stage() {
