@@ -3,10 +3,11 @@ import { readFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import t, { type Test } from 'tap';
-import type { Bus } from '../../src/im/index.ts';
+import type { Bus, SendDecision } from '../../src/im/index.ts';
 import type { LinkEvent } from '../../src/im/services.ts';
 import { createMetrics } from '../../src/observe/index.ts';
 import { openDatabase } from '../../src/store/index.ts';
+import type { CallbackOrigin } from '../../src/wire/index.ts';
 import { completeApp } from '../support/app-settings.ts';
 import { openTestDatabase, until } from '../support/database.ts';
 import { createTestLink, imAppId, openIm, type TestIm, type TestLink } from '../support/im.ts';
@@ -20,6 +21,7 @@ let made = 0;
 /** A name that no other test has. */
 const name = (prefix: string) => `${prefix}${++made}`;
 const text = (words: string) => [{ MsgType: 'TIMTextElem', MsgContent: { Text: words } }];
+const wordsOf = (body: unknown) => (body as ReturnType<typeof text>)[0]?.MsgContent.Text ?? '';
 let clientIds = 0;
 const messageTo = (peer: string, words: string, more: object = {}) => ({
   conversation: `c2c:${peer}`,
@@ -393,6 +395,65 @@ t.test('64 requests of a link are worked on at once', async (t) => {
   gate.resolve();
   t.ok((await Promise.all(answers.slice(0, 64))).every(({ ok }) => ok !== undefined));
   t.equal(await metric(im, 'qalgate_im_link_requests_in_flight'), 0);
+});
+
+t.test(
+  '[M15] backends are asked about messages of one conversation at once; they are stored as they were sent',
+  async (t) => {
+    const answers = new Map<string, (decision: SendDecision) => void>();
+    const origins: CallbackOrigin[] = [];
+    const beforeSend = asks(({ origin, body }) => {
+      origins.push(origin);
+      return new Promise((resolve) => answers.set(wordsOf(body), resolve));
+    });
+    const im = await open(t, { options: { trustedProxies: ['127.0.0.1'] }, deps: { ports: { beforeSend } } });
+    const [alice, bob] = [name('alice'), name('bob')];
+    const login = { sdkAppId: imAppId, identifier: alice, userSig: im.userSig(alice), platform: 'iPad' };
+    const a = await im.openLink({ 'x-forwarded-for': '203.0.113.5, 2001:db8::7' });
+    await a.ok('login', login);
+    const b = await im.link(bob);
+    const words = Array.from({ length: 10 }, (_, i) => `m${i}`);
+    const sends = words.map((word) => a.ask('send', messageTo(bob, word)));
+    // All at once, or the condition never comes true.
+    await until(() => answers.size === 10);
+    t.same(new Set(origins.map((origin) => JSON.stringify(origin))).size, 1);
+    t.same(origins[0], { platform: 'IPad', address: '2001:db8::7' });
+    const allow: SendDecision = { kind: 'allow', outcome: 'allowed' };
+    answers.get('m4')?.({ kind: 'refuse', code: 120_004, reason: 'not this one' });
+    const { error } = (await sends[4]) ?? {};
+    const refused = { code: 120_004, name: 'REFUSED_BY_CALLBACK', reason: 'not this one', retryable: false };
+    t.same(error, refused, '[K1] with the number of the app, at once');
+    for (const answer of [...answers.values()].toReversed()) answer(allow);
+    const stored = await Promise.all(sends.toSpliced(4, 1));
+    t.same(
+      stored.map(({ ok }) => ok?.seq),
+      [1, 2, 3, 4, 5, 6, 7, 8, 9],
+      'whoever was answered first',
+    );
+    await b.event(isMessage('m9'));
+    const got = b.events.filter(({ on }) => on === 'message').map(({ body }) => wordsOf(body));
+    t.same(got, words.toSpliced(4, 1));
+  },
+);
+
+t.test('[M13] a message that is sent again over the next link is asked about once, and stored once', async (t) => {
+  const answers: ((decision: SendDecision) => void)[] = [];
+  const beforeSend = asks(() => new Promise((resolve) => answers.push(resolve)));
+  const im = await open(t, { deps: { ports: { beforeSend } } });
+  const [alice, bob] = [name('alice'), name('bob')];
+  const [first] = [await im.link(alice), await im.link(bob)];
+  const messages = Array.from({ length: 5 }, (_, i) => messageTo(bob, `m${i}`));
+  for (const message of messages) void first.ask('send', message).catch(() => {});
+  await until(() => answers.length === 5);
+  const second = await im.link(alice, { resume: first.login.link });
+  t.match(await byeOf(first), { name: 'REPLACED' });
+  const sends = [...messages, messageTo(bob, 'm5')].map((message) => second.ask('send', message));
+  await until(() => answers.length === 6);
+  for (const answer of answers.toReversed()) answer({ kind: 'allow', outcome: 'allowed' });
+  t.same(
+    (await Promise.all(sends)).map(({ ok }) => ok?.seq),
+    [1, 2, 3, 4, 5, 6],
+  );
 });
 
 t.test('a slow reader is bounded, resynced when it has caught up, and ended when it takes nothing', async (t) => {

@@ -494,6 +494,25 @@ t.test(
   },
 );
 
+t.test('[M15] a message is asked about before its turn, and stored after it, unless it is too late', async (t) => {
+  const [alice, bob] = await pair();
+  const { backend, submit } = await withBackend(t);
+  const { promise: turn, resolve } = Promise.withResolvers<boolean>();
+  const waiting = submit(alice, bob, { body: textBody('second') }, { turn });
+  const online = submit(alice, bob, { lifetimeSec: 0 }, { turn });
+  const late = submit(alice, bob, { body: textBody('late') }, { turn, deadline: AbortSignal.timeout(50) });
+  t.match(await late, { ok: false, error: 'TIMED_OUT' });
+  await until(() => backend.asked.length === 3);
+  t.match(await submit(alice, bob, { body: textBody('first') }), { ok: true });
+  t.equal((await entries()).length, 1);
+  resolve(true);
+  t.match([await waiting, await online], [{ ok: true }, { ok: true }]);
+  const gone = submit(alice, bob, { body: textBody('gone') }, { turn: Promise.resolve(false) });
+  t.match(await gone, { ok: false, error: 'NOT_LOGGED_IN' }, 'its terminal was kicked');
+  t.match(await submit(alice, bob, { body: textBody('third') }), { ok: true });
+  t.strictSame(await texts(bob, alice), ['first', 'second', 'third']);
+});
+
 t.test('what is asked about is bounded, and forgotten when all have gone on', async (t) => {
   const metrics = createMetrics();
   const size = async () =>
