@@ -5,12 +5,18 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import os from 'node:os';
 import { parseArgs } from 'node:util';
+import { benchBefore } from './before.ts';
 import { benchC2c } from './c2c.ts';
 import { benchCache } from './cache.ts';
 import { benchProxy } from './proxy.ts';
 import type { Question } from './support/question.ts';
 
-const questions: Record<string, Question> = { proxy: benchProxy, cache: benchCache, c2c: benchC2c };
+const questions: Record<string, Question> = {
+  proxy: benchProxy,
+  cache: benchCache,
+  c2c: benchC2c,
+  before: benchBefore,
+};
 
 const page = new URL('../docs/benchmarks.md', import.meta.url);
 const preface = `# Benchmarks
