@@ -2,7 +2,7 @@ import t from 'tap';
 import type { Account } from '../../src/im/index.ts';
 import { createLocalBus } from '../../src/im/local-bus.ts';
 import type { LinkEvent } from '../../src/im/services.ts';
-import type { AccountId } from '../../src/wire/index.ts';
+import { type AccountId, type CallbackOrigin, unpackCallbackNotes } from '../../src/wire/index.ts';
 import { makeTestLogger, openTestDatabase } from '../support/database.ts';
 import { imAppId, openIm } from '../support/im.ts';
 import { asks } from '../support/im-draft.ts';
@@ -11,15 +11,19 @@ import { longestName, ok, refuses, snapshot, text, tooLongName } from '../suppor
 const database = await openTestDatabase(t);
 const bus = createLocalBus({ logger: makeTestLogger().logger });
 const asked: string[] = [];
+const origins: CallbackOrigin[] = [];
 const service = await openIm(t, {
   database,
   app: { messageBytes: 400 },
+  options: { trustedProxies: ['127.0.0.1'] },
   deps: {
     bus,
     ports: {
-      beforeSend: asks(async ({ body }) => {
+      beforeSend: asks(async ({ body, origin }) => {
         const text = JSON.stringify(body);
         asked.push(text);
+        origins.push(origin);
+        if (text.includes('my own code')) return { kind: 'refuse', code: 120_017, reason: 'come back at noon' };
         return text.includes('refuse me')
           ? { kind: 'refuse', reason: 'not today' }
           : { kind: 'allow', outcome: 'allowed' };
@@ -142,6 +146,46 @@ t.test('SendMsgControl and ForbidCallbackControl', async (t) => {
   t.strictSame(await rows({ ForbidCallbackControl: [before, after] }), { asked: 0, told: [2] });
   const refused = await sendTo({ MsgBody: [text('refuse me')] });
   t.match(refused, { ActionStatus: 'FAIL', ErrorCode: 20006, ErrorInfo: 'not today' });
+  t.strictSame(
+    await sendTo({ MsgBody: [text('my own code')] }),
+    { ActionStatus: 'FAIL', ErrorCode: 120_017, ErrorInfo: 'come back at noon' },
+    '[K1] the number and the text of the app',
+  );
+});
+
+t.test('[O3] callbacks know where a call came from, and messages why there was none', async (t) => {
+  origins.length = 0;
+  const query = new URLSearchParams({
+    sdkappid: String(imAppId),
+    identifier: 'admin',
+    usersig: service.userSig('admin'),
+  });
+  const response = await fetch(`${service.url}/v4/openim/sendmsg?${query}`, {
+    method: 'POST',
+    headers: { 'x-forwarded-for': '192.0.2.1, 198.51.100.3' },
+    body: JSON.stringify(message()),
+  });
+  t.match(await response.json(), ok);
+  const origin = { platform: 'RESTAPI', address: '198.51.100.3' };
+  t.strictSame(origins, [origin]);
+  const last = async () => {
+    const { rows } = await service.db.pool.query(
+      `select m.callbacks, o.body from message m
+       left join outbox o on o.conversation_id = m.conversation_id and o.seq = m.seq and o.consumer = 1
+       order by m.stored_ms desc, m.seq desc limit 1`,
+    );
+    return [unpackCallbackNotes(rows[0].callbacks), JSON.parse(rows[0].body)];
+  };
+  t.strictSame(await last(), [{ consumers: 3, before: 'allowed', after: 'told' }, origin]);
+  const control = ['ForbidBeforeSendMsgCallback', 'ForbidAfterSendMsgCallback'];
+  for (const [command, fields, notes] of [
+    ['sendmsg', { ForbidCallbackControl: control }, { consumers: 2, before: 'unasked-forbidden', after: 'forbidden' }],
+    ['batchsendmsg', { To_Account: ['mo'] }, { consumers: 2, before: 'unasked-kind', after: 'kind' }],
+    ['importmsg', { SyncFromOldSystem: 1 }, { consumers: 0, before: 'unasked-kind', after: 'kind' }],
+  ] as const) {
+    t.match(await call(`openim/${command}`, message(fields)), ok);
+    t.strictSame(await last(), [notes, null], command);
+  }
 });
 
 t.test('[M13] a repeated sendmsg is answered as the first one', async (t) => {
