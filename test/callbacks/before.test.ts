@@ -506,11 +506,8 @@ const allowed: Verdict = { decides: { kind: 'allow', outcome: 'allowed' } };
 const refused = (code: number, reason: string): Verdict => ({
   decides: { kind: 'refuse', outcome: 'refused', code, reason },
 });
-const late = (detail: string): Verdict => ({
-  outcome: 'timeout',
-  reason: 'timeout',
-  detail: `no answer in time: ${detail}`,
-});
+/** In what it was stuck is for the poster to say. */
+const late: Verdict = { outcome: 'timeout', reason: 'timeout', detail: /^no answer in time: ./ };
 const bad = (reason: string, detail: RegExp | string = new RegExp(`^${reason}: .`)): Verdict => ({
   outcome: 'error',
   reason,
@@ -520,8 +517,8 @@ const status = (code: number): Verdict => bad('status', `HTTP ${code}`);
 const noObject = bad('not-json', 'the answer is no JSON object');
 const verdicts: Record<Fault, Verdict> = {
   refused: bad('refused'),
-  unaccepted: late('no connection'),
-  'slow-tls': late('no connection'),
+  unaccepted: late,
+  'slow-tls': late,
   'no-tls': bad('tls'),
   'bad-certificate': bad('tls'),
   'wrong-host': bad('tls'),
@@ -529,9 +526,9 @@ const verdicts: Record<Fault, Verdict> = {
   good: allowed,
   refuse: refused(20_006, "the app's backend refused it"),
   'own-code': refused(120_001, 'not at night'),
-  silent: late('no answer'),
-  'slow-head': late('no answer'),
-  'drip-body': late('no complete answer'),
+  silent: late,
+  'slow-head': late,
+  'drip-body': late,
   'endless-body': bad('answer-too-large'),
   'reset-before': bad('reset'),
   'reset-within': bad('reset'),
@@ -558,7 +555,7 @@ const verdicts: Record<Fault, Verdict> = {
   upgrade: bad('malformed'),
   'until-close': allowed,
   chunked: allowed,
-  'short-body': late('no complete answer'),
+  'short-body': late,
 };
 const tlsAlone: readonly Fault[] = ['slow-tls', 'no-tls', 'bad-certificate', 'wrong-host', 'expired'];
 
