@@ -7,11 +7,14 @@ import { type ErrorCode, type ErrorDetail, errorBody, errorCatalogue } from '../
 import type { Answer, Handle } from './answer.ts';
 import { type AppCommandDeps, createAppCommands } from './app-commands.ts';
 import { type CacheCommandDeps, createCacheCommands } from './cache-commands.ts';
+import { type CallbackCheckCommandDeps, createCallbackCheckCommands } from './callback-check-commands.ts';
 import { createAsking } from './database-away.ts';
 import { createFailureLimit } from './failure-limit.ts';
 import { createIdentify, type Identity, type OpsToken } from './identity.ts';
 
-export interface OpsDeps extends Omit<AppCommandDeps & CacheCommandDeps, 'asking'> {
+export interface OpsDeps
+  extends Omit<AppCommandDeps & CacheCommandDeps, 'asking'>,
+    Partial<Pick<CallbackCheckCommandDeps, 'callbackChecks'>> {
   logger: Logger;
   metrics: Metrics;
   health: Health;
@@ -69,6 +72,9 @@ export async function createOps(deps: OpsDeps, options: OpsOptions): Promise<Ops
   const asking = createAsking(deps);
   const apps = createAppCommands({ ...deps, asking });
   const cache = createCacheCommands({ ...deps, asking });
+  const { callbackChecks } = deps;
+  const checks =
+    callbackChecks === undefined ? undefined : createCallbackCheckCommands({ ...deps, callbackChecks, asking });
 
   /** Once a request: a wrong token counts each time that it is looked at. */
   function identityOf(request: FastifyRequest): Identity {
@@ -148,6 +154,12 @@ export async function createOps(deps: OpsDeps, options: OpsOptions): Promise<Ops
     { method: 'GET', url: '/ops/v1/cache', command: 'ops.cache.read', handle: cache.read },
     { method: 'POST', url: `${app}/cache/purge`, command: 'ops.cache.purge', handle: cache.purge },
   ];
+  if (checks !== undefined) {
+    routes.push(
+      { method: 'POST', url: `${app}/callbacks/verify`, command: 'ops.callback.verify', handle: checks.verify },
+      { method: 'POST', url: `${app}/callbacks/test`, command: 'ops.callback.test', handle: checks.test },
+    );
+  }
 
   const patterns = routes.map(({ url }) => new RegExp(`^${url.replace(/:\w+/g, '[^/]*')}$`));
 

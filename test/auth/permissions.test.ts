@@ -51,6 +51,8 @@ const expected: Record<Caller, string[]> = {
     'ops.config.read',
     'ops.cache.read',
     'ops.cache.purge',
+    'ops.callback.verify',
+    'ops.callback.test',
   ],
   local: ['ops.health.read', 'ops.metrics.read'],
 };

@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto';
+import { randomBytes, randomUUID } from 'node:crypto';
 import net from 'node:net';
 import { Kysely, PostgresDialect } from 'kysely';
 import pg from 'pg';
@@ -12,7 +12,7 @@ import {
   userSigSecretId,
 } from '../../src/auth/index.ts';
 import { createCache, createPurges, type Purge } from '../../src/cache/index.ts';
-import { keyFingerprint } from '../../src/callbacks/index.ts';
+import { createCallbackChecks, createPoster, keyFingerprint } from '../../src/callbacks/index.ts';
 import { createHealth, createLogger, createMetrics } from '../../src/observe/index.ts';
 import { createOps, type OpsDeps, type OpsOptions } from '../../src/ops/index.ts';
 import { checkApp } from '../../src/server/config/index.ts';
@@ -50,7 +50,10 @@ const revocations = await createRevocations(
   { sessionLifetimeMs: 900_000 },
 );
 const purges = createPurges({ db, bus, logger: quiet, metrics: storeMetrics });
+const poster = createPoster({ clock: Date.now, ownAddresses: () => [], logger: quiet, metrics: storeMetrics });
+const callbackChecks = createCallbackChecks({ db, poster, clock: Date.now, randomUuid: randomUUID });
 t.teardown(async () => {
+  await poster.close();
   await purges.close();
   await revocations.close();
   await bus.close();
@@ -81,6 +84,7 @@ async function open(
       apps,
       revocations,
       purges,
+      callbackChecks,
       checkApp,
       effectiveConfig: () => ({ data: './data', ops: { tokens: '[redacted]' } }),
       now: () => clock.ms,
@@ -184,6 +188,8 @@ const table: [method: string, path: string, command: Command, allowed: Caller[]]
   ['POST', '/ops/v1/apps/7/kick', 'ops.session.kick', ['operator']],
   ['GET', '/ops/v1/cache', 'ops.cache.read', ['viewer', 'operator']],
   ['POST', '/ops/v1/apps/7/cache/purge', 'ops.cache.purge', ['operator']],
+  ['POST', '/ops/v1/apps/7/callbacks/verify', 'ops.callback.verify', ['operator']],
+  ['POST', '/ops/v1/apps/7/callbacks/test', 'ops.callback.test', ['operator']],
 ];
 
 t.test('[I5] every route lets in exactly the callers of its command, and says why not', async (t) => {
@@ -786,3 +792,38 @@ t.test('[C13,O1] the figures of the cache, where there is one', async (t) => {
     hitRatio: 0.5556,
   });
 });
+
+t.test(
+  '[K5] callbacks: a dry run and a test event over the API, audited, without a key in answers and log',
+  async (t) => {
+    const { call, audit, lines } = await open(t);
+    const key = `whsec_${randomBytes(24).toString('base64')}`;
+    const settings = newApp({ callbacks: { url: 'http://127.0.0.1:9/cb', secret: key, events: 'all' } });
+    const path = `/ops/v1/apps/${settings.sdkAppId}/callbacks`;
+    await call('POST', '/ops/v1/apps', { token: operator, body: settings });
+    const tested = await call('POST', `${path}/test`, { token: operator, body: { command: 'State.StateChange' } });
+    t.match(tested, {
+      status: 200,
+      json: { command: 'State.StateChange', curl: /^curl -q /, result: { failure: 'blocked-address', isGood: false } },
+    });
+    t.match(audit().at(-1), { command: 'ops.callback.test', outcome: 'ok', target: String(settings.sdkAppId) });
+    const { fields: headers, body } = tested.json as { fields: object; body: string };
+    const checked = await call('POST', `${path}/verify`, { token: operator, body: { headers, body: `${body}\n` } });
+    t.match(checked, {
+      status: 200,
+      json: { verifies: false, findings: [{ code: 'BODY_REWRITTEN' }], keys: [String] },
+    });
+    t.match(audit().at(-1), { command: 'ops.callback.verify', outcome: 'ok' });
+    t.match(await call('POST', `${path}/test`, { token: operator, body: { command: 'x' } }), {
+      status: 400,
+      json: { error: { field: 'command', reason: 'is no callback command' } },
+    });
+    t.match(await call('POST', '/ops/v1/apps/99999/callbacks/test', { token: operator, body: {} }), { status: 404 });
+    const said = [tested.text, checked.text, ...lines.map((line) => JSON.stringify(line))].join('\n');
+    t.notOk(said.includes(key.slice('whsec_'.length)));
+    t.notOk(
+      lines.some((line) => JSON.stringify(line).includes('To_Account')),
+      'nor a body in the log',
+    );
+  },
+);
