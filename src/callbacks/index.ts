@@ -1,3 +1,22 @@
+export { type AdminDeps, type CallbackAdmin, createAdmin, type Shown, type Summary } from './admin/admin.ts';
+export type { Dropped, Retried } from './admin/changes.ts';
+export {
+  type DropOrder,
+  dropFields,
+  type PauseOrder,
+  parseDrop,
+  parsePause,
+  parseReplay,
+  parseResume,
+  parseRetry,
+  pauseFields,
+  type ReplayOrder,
+  replayFields,
+  retryFields,
+} from './admin/orders.ts';
+export type { ReplayAnswer, ReplayView } from './admin/replay-orders.ts';
+export { createReplays, type Replays, type ReplaysOptions } from './admin/replays.ts';
+export type { EventView, LetterView } from './admin/views.ts';
 export {
   type BeforeCalls,
   type BeforeCallsOptions,
@@ -21,6 +40,19 @@ export {
   type PostResult,
   type PreparedPost,
 } from './endpoint/poster.ts';
+export type { Explanation, Step } from './explain/chain.ts';
+export type { Explain, Explained } from './explain/explain.ts';
+export { parseEventId } from './explain/fields.ts';
+export {
+  type EventState,
+  type ExplainQuery,
+  eventStates,
+  explainFields,
+  type ListQuery,
+  listFields,
+  parseExplain,
+  parseList,
+} from './explain/queries.ts';
 export { keyFingerprint } from './key-fingerprint.ts';
 export { createKeyUse, type KeyUse } from './key-use.ts';
 export { createPauses, type Pause, type Pauses } from './pauses.ts';

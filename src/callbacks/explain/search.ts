@@ -1,0 +1,199 @@
+import { type RawBuilder, sql } from 'kysely';
+import { type SdkAppId, unpackCallbackNotes } from '../../wire/index.ts';
+import { before } from './chain.ts';
+import { boundOf } from './cursor.ts';
+import {
+  type CallbackEvent,
+  type Db,
+  dayOf,
+  type EventRow,
+  eventColumns,
+  type MessageFacts,
+  messageColumns,
+  messageNames,
+  selectMessages,
+  toEvents,
+} from './events.ts';
+import type { Places } from './places.ts';
+import type { EventFilter, MessageKey, Page, Range } from './queries.ts';
+import { readTraces, type WrittenTrace } from './traces-read.ts';
+
+/** Ranks of sources among what happened at the same time; events have `eventRank` between them. */
+export const messageRank = 0;
+export const traceRank = 2;
+/** A message's entry is written in its transaction: by the same clock, unless that went back. */
+const entrySlackMs = 10_000;
+/** Questions before a message come right before it; a repeat may come later. */
+export const traceSlackMs = 600_000;
+export const maxTraces = 20;
+
+export type Search = ReturnType<typeof createSearch>;
+
+/** Finds messages, entries and traces that belong to one another, by queries that are bounded in what they look through. */
+export function createSearch(db: Db) {
+  /** The entries of those messages, the first ones and those that are sent again. */
+  async function eventsOf(
+    sdkAppId: SdkAppId,
+    messages: readonly MessageFacts[],
+    thorough: boolean,
+  ): Promise<CallbackEvent[]> {
+    const told = messages.filter(({ notes }) => (unpackCallbackNotes(notes).consumers & 1) !== 0);
+    if (told.length === 0) return [];
+    const places = sql`unnest(
+      ${told.map(({ conversationId }) => conversationId)}::bigint[], ${told.map(({ seq }) => seq)}::bigint[],
+      ${told.map(({ day }) => day)}::integer[], ${told.map(({ storedMs }) => storedMs)}::bigint[]
+    ) as k(conversation_id, seq, day, stored_ms)`;
+    const matches = sql`o.consumer = 1 and o.conversation_id = k.conversation_id and o.seq = k.seq`;
+    const { rows } = await sql<EventRow>`
+      select ${eventColumns} from ${places} cross join lateral (
+        select * from outbox o
+        where ${matches} and o.day = k.day
+          and o.created_ms between k.stored_ms - ${entrySlackMs}::bigint and k.stored_ms + 1
+      ) o`.execute(db);
+    const missing = told.filter(
+      (message) => !rows.some((row) => row.conversation_id === message.conversationId && row.seq === message.seq),
+    );
+    if (thorough && missing.length > 0) {
+      // A clock that went back: then the whole day has to be looked through.
+      const [message] = missing;
+      const whole = await sql<EventRow>`
+        select ${eventColumns} from outbox o
+        where o.consumer = 1 and o.day = ${message?.day} and o.conversation_id = ${message?.conversationId} and o.seq = ${message?.seq}
+          and o.origin_id is null`.execute(db);
+      rows.push(...whole.rows);
+    }
+    return toEvents(db, [...rows, ...(await againOf(sdkAppId, rows))]);
+  }
+
+  /** What was sent again of those entries. */
+  async function againOf(sdkAppId: SdkAppId, rows: readonly EventRow[]): Promise<EventRow[]> {
+    if (rows.length === 0) return [];
+    const known = rows.map(({ id }) => id);
+    const origins = [...new Set(rows.map(({ id, origin_id }) => origin_id ?? id))];
+    const again = await sql<EventRow>`
+      select ${eventColumns} from outbox o
+      where o.sdk_app_id = ${sdkAppId} and o.origin_id = any (${origins}) and o.id <> all (${known})
+      order by o.id limit 1000`.execute(db);
+    return again.rows;
+  }
+
+  /** The questions before those messages. Their time in a key may differ from that which the message was stored with. */
+  async function tracesOf(sdkAppId: SdkAppId, messages: readonly MessageFacts[]): Promise<WrittenTrace[]> {
+    if (messages.length === 0) return [];
+    const times = messages.map(({ storedMs }) => storedMs);
+    return readTraces(
+      db,
+      sdkAppId,
+      sql`t.command = ${before}
+        and t.at_ms between ${Math.min(...times) - traceSlackMs} and ${Math.max(...times) + traceSlackMs}
+        and exists (
+          select from unnest(
+            ${messages.map(({ msgSeq, random }) => `${msgSeq}_${random}_`)}::text[], ${messages.map(({ from }) => from)}::text[],
+            ${messages.map(({ to }) => to)}::text[]
+          ) as k(start, sender, receiver)
+          where starts_with(t.message_key, k.start) and t.from_account = k.sender and t.to_account = k.receiver
+        )`,
+      messages.length * maxTraces,
+    );
+  }
+
+  const findByKey = (conversationId: number, { msgSeq, random, time }: MessageKey): Promise<MessageFacts[]> =>
+    selectMessages(
+      db,
+      // Nothing is stored before the day of its time, but for a time a little ahead of the clock that stored it.
+      sql`
+        select ${messageColumns} from message x join conversation c on c.id = x.conversation_id ${messageNames}
+        where x.conversation_id = ${conversationId} and x.day >= ${Math.floor(time / 86_400) - 1} and x.msg_time = ${time}
+          and x.msg_seq = ${msgSeq} and x.msg_random = ${random}
+        order by x.seq desc limit 10`,
+    );
+
+  const findBySeq = (conversationId: number, seq: number): Promise<MessageFacts[]> =>
+    selectMessages(
+      db,
+      sql`
+        select ${messageColumns} from message x join conversation c on c.id = x.conversation_id ${messageNames}
+        where x.conversation_id = ${conversationId} and x.seq = ${seq}`,
+    );
+
+  /** Messages of an account or of one conversation, the newest first. */
+  async function scanMessages(places: Places, range: Range, page: Page, limit: number): Promise<MessageFacts[]> {
+    const { accountNo, conversationId } = places;
+    if (accountNo === undefined && conversationId === undefined) return [];
+    const bound = boundOf(page.after, messageRank, range.untilMs);
+    const [id = 0, seq = 0] = bound.ids;
+    return selectMessages(
+      db,
+      sql`
+        select ${messageColumns}
+        from conversation c join message x on x.conversation_id = c.id ${messageNames}
+        where c.kind = 1 and c.last_stored_ms >= ${range.sinceMs}
+          and ${
+            conversationId !== undefined
+              ? sql`c.id = ${conversationId}`
+              : sql`c.id in (select m.conversation_id from member m where m.account_id = ${accountNo})`
+          }
+          and x.day between ${dayOf(range.sinceMs) - 1} and ${dayOf(bound.atMs) + 1}
+          and x.stored_ms between ${range.sinceMs} and ${bound.atMs}
+          and (x.stored_ms < ${bound.atMs} or ${bound.all} or (x.conversation_id, x.seq) < (${id}, ${seq}))
+        order by x.stored_ms desc, x.conversation_id desc, x.seq desc limit ${limit}`,
+    );
+  }
+
+  async function scanTraces(
+    sdkAppId: SdkAppId,
+    { command, account, pair, groupId }: EventFilter,
+    range: Range,
+    page: Page,
+    limit: number,
+  ): Promise<WrittenTrace[]> {
+    const bound = boundOf(page.after, traceRank, range.untilMs);
+    const [id = 0] = bound.ids;
+    const conditions: RawBuilder<unknown>[] = [
+      sql`t.at_ms between ${range.sinceMs} and ${bound.atMs} and (t.at_ms < ${bound.atMs} or ${bound.all} or t.id < ${id})`,
+      ...(command === undefined ? [] : [sql`t.command = ${command}`]),
+      ...(account === undefined ? [] : [sql`(t.from_account = ${account} or t.to_account = ${account})`]),
+      ...(pair === undefined ? [] : [sql`t.from_account = any (${pair}) and t.to_account = any (${pair})`]),
+      ...(groupId === undefined ? [] : [sql`t.group_id = ${groupId}`]),
+    ];
+    return readTraces(db, sdkAppId, sql.join(conditions, sql` and `), limit);
+  }
+
+  async function findMany(places: readonly { conversationId: number; seq: number }[]): Promise<MessageFacts[]> {
+    return selectMessages(
+      db,
+      sql`
+        select distinct on (x.conversation_id, x.seq) ${messageColumns}
+        from unnest(
+          ${places.map(({ conversationId }) => conversationId)}::bigint[], ${places.map(({ seq }) => seq)}::bigint[]
+        ) as k(conversation_id, seq)
+        join message x on x.conversation_id = k.conversation_id and x.seq = k.seq
+        join conversation c on c.id = x.conversation_id ${messageNames}`,
+    );
+  }
+
+  async function ofNoMessage(sdkAppId: SdkAppId, traces: readonly WrittenTrace[]): Promise<WrittenTrace[]> {
+    const keyed = traces.filter(({ messageKey }) => messageKey !== undefined && /^\d+_\d+_\d+$/.test(messageKey));
+    if (keyed.length === 0) return [...traces];
+    const parts = keyed.map(({ messageKey = '' }) => messageKey.split('_').map(Number));
+    const { rows } = await sql<{ position: number }>`
+      select k.position
+      from unnest(
+        ${keyed.map(({ from }) => from ?? '')}::text[], ${keyed.map(({ to }) => to ?? '')}::text[],
+        ${parts.map(([msgSeq]) => msgSeq)}::bigint[], ${parts.map(([, random]) => random)}::bigint[],
+        ${parts.map(([, , time]) => time)}::bigint[]
+      ) with ordinality as k(sender, receiver, msg_seq, random, time, position)
+      join account s on s.sdk_app_id = ${sdkAppId} and s.identifier = k.sender and s.deleted_ms is null
+      join account r on r.sdk_app_id = ${sdkAppId} and r.identifier = k.receiver and r.deleted_ms is null
+      join conversation c on c.kind = 1 and c.account_a = least(s.id, r.id) and c.account_b = greatest(s.id, r.id)
+      where exists (
+        select from message x
+        where x.conversation_id = c.id and x.day between k.time / 86400 - 1 and k.time / 86400 + 1
+          and x.msg_seq = k.msg_seq and x.msg_random = k.random and x.sender_id = s.id
+      )`.execute(db);
+    const stored = new Set(rows.map(({ position }) => keyed[position - 1]?.id));
+    return traces.filter(({ id }) => !stored.has(id));
+  }
+
+  return { eventsOf, againOf, tracesOf, findByKey, findBySeq, findMany, scanMessages, scanTraces, ofNoMessage };
+}
