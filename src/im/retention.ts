@@ -20,7 +20,10 @@ export interface RetentionOptions {
 }
 
 const dayMs = 86_400_000;
-/** Offline messages and finished outbox rows stay so long, whatever roaming keeps. */
+/**
+ * Offline messages and finished outbox rows stay so long, whatever roaming keeps. Entries of the outbox wait 72 hours at most, until
+ * callbacks give them up, so those that point to a message find it.
+ */
 const leastDays = 7;
 /** Imports are stored on the day of the import, live messages on theirs: one day more covers clocks that differ. */
 const slackDays = 1;

@@ -70,7 +70,6 @@ const contentRefusals = ['BODY_ELEMENT', 'MESSAGE_TOO_LONG'] as const satisfies 
 const sendRefusals = [
   ...contentRefusals,
   'DIRTY_WORD',
-  'REFUSED_BY_CALLBACK',
   'SENDER_UNKNOWN',
   'BUSY',
 ] as const satisfies readonly ImErrorName[];
@@ -83,7 +82,7 @@ const sendMsg = defineCommand({
   generation: '2018',
   summary: 'Sends a message to one account, in the name of any.',
   notes:
-    'Friendship, blacklist and mutes are not asked about. The same sender, receiver and MsgRandom, and MsgSeq where it is given, within 120 seconds are one message: the answer is the first one’s.',
+    'Friendship, blacklist and mutes are not asked about. The same sender, receiver and MsgRandom, and MsgSeq where it is given, within 120 seconds are one message: the answer is the first one’s. The app’s backend may refuse it with a number of its own, 120001 … 130000, and its own ErrorInfo (C2C.CallbackBeforeSendMsg).',
   rate: 1,
   request: Type.Object({
     ...deliveryFields,
@@ -103,7 +102,7 @@ const sendMsg = defineCommand({
     MsgKey: msgKey(),
   }),
   fieldErrors: { ...contentErrors, To_Account: 'TO_ACCOUNT' },
-  errors: ['RECEIVER_UNKNOWN', ...sendRefusals],
+  errors: ['RECEIVER_UNKNOWN', 'REFUSED_BY_CALLBACK', ...sendRefusals],
   async handle({ app, admin, body, origin, deadline }, services) {
     const content = readContent(body, app.im.messageBytes);
     if (!content.ok) return content;

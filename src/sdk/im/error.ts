@@ -20,7 +20,7 @@ export type ImErrorCode =
 
 export interface ImErrorDetail {
   readonly retryable?: boolean;
-  /** The vendor's number. */
+  /** The vendor's number; of REFUSED_BY_CALLBACK it may be one of the app's own, 120001 … 130000. */
   readonly number?: number | undefined;
   /** The field of the request that is wrong. */
   readonly field?: string | undefined;
