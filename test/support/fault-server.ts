@@ -21,6 +21,7 @@ export interface GotRequest {
   readonly json: Record<string, unknown>;
   /** `performance.now()` at its last byte. */
   readonly atMs: number;
+  readonly socket: Socket;
 }
 
 /** A backend that does as it is told, by a handler. */
@@ -69,7 +70,12 @@ export async function createBackend(
     const chunks: Buffer[] = [];
     incoming.on('error', () => {});
     for await (const chunk of incoming.on('data', () => {})) chunks.push(chunk as Buffer);
-    const request = readRequest(incoming.url ?? '', incoming.headers as Record<string, string>, Buffer.concat(chunks));
+    const request = readRequest(
+      incoming.url ?? '',
+      incoming.headers as Record<string, string>,
+      Buffer.concat(chunks),
+      incoming.socket,
+    );
     requests.push(request);
     for (const wake of waiting) wake();
     const { status = 200, fields = {}, body = okAnswer } = (await handler(request)) ?? {};
@@ -270,7 +276,7 @@ export async function createFaultServer(t: Pick<Test, 'teardown'>): Promise<Faul
   };
 }
 
-function readRequest(target: string, fields: Record<string, string>, body: Buffer): GotRequest {
+function readRequest(target: string, fields: Record<string, string>, body: Buffer, socket: Socket): GotRequest {
   const { pathname, searchParams } = new URL(target, 'http://backend');
   return {
     target,
@@ -282,6 +288,7 @@ function readRequest(target: string, fields: Record<string, string>, body: Buffe
       return JSON.parse(body.toString()) as Record<string, unknown>;
     },
     atMs: performance.now(),
+    socket,
   };
 }
 
@@ -304,7 +311,7 @@ function serve(socket: Socket, onRequest: (socket: Socket, request: GotRequest) 
       if (pending.length < end + 4 + length) return;
       const body = Buffer.from(pending.subarray(end + 4, end + 4 + length));
       pending = pending.subarray(end + 4 + length);
-      onRequest(socket, readRequest(line.split(' ')[1] ?? '', fields, body));
+      onRequest(socket, readRequest(line.split(' ')[1] ?? '', fields, body, socket));
     }
   });
 }

@@ -61,7 +61,7 @@ interface Known {
 
 export function createPoster(deps: PosterDeps, options: PosterOptions = {}): Poster {
   const { clock, onKeyUsed, logger } = deps;
-  const { maxEndpoints = 1_000, maxConnections = 256, maxWaiting = 10_000 } = options;
+  const { maxEndpoints = 1_000, maxConnections = 1_000, maxWaiting = 10_000 } = options;
   const { tlsLookIntervalMs = 5_000, closeGraceMs = 2_000 } = options;
   const signer = createSigner();
   const lookup = createLookups({ now, ...(deps.lookup === undefined ? undefined : { lookup: deps.lookup }) });
