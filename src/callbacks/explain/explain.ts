@@ -105,9 +105,10 @@ export function createExplain(deps: ExplainDeps): Explain {
   async function explainEvent(app: AppSettings, id: number): Promise<Explained> {
     const { sdkAppId } = app;
     const { rows } = await sql<EventRow>`
-      select ${eventColumns} from outbox o where o.id = ${id} and o.sdk_app_id = ${sdkAppId} and o.consumer = 1`.execute(
-      db,
-    );
+      select ${eventColumns} from outbox o
+      where o.id = any (array[${id}, (select f.origin_id from outbox f where f.id = ${id})]::bigint[])
+        and o.sdk_app_id = ${sdkAppId} and o.consumer = 1
+      order by o.id`.execute(db);
     const again = await search.againOf(sdkAppId, rows.length > 0 ? rows : [{ id, origin_id: id } as EventRow]);
     const events = await toEvents(db, [...rows, ...again]);
     const places = events.flatMap(({ message }) => message ?? []);
