@@ -49,7 +49,7 @@ export function createChanges({
     const nowMs = Math.trunc(clock());
     const note = JSON.stringify([{ atMs: nowMs, tookMs: 0, by: actor.slice(0, 100) }]);
     const { rows } = await sql<Key>`
-      with some as (
+      with chosen as (
         select o.id, o.day from outbox o
         where o.consumer = 1 and o.done_ms is null and o.sdk_app_id = ${sdkAppId} and ${fits}
         order by o.id limit ${chunk}
@@ -57,7 +57,7 @@ export function createChanges({
       ended as (
         update outbox o set done_ms = ${nowMs}, outcome = 'dropped',
           attempt_log = (coalesce(o.attempt_log, '[]')::jsonb || ${note}::jsonb)::text
-        from some where o.id = some.id and o.day = some.day and o.done_ms is null
+        from chosen c where o.id = c.id and o.day = c.day and o.done_ms is null
         returning o.id, coalesce(o.origin_id, o.id) as origin_id, o.drain_key, o.event
       ),
       -- The next event that gets through says that these did not (K6).
@@ -118,13 +118,13 @@ export function createChanges({
       const fits = entryFits(await resolveSelection(db, sdkAppId, selection));
       if (fits === undefined) return { retried: 0, isAll: true };
       const { rows } = await sql<Key>`
-        with some as (
+        with chosen as (
           select o.id, o.day from outbox o
           where o.consumer = 1 and o.done_ms is null and o.sdk_app_id = ${sdkAppId} and o.next_attempt_ms > 0 and ${fits}
           order by o.id limit ${maxRetried}
         )
-        update outbox o set next_attempt_ms = 0 from some
-        where o.id = some.id and o.day = some.day and o.done_ms is null returning o.drain_key, o.event`.execute(db);
+        update outbox o set next_attempt_ms = 0 from chosen c
+        where o.id = c.id and o.day = c.day and o.done_ms is null returning o.drain_key, o.event`.execute(db);
       await publishWakes(control, {
         sdkAppId,
         keys: rows.map(({ drain_key: drainKey, event: command }) => ({ drainKey, command })),

@@ -1,0 +1,396 @@
+import { randomUUID } from 'node:crypto';
+import t from 'tap';
+import {
+  createReplays,
+  keyFingerprint,
+  parseDrop,
+  parseList,
+  parsePause,
+  parseReplay,
+  parseResume,
+  parseRetry,
+  urlHash,
+} from '../../src/callbacks/index.ts';
+import { createMetrics } from '../../src/observe/index.ts';
+import type { Result } from '../../src/store/index.ts';
+import { appWithCallbacks, bury, callbackKey, openAdmin, stateBody, writeEvent } from '../support/callback-admin.ts';
+import { openTestDatabase, until } from '../support/database.ts';
+
+const { db, logger } = await openTestDatabase(t);
+const { admin, control, circuits } = await openAdmin(t, db);
+let sdkAppId = 1_400_000_000;
+/** An app of the test alone. */
+const newApp = (callbacks: object = {}) => appWithCallbacks(++sdkAppId, callbacks);
+
+function must<T>(read: Result<T>): T {
+  if (!read.ok) throw new Error(JSON.stringify(read));
+  return read.value;
+}
+const list = (query: object) => must(parseList(query, Date.now()));
+const drop = (order: object) => must(parseDrop(order, Date.now()));
+const replay = (order: object) => must(parseReplay(order, Date.now()));
+const selection = (order: object) => must(parseRetry(order, Date.now()));
+
+/** A process that carries out replays, by hand unless it may run by itself. */
+function openReplays(t: { teardown(fn: () => unknown): void }, everyMs = 3_600_000, leaseSec = 10) {
+  const woken: string[] = [];
+  const nodeId = randomUUID();
+  const replays = createReplays(
+    {
+      db,
+      control,
+      wake: (app, key, command) => woken.push(`${app} ${key} ${command}`),
+      nodeId,
+      clock: Date.now,
+      logger,
+      metrics: createMetrics(),
+    },
+    { everyMs, leaseSec },
+  );
+  t.teardown(() => replays.close());
+  return { replays, woken, nodeId };
+}
+const rowsOf = async (app: number, where = 'true') =>
+  (await db.pool.query(`select * from outbox where sdk_app_id = $1 and ${where} order by id`, [app])).rows;
+const waiting = 'done_ms is null';
+
+t.test('[O1] the summary: endpoints, keys, what waits, what was given up, what is stopped', async (t) => {
+  const old = `whsec_${Buffer.alloc(24, 7).toString('base64')}`;
+  const app = newApp({
+    secret: [callbackKey, old],
+    commands: [{ command: 'State.StateChange', url: 'https://states.example.com/' }],
+  });
+  const nowMs = Date.now();
+  await writeEvent(db, app.sdkAppId, { key: 'a1', atMs: nowMs - 5_000 });
+  await writeEvent(db, app.sdkAppId, { key: 'a2', atMs: nowMs - 9_000 });
+  await writeEvent(db, app.sdkAppId, { key: 'a2', command: 'C2C.CallbackAfterSendMsg', atMs: nowMs - 1_000 });
+  await bury(db, app.sdkAppId, await writeEvent(db, app.sdkAppId, { key: 'a3' }));
+  await db.pool.query('insert into callback_key_use values ($1, $2, $3), ($1, $4, $3)', [
+    app.sdkAppId,
+    keyFingerprint(callbackKey),
+    nowMs,
+    'gone-before',
+  ]);
+  const hash = urlHash('https://states.example.com/');
+  await admin.pause(app, must(parsePause({ url: 'https://states.example.com/' }, app, nowMs)), 'oncall');
+  circuits.open.add(`${app.sdkAppId}-${hash}`);
+  circuits.open.add('1-00000000');
+
+  const summary = await admin.summary(app);
+  t.match(summary, {
+    keys: [
+      { fingerprint: keyFingerprint(callbackKey), isCurrent: true, lastUsedAt: new Date(nowMs).toISOString() },
+      { fingerprint: keyFingerprint(old), isCurrent: true, lastUsedAt: null },
+      { fingerprint: 'gone-before', isCurrent: false },
+    ],
+    waiting: [
+      { command: 'C2C.CallbackAfterSendMsg', count: 1 },
+      { command: 'State.StateChange', count: 2, oldestAt: new Date(nowMs - 9_000).toISOString() },
+    ],
+    oldestWaitingAt: new Date(nowMs - 9_000).toISOString(),
+    deadLetters: { count: 1, newestAt: String },
+    pauses: [{ command: null, urlHash: hash, reason: 'operator', actor: 'oncall' }],
+    circuits: [{ endpointId: `${app.sdkAppId}-${hash}`, of: 'after', state: 'open', parkedLanes: 3 }],
+    relay: { isRunning: false },
+    replaysRunning: 0,
+  });
+  t.equal(summary.circuits?.length, 1);
+  t.match(
+    summary.endpoints.find(({ urlHash }) => urlHash === hash),
+    { url: 'https://states.example.com/', commands: ['State.StateChange'] },
+  );
+  t.notMatch(JSON.stringify(summary), /hidden|whsec_/, 'no query, no key');
+  t.equal(await admin.resume(app, must(parseResume({ urlHash: hash }, nowMs))), 1);
+});
+
+t.test('[O2] lists by state, command, account and time, page by page', async (t) => {
+  const app = newApp();
+  const nowMs = Date.now();
+  const write = (more: object) => writeEvent(db, app.sdkAppId, { key: 'a1', atMs: nowMs - 1_000, ...more });
+  const delivered = [
+    await write({ state: 'delivered', status: 200 }),
+    await write({ state: 'delivered', status: 201 }),
+  ];
+  const first = await write({
+    attempts: 2,
+    nextAttemptMs: nowMs + 60_000,
+    log: [{ atMs: nowMs, tookMs: 3, failure: 'refused', detail: 'connection refused' }],
+  });
+  const second = await write({ body: stateBody('bob', 'online') });
+  await write({ state: 'superseded' });
+  const old = await write({ state: 'delivered', status: 200, atMs: nowMs - 100_000_000 });
+
+  const waitingOnes = await admin.list(app, list({ state: 'waiting' }));
+  t.match(waitingOnes.events, [
+    {
+      id: first,
+      state: 'waiting',
+      attempts: 2,
+      lastError: /connection refused at/,
+      nextAttemptAt: String,
+      waits: [{ code: 'no-relay' }, { code: 'retry' }],
+    },
+    {
+      id: second,
+      subject: 'State.StateChange of bob (Android online login)',
+      waits: [{ code: 'no-relay' }, { code: 'behind-failing' }],
+    },
+  ]);
+  t.match(await admin.list(app, list({ state: 'delivered' })), {
+    events: delivered.toReversed().map((id) => ({ id })),
+    next: undefined,
+  });
+  t.equal((await admin.list(app, list({ state: 'delivered', since: '2d' }))).events.at(-1)?.id, old);
+  t.equal((await admin.list(app, list({}))).events.length, 5);
+  t.equal((await admin.list(app, list({ command: 'C2C.CallbackAfterSendMsg' }))).events.length, 0);
+  t.equal((await admin.list(app, list({ account: 'nobody' }))).events.length, 0);
+  for (const state of ['waiting', undefined]) {
+    const paged: number[] = [];
+    let after: string | undefined;
+    do {
+      const page = await admin.list(
+        app,
+        list({ limit: 1, since: '2d', ...(state && { state }), ...(after && { after }) }),
+      );
+      paged.push(...page.events.map(({ id }) => id));
+      after = page.next;
+    } while (after !== undefined);
+    t.equal(new Set(paged).size, state === undefined ? 6 : 2, `${state} page by page`);
+    t.equal(paged.length, new Set(paged).size, 'each once');
+  }
+  t.match(await admin.show(app, first), {
+    event: { id: first },
+    log: [{ failure: 'refused' }],
+    letter: undefined,
+    explained: { explanations: [{}] },
+  });
+  t.equal(await admin.show(app, 1_000_000), undefined);
+  t.equal(await admin.show(newApp(), first), undefined, 'another app has no such event');
+});
+
+t.test('[O2] dead letters: lists without content, one with all of it', async (t) => {
+  const app = newApp();
+  const ids: number[] = [];
+  for (let i = 0; i < 3; i++) {
+    ids.push(await writeEvent(db, app.sdkAppId, { key: `a${i}` }));
+    await bury(db, app.sdkAppId, ids[i] ?? 0, { reason: 'failing-alone', response: 'an error page' });
+  }
+  const { letters } = await admin.letters(app, list({}));
+  t.match(
+    letters,
+    ids.toReversed().map((id) => ({
+      id,
+      reason: 'failing-alone',
+      reasonText: /others got through/,
+      url: 'https://backend.example.com/cb',
+      status: 500,
+      attempts: 7,
+      about: { account: 'alice' },
+      log: [{ status: 500 }],
+    })),
+  );
+  t.notMatch(JSON.stringify(letters), /error page|CallbackCommand/);
+  const page = await admin.letters(app, list({ limit: 2 }));
+  t.match(await admin.letters(app, list({ limit: 2, after: page.next })), {
+    letters: [{ id: ids[0] }],
+    next: undefined,
+  });
+  t.match(await admin.letter(app, ids[1] ?? 0), {
+    id: ids[1],
+    content: { request: /"To_Account":"alice"/, response: 'an error page', origin: /1.2.3.4/ },
+  });
+  t.match(await admin.show(app, ids[1] ?? 0), { event: { state: 'dead' }, letter: { content: {} } });
+});
+
+t.test('[O2] dropping ends what waits, names the gap, wakes what stood behind, and removes dead letters', async (t) => {
+  const app = newApp();
+  const { woken } = openReplays(t);
+  const ids = [];
+  for (let i = 0; i < 4; i++)
+    ids.push(await writeEvent(db, app.sdkAppId, { key: 'a7', log: [{ atMs: 1, tookMs: 1, status: 500 }] }));
+  const other = await writeEvent(db, app.sdkAppId, { key: 'a8', command: 'C2C.CallbackAfterSendMsg' });
+  const dead = await writeEvent(db, app.sdkAppId, { key: 'a9' });
+  await bury(db, app.sdkAppId, dead);
+
+  t.strictSame(await admin.drop(app, drop({ ids: [ids[0], dead] }), 'oncall'), { waiting: 1, dead: 1, isAll: true });
+  t.match(await rowsOf(app.sdkAppId, `id = ${ids[0]}`), [{ outcome: 'dropped', done_ms: Number }]);
+  t.match(await admin.show(app, ids[0] ?? 0), {
+    event: { state: 'dropped', lastError: /HTTP 500/ },
+    log: [{ status: 500 }, { by: 'oncall' }],
+  });
+  await until(() => woken.includes(`${app.sdkAppId} a7 State.StateChange`));
+  t.strictSame(await admin.drop(app, drop({ state: 'waiting', command: 'State.StateChange' }), 'oncall'), {
+    waiting: 3,
+    dead: 0,
+    isAll: true,
+  });
+  const { rows } = await db.pool.query('select ids from callback_gap where sdk_app_id = $1', [app.sdkAppId]);
+  t.strictSame(rows, [{ ids: ids.join(',') }]);
+  t.match(await rowsOf(app.sdkAppId, waiting), [{ id: other }]);
+  t.strictSame(await admin.drop(newApp(), drop({ ids: [other] }), 'oncall'), { waiting: 0, dead: 0, isAll: true });
+
+  for (let i = 0; i < 30; i++) await writeEvent(db, app.sdkAppId, { key: 'a7' });
+  t.match(await admin.drop(app, drop({ state: 'waiting', all: true }), 'oncall'), { waiting: 31 });
+  const gap = (
+    await db.pool.query(`select ids from callback_gap where sdk_app_id = $1 and drain_key = 'a7'`, [app.sdkAppId])
+  ).rows[0]?.ids;
+  t.ok(gap.length <= 200);
+  for (const id of gap.split(','))
+    t.match(await rowsOf(app.sdkAppId, `id = ${Number(id)}`), [{ outcome: 'dropped' }], 'whole numbers');
+});
+
+t.test('[O2] what waits for its next attempt can be tried now', async (t) => {
+  const app = newApp();
+  const { woken } = openReplays(t);
+  const later = Date.now() + 300_000;
+  await writeEvent(db, app.sdkAppId, { key: 'a1', attempts: 4, nextAttemptMs: later });
+  await writeEvent(db, app.sdkAppId, { key: 'a2', attempts: 4, nextAttemptMs: later });
+  await writeEvent(db, app.sdkAppId, { key: 'a3' });
+  t.strictSame(await admin.retry(app, selection({ all: true })), { retried: 2, isAll: true });
+  await until(() => woken.length === 2);
+  t.strictSame(woken.toSorted(), [`${app.sdkAppId} a1 State.StateChange`, `${app.sdkAppId} a2 State.StateChange`]);
+  t.equal((await rowsOf(app.sdkAppId, 'next_attempt_ms > 0')).length, 0);
+});
+
+t.test('[K6] dead letters are sent again: previewed, at a bounded rate, to the byte, under the same id', async (t) => {
+  const app = newApp();
+  const { replays, woken } = openReplays(t);
+  const request = '{"CallbackCommand":"State.StateChange","Info":{"To_Account":"爱丽丝 \\"quoted\\"\\u0001"} }';
+  const ids: number[] = [];
+  for (let i = 0; i < 5; i++) {
+    ids.push(await writeEvent(db, app.sdkAppId, { key: `a${i % 2}` }));
+    await bury(db, app.sdkAppId, ids[i] ?? 0, { request });
+  }
+  await bury(db, app.sdkAppId, await writeEvent(db, app.sdkAppId, { key: 'a1', command: 'C2C.CallbackAfterSendMsg' }), {
+    request: '{}',
+  });
+  // Nothing was made of it, so nothing can be sent.
+  await bury(db, app.sdkAppId, await writeEvent(db, app.sdkAppId, { key: 'a1' }), { request: null });
+
+  const order = { command: 'State.StateChange', perSec: 2 };
+  t.match(await admin.replay(app, replay({ ...order, preview: true }), 'oncall'), {
+    ok: true,
+    value: { total: 5, byCommand: { 'State.StateChange': 5 }, replays: [] },
+  });
+  t.strictSame(await admin.replays(app), []);
+  const begun = must(await admin.replay(app, replay(order), 'oncall'));
+  t.match(begun, {
+    total: 5,
+    replays: [{ state: 'running', perSec: 2, total: 5, done: 0, actor: 'oncall', source: 'dead' }],
+  });
+
+  await replays.run();
+  t.equal((await rowsOf(app.sdkAppId, waiting)).length, 2, 'so many a second');
+  t.match(await admin.replays(app), [{ done: 2, state: 'running' }]);
+  await replays.run();
+  await replays.run();
+  t.match(await admin.replays(app), [{ done: 5, state: 'done', finishedAt: String }]);
+  const again = await rowsOf(app.sdkAppId, waiting);
+  t.strictSame(
+    again.map(({ origin_id, drain_key }) => [origin_id, drain_key]),
+    ids.map((id, i) => [id, `a${i % 2}`]),
+  );
+  const { raw, origin } = JSON.parse(again[0]?.body ?? '');
+  t.equal(raw, request);
+  t.strictSame(origin, { platform: 'Android', address: '1.2.3.4' });
+  t.equal(again[0]?.day, Math.floor(Date.now() / 86_400_000));
+  t.ok(Math.abs(again[0]?.created_ms - Date.now()) < 60_000, 'new, so that it is not too old at once');
+  t.equal(woken.length, 5);
+  t.equal((await admin.letters(app, list({}))).letters.length, 2, 'what was sent again is no dead letter any more');
+  await replays.run();
+  t.equal((await rowsOf(app.sdkAppId, waiting)).length, 5);
+});
+
+t.test('[K6] events that were told are sent again; a crash or a lost lease moves nothing twice', async (t) => {
+  const app = newApp();
+  const nowMs = Date.now();
+  const one = openReplays(t);
+  const told: number[] = [];
+  for (let i = 0; i < 6; i++) {
+    told.push(
+      await writeEvent(db, app.sdkAppId, { key: `a${i}`, state: 'delivered', status: 200, atMs: nowMs - 60_000 }),
+    );
+  }
+  await writeEvent(db, app.sdkAppId, { key: 'a1', state: 'delivered', status: 200, atMs: nowMs - 7_200_000 });
+  await writeEvent(db, app.sdkAppId, { key: 'a1', state: 'superseded', atMs: nowMs - 60_000 });
+  await writeEvent(db, app.sdkAppId, { key: 'a1' });
+  const order = replay({ source: 'outbox', since: '1h', perSec: 4 });
+  t.match(await admin.replay(app, order, 'oncall'), { ok: true, value: { total: 6 } });
+  await one.replays.run();
+
+  // Another process takes over when the lease has run out; the one that was stopped goes on and finds that it lost it.
+  await db.pool.query(`update task_lease set lease_until = now() - interval '1 s' where task = 'callbacks-replays'`);
+  const two = openReplays(t);
+  await two.replays.run();
+  await Promise.all([one.replays.run(), two.replays.run(), one.replays.run()]);
+  const again = await rowsOf(app.sdkAppId, `${waiting} and origin_id is not null`);
+  t.strictSame(
+    again.map(({ origin_id }) => origin_id),
+    told,
+  );
+  t.match(again[0], { body: /alice/ }, 'with what it said');
+  t.match(await admin.replays(app), [{ state: 'done', done: 6, filter: { states: ['delivered'], since: String } }]);
+  await one.replays.close();
+  await two.replays.close();
+  const { rows } = await db.pool.query(
+    `select token from task_lease where task = 'callbacks-replays' and lease_until <= now()`,
+  );
+  t.equal(rows.length, 1, 'the lease is given back');
+
+  const three = openReplays(t);
+  const superseded = replay({ ids: [told[0]] });
+  t.match(await admin.replay(app, superseded, 'oncall'), { ok: true, value: { total: 1 } });
+  await three.replays.run();
+  t.equal((await rowsOf(app.sdkAppId, `${waiting} and origin_id = ${told[0]}`)).length, 2, 'one by its number');
+});
+
+t.test('a replay can be cancelled; runs by itself; refuses what cannot be', async (t) => {
+  const app = newApp();
+  for (let i = 0; i < 3; i++) await bury(db, app.sdkAppId, await writeEvent(db, app.sdkAppId, { key: 'a1' }));
+  const { replays: [first] = [] } = must(await admin.replay(app, replay({ all: true, perSec: 1 }), 'oncall'));
+  t.match(await admin.cancel(newApp(), first?.id ?? 0), { ok: false, code: 'NOT_FOUND' });
+  t.match(await admin.cancel(app, first?.id ?? 0), { ok: true });
+  t.match(await admin.cancel(app, first?.id ?? 0), { ok: false, code: 'NOT_FOUND' });
+  must(await admin.replay(app, replay({ all: true, perSec: 1_000 }), 'oncall'));
+  const { woken } = openReplays(t, 20);
+  await until(async () => (await admin.replays(app))[0]?.state === 'done');
+  t.equal(woken.length, 3);
+  t.match(await admin.replay(app, replay({ all: true }), 'oncall'), {
+    ok: false,
+    code: 'INVALID_FIELD',
+    reason: /nothing/,
+  });
+  t.match(await admin.replay(app, replay({ ids: [1] }), 'oncall'), { ok: false, field: 'ids' });
+});
+
+t.test('bad orders say which field, why, and what would be right', async (t) => {
+  const app = newApp();
+  const now = Date.now();
+  const cases: [read: Result<unknown>, field: string | undefined, reason: RegExp][] = [
+    [parseReplay({}, now), 'all', /missing/],
+    [parseReplay({ ids: [] }, now), 'ids', /too few/],
+    [parseReplay({ ids: ['x'] }, now), 'ids[0]', /number/],
+    [parseReplay({ ids: [1], command: 'State.StateChange' }, now), 'command', /beside ids/],
+    [parseReplay({ all: true, perSec: 0 }, now), 'perSec', /bounds/],
+    [parseReplay({ all: true, perSec: 1_001 }, now), 'perSec', /bounds/],
+    [parseReplay({ all: true, source: 'queue' }, now), 'source', /none of/],
+    [parseReplay({ all: true, source: 'outbox' }, now), 'since', /missing/],
+    [parseReplay({ all: true, state: 'delivered' }, now), 'state', /dead letter/],
+    [parseReplay({ all: 'yes' }, now), 'all', /neither/],
+    [parseReplay({ since: '1h', until: '2h' }, now), 'since', /after/],
+    [parseDrop({ all: true }, now), 'state', /missing/],
+    [parseDrop({ state: 'delivered', all: true }, now), 'state', /none of/],
+    [parseDrop({ state: 'dead' }, now), 'all', /missing/],
+    [parseRetry('all', now), undefined, /no object/],
+    [parsePause({ url: 'https://elsewhere.example.com/?k=hidden' }, app, now), 'url', /no URL of the app/],
+    [parsePause({ urlHash: '00000000' }, app, now), 'urlHash', /no URL of the app/],
+    [parsePause({ url: app.callbacks.url, urlHash: '00000000' }, app, now), 'urlHash', /beside/],
+    [parsePause({ command: 'x' }, app, now), 'command', /no callback/],
+    [parseResume({ urlHash: 'x' }, now), 'urlHash', /form/],
+  ];
+  for (const [read, field, reason] of cases) {
+    t.match(read, { ok: false, code: 'INVALID_FIELD', reason, allowed: String });
+    t.equal(read.ok ? '' : read.field, field);
+    t.notMatch(JSON.stringify(read), /hidden/);
+  }
+});
