@@ -26,7 +26,13 @@ export {
   type Question,
 } from './before/before-calls.ts';
 export { type Callbacks, type CallbacksDeps, type CallbacksOptions, createCallbacks } from './callbacks.ts';
-export { type CallbackChecks, type CallbackChecksDeps, createCallbackChecks } from './checks/checks.ts';
+export {
+  type CallbackChecks,
+  type CallbackChecksDeps,
+  createCallbackChecks,
+  testBackend,
+  verifyReceived,
+} from './checks/checks.ts';
 export { shellQuoted } from './checks/curl-line.ts';
 export type { TestReport, TestResult } from './checks/test-event.ts';
 export { type Diagnosis, diagnose, type Finding, type FindingCode, type Received } from './dry-run/diagnose.ts';

@@ -34,37 +34,47 @@ export interface CallbackChecksDeps {
 
 const maxHeaders = 200;
 
-export function createCallbackChecks({ db, poster, clock, randomUuid }: CallbackChecksDeps): CallbackChecks {
+export function createCallbackChecks(deps: CallbackChecksDeps): CallbackChecks {
   return {
-    async verify(app, input) {
-      const received = readReceived(input);
-      if (!received.ok) return received;
-      const { headers } = received.value;
-      const id = Object.entries(headers).find(([name]) => name.toLowerCase() === callbackFields.id)?.[1];
-      const sent = typeof id === 'string' ? await readSent(db, app, id.trim()) : undefined;
-      const secrets = callbackSecrets(app);
-      const nowMs = clock();
-      return {
-        ok: true,
-        value: diagnose({ ...received.value, secrets, nowMs, ...(sent === undefined ? {} : { sent }) }),
-      };
-    },
-
-    async test(app, input) {
-      const event = readTest(app, input);
-      if (!event.ok) return event;
-      const { command, url, isSent } = event.value;
-      const endpoint = testEndpoint({ app, command, url });
-      if (endpoint === undefined) {
-        const missing = app.callbacks.secret === undefined ? 'secret' : 'url';
-        const reason = `of the app is missing, so that it has no callbacks to test`;
-        return { ok: false, code: 'INVALID_FIELD', field: `callbacks.${missing}`, reason };
-      }
-      const webhookId = `cb_test_${randomUuid()}`;
-      const value = await sendTestEvent(poster, { app, command, url, webhookId, nowMs: clock(), endpoint, isSent });
-      return { ok: true, value };
-    },
+    verify: (app, input) => verifyReceived(deps, app, input),
+    test: (app, input) => testBackend(deps, app, input),
   };
+}
+
+/** @param db where what was sent is looked up; without it nothing is */
+export async function verifyReceived(
+  { db, clock }: { db?: Database; clock: Clock },
+  app: AppSettings | { secrets: readonly string[] },
+  input: unknown,
+): Promise<Result<Diagnosis>> {
+  const received = readReceived(input);
+  if (!received.ok) return received;
+  const { headers } = received.value;
+  const id = Object.entries(headers).find(([name]) => name.toLowerCase() === callbackFields.id)?.[1];
+  const isKnown = db !== undefined && 'sdkAppId' in app && typeof id === 'string';
+  const sent = isKnown ? await readSent(db, app, id.trim()) : undefined;
+  const secrets = 'secrets' in app ? app.secrets : callbackSecrets(app);
+  const value = diagnose({ ...received.value, secrets, nowMs: clock(), ...(sent === undefined ? {} : { sent }) });
+  return { ok: true, value };
+}
+
+export async function testBackend(
+  { poster, clock, randomUuid }: Omit<CallbackChecksDeps, 'db'>,
+  app: AppSettings,
+  input: unknown,
+): Promise<Result<TestReport>> {
+  const event = readTest(app, input);
+  if (!event.ok) return event;
+  const { command, url, isSent } = event.value;
+  const endpoint = testEndpoint({ app, command, url });
+  if (endpoint === undefined) {
+    const missing = app.callbacks.secret === undefined ? 'secret' : 'url';
+    const reason = 'of the app is missing, so that it has no callbacks to test';
+    return { ok: false, code: 'INVALID_FIELD', field: `callbacks.${missing}`, reason };
+  }
+  const webhookId = `cb_test_${randomUuid()}`;
+  const value = await sendTestEvent(poster, { app, command, url, webhookId, nowMs: clock(), endpoint, isSent });
+  return { ok: true, value };
 }
 
 type Given = Pick<Received, 'body' | 'receivedMs' | 'computed'> & { headers: Record<string, string | string[]> };

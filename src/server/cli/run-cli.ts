@@ -1,6 +1,7 @@
 import { Command, CommanderError } from 'commander';
 import { appCommand } from './app-command.ts';
 import { cacheCommand } from './cache-command.ts';
+import { callbacksCommand } from './callbacks-command.ts';
 import { exitCodeOf, explain } from './cli-error.ts';
 import { configCommand } from './config-command.ts';
 import type { CliContext } from './context.ts';
@@ -49,6 +50,7 @@ export function createProgram(context: CliContext): Command {
     userSigCommand(context),
     kickCommand(context),
     cacheCommand(context),
+    callbacksCommand(context),
     migrateCommand(context),
     doctorCommand(context),
     new Command('version')
