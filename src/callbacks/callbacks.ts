@@ -38,7 +38,11 @@ export interface CallbacksOptions {
   relay: boolean;
   /** Lanes that are run at once. */
   concurrency: number;
-  tuning?: Partial<Omit<RelayOptions, 'gate'>> & { gate?: Partial<RelayOptions['gate']>; lockMs?: number; idleMs?: number };
+  tuning?: Partial<Omit<RelayOptions, 'gate'>> & {
+    gate?: Partial<RelayOptions['gate']>;
+    lockMs?: number;
+    idleMs?: number;
+  };
 }
 
 export interface Callbacks {

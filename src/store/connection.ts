@@ -13,6 +13,8 @@ export interface Database {
   readonly metrics: StoreMetrics;
   /** For libraries that open connections of their own. Holds the password. */
   readonly target: ConnectionTarget;
+  /** The same database over another pool, with limits and settings of its own. Whoever asks for it closes it. */
+  another(limits: PoolLimits): Database;
   /** A connection of its own, not yet connected: for LISTEN. Whoever asks for it ends it. */
   createClient(): pg.Client;
   /** Ends the pool; queries in flight have 5 s. */
@@ -29,6 +31,8 @@ export interface PoolLimits {
   max: number;
   /** Longest run of one statement; the server ends it. */
   statementMs: number;
+  /** Settings of the server for each connection. */
+  settings?: Readonly<Record<string, string>>;
 }
 
 const poolLimits: PoolLimits = { max: 10, statementMs: 10_000 };
@@ -58,6 +62,13 @@ export function connectDatabase(
     idleTimeoutMillis: 30_000,
     statement_timeout: limits.statementMs,
     idle_in_transaction_session_timeout: limits.statementMs + 5_000,
+    ...(limits.settings === undefined
+      ? {}
+      : {
+          options: Object.entries(limits.settings)
+            .flatMap(([name, value]) => ['-c', `${name}=${value}`])
+            .join(' '),
+        }),
   });
   // A connection that the server ends is not the end of us: the pool drops it and makes another. The listener is the
   // client's, as the pool listens to idle ones only, and an error event that nobody hears ends the process.
@@ -81,6 +92,7 @@ export function connectDatabase(
     kysely: new Kysely<Schema>({ dialect: new PostgresDialect({ pool }) }),
     metrics,
     target,
+    another: (own) => connectDatabase(deps, target, own),
     createClient: () => new pg.Client(config),
     close() {
       closed ??= withDeadline(pool.end(), closeMs).then((ended) => {

@@ -18,6 +18,8 @@ export interface BacklogFigure {
 export interface Backlog {
   /** As it was at the last look. */
   figures(): readonly BacklogFigure[];
+  /** The day of the oldest entry that waits, or today, as days since 1970. */
+  oldestDay(): number;
   /** Looks, and ends what is too much or too old. Also by itself. */
   run(): Promise<void>;
   close(): Promise<void>;
@@ -26,6 +28,14 @@ export interface Backlog {
 export interface BacklogOptions {
   /** Pause between two looks; default 15 s. */
   readonly everyMs?: number;
+}
+
+interface CountRow {
+  sdk_app_id: SdkAppId;
+  event: AfterCommand;
+  rows: number;
+  oldest: number;
+  day: number;
 }
 
 const buryRows = 500;
@@ -43,7 +53,7 @@ export function createBacklog(
   deps: {
     db: Database;
     apps: { list(): AppSettings[] };
-    outbox: Outbox;
+    outbox: () => Outbox;
     nodeId: string;
     clock: Clock;
     logger: Logger;
@@ -54,6 +64,10 @@ export function createBacklog(
   const { db, apps, outbox, nodeId, clock, logger, metrics } = deps;
   const stop = new AbortController();
   let figures: BacklogFigure[] = [];
+  /** One before today: a commit that began before midnight may end after it, and clocks differ. */
+  const today = (): number => Math.floor(clock() / (24 * hourMs)) - 1;
+  // Until the first look: as far back as anything may wait.
+  let oldestDay = today() - letterDays;
   const failures = metrics.counter('qalgate_callbacks_backlog_failures_total', 'Looks at the backlog that failed');
   const buried = metrics.counter('qalgate_callbacks_buried_total', 'Entries given up because of the bounds', ['bound']);
   const trimmed = metrics.counter('qalgate_callbacks_dead_letters_trimmed_total', 'Dead letters removed', ['bound']);
@@ -63,10 +77,13 @@ export function createBacklog(
   );
 
   async function count(): Promise<void> {
-    const { rows } = await db.pool.query<{ sdk_app_id: SdkAppId; event: AfterCommand; rows: number; oldest: number }>(
-      `select sdk_app_id, event, count(*) as rows, min(created_ms) as oldest
+    // Before the look: what comes meanwhile is of that day or later.
+    const day = today();
+    const { rows } = await db.pool.query<CountRow>(
+      `select sdk_app_id, event, count(*) as rows, min(created_ms) as oldest, min(day) as day
        from outbox where consumer = 1 and done_ms is null group by sdk_app_id, event`,
     );
+    oldestDay = Math.min(day, ...rows.map((row) => row.day));
     figures = rows.map((row) => ({
       sdkAppId: row.sdk_app_id,
       command: row.event,
@@ -99,8 +116,8 @@ export function createBacklog(
         [app.sdkAppId, beforeMs, Math.min(buryRows, most - done)],
       );
       if (rows.length === 0) break;
-      const entries = await outbox.readMany(rows.map(({ id }) => id));
-      await outbox.bury(entries.map((entry) => burialOf(app, entry, why === 'rows' ? 'too-many' : 'too-old')));
+      const entries = await outbox().readMany(rows.map(({ id }) => id));
+      await outbox().bury(entries.map((entry) => burialOf(app, entry, why === 'rows' ? 'too-many' : 'too-old')));
       done += rows.length;
       buried.inc({ bound: why }, rows.length);
     }
@@ -149,6 +166,7 @@ export function createBacklog(
 
   return {
     figures: () => figures,
+    oldestDay: () => oldestDay,
     run,
     async close() {
       stop.abort();

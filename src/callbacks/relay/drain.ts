@@ -59,7 +59,9 @@ export function createDrain(deps: DrainDeps, { parkAfterMs = 15 * 60_000 }: Drai
     'command',
     'outcome',
   ]);
-  const failures = metrics.counter('qalgate_callbacks_attempts_failed_total', 'Failed attempts by what came', ['reason']);
+  const failures = metrics.counter('qalgate_callbacks_attempts_failed_total', 'Failed attempts by what came', [
+    'reason',
+  ]);
   const durations = metrics.histogram(
     'qalgate_callbacks_after_seconds',
     'Time of an attempt',
@@ -106,7 +108,11 @@ export function createDrain(deps: DrainDeps, { parkAfterMs = 15 * 60_000 }: Drai
     const marks: Promise<void>[] = [];
     try {
       for (let page = 0; page < maxPages; page++) {
-        const entries = await outbox.read({ sdkAppId: lane.sdkAppId, drainKey: lane.drainKey, commands: target.commands });
+        const entries = await outbox.read({
+          sdkAppId: lane.sdkAppId,
+          drainKey: lane.drainKey,
+          commands: target.commands,
+        });
         const result = await sendAll(lane, target, entries, marks, signal);
         await Promise.all(marks.splice(0));
         if (result !== undefined) return result;
@@ -260,7 +266,10 @@ export function createDrain(deps: DrainDeps, { parkAfterMs = 15 * 60_000 }: Drai
     }
     const delayMs = retryDelayMs(entry.attempts + 1, random(), verdict.afterMs);
     await outbox.failed(entry, attempt, now + delayMs);
-    logger.debug({ endpoint: endpoint.id, entry: entry.id, attempt: entry.attempts + 1, delayMs }, 'callbacks.attempt.failed');
+    logger.debug(
+      { endpoint: endpoint.id, entry: entry.id, attempt: entry.attempts + 1, delayMs },
+      'callbacks.attempt.failed',
+    );
     return after(delayMs);
   }
 
@@ -289,9 +298,7 @@ export function createDrain(deps: DrainDeps, { parkAfterMs = 15 * 60_000 }: Drai
     const untilMs = toldMs + pauseMs;
     if (clock() < untilMs) return after(untilMs - clock());
     const last = new Map(entries.map((entry) => [statePlatform(entry), entry]));
-    const superseded = entries.filter(
-      (entry) => entry.createdMs < untilMs && last.get(statePlatform(entry)) !== entry,
-    );
+    const superseded = entries.filter((entry) => entry.createdMs < untilMs && last.get(statePlatform(entry)) !== entry);
     if (superseded.length === 0) return { entries };
     await outbox.superseded(superseded);
     deliveries.inc({ command: 'State.StateChange', outcome: 'superseded' }, superseded.length);

@@ -92,10 +92,14 @@ export function createGate(
   const { wake, clock, random, metrics } = deps;
   const { concurrency, failures = 5, probeMs = 1_000, maxProbeMs = 30_000 } = options;
   const states = new Map<string, State>();
-  metrics.gaugeOf('qalgate_callbacks_parked_lanes', 'Lanes that stay away from their endpoint until there is room', () =>
-    sumOf((state) => state.parked.size),
+  metrics.gaugeOf(
+    'qalgate_callbacks_parked_lanes',
+    'Lanes that stay away from their endpoint until there is room',
+    () => sumOf((state) => state.parked.size),
   );
-  metrics.gaugeOf('qalgate_callbacks_in_flight', 'After-callbacks under way', () => sumOf((state) => state.startsMs.size));
+  metrics.gaugeOf('qalgate_callbacks_in_flight', 'After-callbacks under way', () =>
+    sumOf((state) => state.startsMs.size),
+  );
   metrics.gaugeOf(
     'qalgate_callbacks_dead_endpoints',
     'Endpoints of after-callbacks that get probes only',

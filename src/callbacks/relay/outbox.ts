@@ -1,6 +1,6 @@
-import type { Database } from '../../store/index.ts';
-import type { AfterCommand, SdkAppId } from '../../wire/index.ts';
+import type pg from 'pg';
 import type { Clock } from '../../auth/index.ts';
+import type { AfterCommand, SdkAppId } from '../../wire/index.ts';
 import { createBatcher } from './batcher.ts';
 
 /** A failed attempt, as operators see it. */
@@ -105,67 +105,129 @@ interface EntryRow {
   attempts: number;
   attempt_log: string | null;
   gap: string | null;
-  from_name: string | null;
-  to_name: string | null;
-  msg_body: string | null;
+}
+
+interface MessageRow {
+  position: number;
+  from_name: string;
+  to_name: string;
+  body: string;
   msg_seq: number;
   msg_random: number;
   msg_time: number;
   custom_data: string | null;
 }
 
+const dayMs = 86_400_000;
+const columns = `o.id, o.day, o.sdk_app_id, o.drain_key, o.event, o.conversation_id, o.seq, o.origin_id, o.body, o.created_ms,
+    o.next_attempt_ms, o.attempts, o.attempt_log`;
+
+/**
+ * What the relay's connections are set to. Its few statements look for single rows by key in tables that are cut by day: the plan is
+ * always the same, planning anew costs more than the work, and tables that were small when it was made tempt the planner to read them whole.
+ */
+export const outboxSettings = {
+  plan_cache_mode: 'force_generic_plan',
+  enable_seqscan: 'off',
+  enable_hashjoin: 'off',
+  enable_mergejoin: 'off',
+  jit: 'off',
+};
+
 /**
  * The outbox as the relay sees it: the queue of record (DESIGN §7). Entries are found by key among those that are not done, in the
  * order of their ids, which is that of their commits within a key; never by paging over ids, which commits do not follow.
+ *
+ * `pool`: connections with {@link outboxSettings}. `oldestDay`: no entry that waits is of a day before.
  */
-export function createOutbox(deps: { db: Database; clock: Clock }): Outbox {
-  const { db, clock } = deps;
-
-  /** With its message, whose day is the entry's own but where it is sent again. */
-  const columns = `
-    o.id, o.day, o.sdk_app_id, o.drain_key, o.event, o.conversation_id, o.seq, o.origin_id, o.body, o.created_ms,
-    o.next_attempt_ms, o.attempts, o.attempt_log, g.ids as gap, s.identifier as from_name, r.identifier as to_name,
-    m.body as msg_body, m.msg_seq, m.msg_random, m.msg_time, m.custom_data`;
-  const joins = `
-    left join callback_gap g on g.sdk_app_id = o.sdk_app_id and g.drain_key = o.drain_key
-    left join lateral (
-      select * from message x where x.conversation_id = o.conversation_id and x.seq = o.seq
-        and (o.origin_id is not null or x.day = o.day) limit 1
-    ) m on true
-    left join conversation c on c.id = o.conversation_id
-    left join account s on s.id = m.sender_id
-    left join account r on r.id = case when c.account_a = m.sender_id then c.account_b else c.account_a end`;
+export function createOutbox(deps: { pool: pg.Pool; oldestDay: () => number; clock: Clock }): Outbox {
+  const { pool, oldestDay, clock } = deps;
 
   const reads = createBatcher<LaneQuery, Entry[]>(async (queries) => {
-    const { rows } = await db.pool.query<EntryRow & { position: number }>({
+    const { rows } = await pool.query<EntryRow & { position: number }>({
       name: 'callbacks_lanes',
       text: `
-        select k.position, ${columns}
+        select k.position, ${columns}, g.ids as gap
         from unnest($1::bigint[], $2::text[], $3::text[]) with ordinality as k(app, drain_key, commands, position)
         cross join lateral (
           select * from outbox o
-          where o.consumer = 1 and o.drain_key = k.drain_key and o.done_ms is null
+          where o.consumer = 1 and o.drain_key = k.drain_key and o.done_ms is null and o.day between $4 and $5
             and o.sdk_app_id = k.app and o.event = any (string_to_array(k.commands, ','))
           order by o.id limit ${pageRows}
         ) o
-        ${joins}
+        left join callback_gap g on g.sdk_app_id = k.app and g.drain_key = k.drain_key
         order by k.position, o.id`,
       values: [
         queries.map(({ sdkAppId }) => sdkAppId),
         queries.map(({ drainKey }) => drainKey),
         queries.map(({ commands }) => commands.join(',')),
+        oldestDay(),
+        // A day more: whoever wrote it may have a clock that is ahead.
+        Math.floor(clock() / dayMs) + 1,
       ],
     });
+    const entries = await withMessages(rows);
     const pages = queries.map((): Entry[] => []);
-    for (const row of rows) pages[row.position - 1]?.push(toEntry(row));
+    for (const [index, row] of rows.entries()) pages[row.position - 1]?.push(entries[index] as Entry);
     return pages;
   }, maxLanes);
+
+  /** The entries of the rows, in order, with the messages that they are of. */
+  async function withMessages(rows: readonly EntryRow[]): Promise<Entry[]> {
+    // The message of an entry that is sent again may be of any day before.
+    const fresh = rows.filter((row) => row.conversation_id !== null && row.origin_id === null);
+    const again = rows.filter((row) => row.conversation_id !== null && row.origin_id !== null);
+    const days = fresh.map(({ day }) => day);
+    const messages = new Map([
+      ...(await messagesOf(fresh, Math.min(...days), Math.max(...days))),
+      ...(await messagesOf(again, 0, Math.max(...again.map(({ day }) => day)))),
+    ]);
+    return rows.map((row) => toEntry(row, messages.get(row)));
+  }
+
+  async function messagesOf(
+    rows: readonly EntryRow[],
+    firstDay: number,
+    lastDay: number,
+  ): Promise<Map<EntryRow, EntryMessage>> {
+    const found = new Map<EntryRow, EntryMessage>();
+    if (rows.length === 0) return found;
+    const { rows: messages } = await pool.query<MessageRow>({
+      name: 'callbacks_messages',
+      text: `
+        select k.position, s.identifier as from_name, r.identifier as to_name, m.body, m.msg_seq, m.msg_random, m.msg_time,
+          m.custom_data
+        from unnest($1::bigint[], $2::bigint[]) with ordinality as k(conversation_id, seq, position)
+        cross join lateral (
+          select * from message x
+          where x.conversation_id = k.conversation_id and x.seq = k.seq and x.day between $3 and $4 limit 1
+        ) m
+        join conversation c on c.id = k.conversation_id
+        join account s on s.id = m.sender_id
+        join account r on r.id = case when c.account_a = m.sender_id then c.account_b else c.account_a end`,
+      values: [rows.map((row) => row.conversation_id), rows.map(({ seq }) => seq), firstDay, lastDay],
+    });
+    for (const message of messages) {
+      const row = rows[message.position - 1];
+      if (row === undefined) continue;
+      found.set(row, {
+        from: message.from_name,
+        to: message.to_name,
+        body: message.body,
+        msgSeq: message.msg_seq,
+        random: message.msg_random,
+        time: message.msg_time,
+        custom: message.custom_data,
+      });
+    }
+    return found;
+  }
 
   const marks = createBatcher<{ entry: Entry; status: number; tookMs: number }, void>(async (items) => {
     const now = clock();
     // A day at a time: the statement then looks into one partition.
     for (const [day, some] of Map.groupBy(items, ({ entry }) => entry.day)) {
-      await db.pool.query({
+      await pool.query({
         name: 'callbacks_delivered',
         text: `
           update outbox o set done_ms = $2, outcome = 'delivered', status = t.status, took_ms = t.took_ms,
@@ -183,7 +245,7 @@ export function createOutbox(deps: { db: Database; clock: Clock }): Outbox {
     }
     const gaps = items.flatMap(({ entry }) => (entry.gap === null ? [] : entry));
     if (gaps.length > 0) {
-      await db.pool.query(
+      await pool.query(
         `delete from callback_gap g using unnest($1::bigint[], $2::text[], $3::text[]) as t(app, drain_key, ids)
          where g.sdk_app_id = t.app and g.drain_key = t.drain_key and g.ids = t.ids`,
         [gaps.map((one) => one.sdkAppId), gaps.map((one) => one.drainKey), gaps.map((one) => one.gap)],
@@ -197,24 +259,24 @@ export function createOutbox(deps: { db: Database; clock: Clock }): Outbox {
 
     async readMany(ids) {
       if (ids.length === 0) return [];
-      const { rows } = await db.pool.query<EntryRow>(
-        `select ${columns} from outbox o ${joins} where o.id = any ($1) and o.done_ms is null order by o.id`,
+      const { rows } = await pool.query<EntryRow>(
+        `select ${columns}, null as gap from outbox o where o.id = any ($1) and o.done_ms is null order by o.id`,
         [ids],
       );
-      return rows.map(toEntry);
+      return withMessages(rows);
     },
 
     delivered: (entry, result) => marks.add({ entry, ...result }),
 
     async superseded(entries) {
-      await db.pool.query(
+      await pool.query(
         `update outbox set done_ms = $1, outcome = 'superseded' where id = any ($2) and day = any ($3) and done_ms is null`,
         [clock(), entries.map(({ id }) => id), [...new Set(entries.map(({ day }) => day))]],
       );
     },
 
     async failed(entry, attempt, nextAttemptMs) {
-      await db.pool.query({
+      await pool.query({
         name: 'callbacks_failed',
         text: `
           update outbox set attempts = attempts + 1, next_attempt_ms = $3, attempt_log = $4, status = $5, took_ms = $6
@@ -251,7 +313,7 @@ export function createOutbox(deps: { db: Database; clock: Clock }): Outbox {
         created_ms: entry.createdMs,
       }));
       // One statement: what is a dead letter waits no longer, and the other way round.
-      await db.pool.query(
+      await pool.query(
         `with given as (
            select * from json_to_recordset($1::json) as t(
              outbox_id bigint, day integer, sdk_app_id bigint, origin_id bigint, command text, drain_key text,
@@ -300,7 +362,7 @@ function originText({ conversationId, body }: Entry): string | null {
   return origin === undefined ? null : JSON.stringify(origin);
 }
 
-function toEntry(row: EntryRow): Entry {
+function toEntry(row: EntryRow, message: EntryMessage | undefined): Entry {
   return {
     id: row.id,
     day: row.day,
@@ -311,18 +373,7 @@ function toEntry(row: EntryRow): Entry {
     seq: row.seq,
     originId: row.origin_id,
     body: row.body,
-    message:
-      row.msg_body === null || row.from_name === null || row.to_name === null
-        ? undefined
-        : {
-            from: row.from_name,
-            to: row.to_name,
-            body: row.msg_body,
-            msgSeq: row.msg_seq,
-            random: row.msg_random,
-            time: row.msg_time,
-            custom: row.custom_data,
-          },
+    message,
     createdMs: row.created_ms,
     nextAttemptMs: row.next_attempt_ms,
     attempts: row.attempts,

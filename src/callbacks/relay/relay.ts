@@ -8,7 +8,7 @@ import type { Pauses } from '../pauses.ts';
 import { type Backlog, type BacklogFigure, createBacklog } from './backlog.ts';
 import { createDrain, type DrainOptions } from './drain.ts';
 import { type Circuit, createGate, type GateOptions } from './gate.ts';
-import { createOutbox, type Entry } from './outbox.ts';
+import { createOutbox, type Entry, outboxSettings } from './outbox.ts';
 import type { DrainQueue } from './queue.ts';
 import { createSweep, type SweepOptions } from './sweep.ts';
 import type { Waker } from './waker.ts';
@@ -51,19 +51,29 @@ export interface Relay {
 
 export function createRelay(deps: RelayDeps, options: RelayOptions): Relay {
   const { db, apps, queue, waker, poster, pauses, webhookId, nodeId, clock, random, logger, metrics } = deps;
-  const outbox = createOutbox({ db, clock });
+  const own = db.another({ max: 4, statementMs: 10_000, settings: outboxSettings });
+  const backlog: Backlog = createBacklog(
+    { db, apps, outbox: () => outbox, nodeId, clock, logger, metrics },
+    options.backlogEveryMs === undefined ? {} : { everyMs: options.backlogEveryMs },
+  );
+  const outbox = createOutbox({ pool: own.pool, oldestDay: backlog.oldestDay, clock });
   const gate = createGate({ wake: waker.wakeNow, clock, random, metrics }, options.gate);
   const drain = createDrain(
     { apps, outbox, poster, gate, pauses, webhookId, wake: waker.wakeNow, clock, random, logger, metrics },
     options,
   );
   const sweep = createSweep(
-    { db, apps, pauses, wake: (lanes) => queue.wake(lanes), clock, logger, metrics },
+    {
+      pool: own.pool,
+      oldestDay: backlog.oldestDay,
+      apps,
+      pauses,
+      wake: (lanes) => queue.wake(lanes),
+      clock,
+      logger,
+      metrics,
+    },
     options.sweep,
-  );
-  const backlog: Backlog = createBacklog(
-    { db, apps, outbox, nodeId, clock, logger, metrics },
-    options.backlogEveryMs === undefined ? {} : { everyMs: options.backlogEveryMs },
   );
   const unsubscribe = pauses.onChange(() => sweep.hurry());
   // Endpoints that no app has any more.
@@ -94,6 +104,7 @@ export function createRelay(deps: RelayDeps, options: RelayOptions): Relay {
       clearInterval(forgetting);
       gate.close();
       await Promise.all([sweep.close(), backlog.close()]);
+      await own.close();
     },
   };
 }

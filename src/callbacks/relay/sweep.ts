@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
+import type pg from 'pg';
 import type { AppLookup, Clock } from '../../auth/index.ts';
 import type { Logger, Metrics } from '../../observe/index.ts';
-import type { Database } from '../../store/index.ts';
 import type { AfterCommand, SdkAppId } from '../../wire/index.ts';
 import { endpointOf, urlHash } from '../endpoint/endpoint.ts';
 import type { Pauses } from '../pauses.ts';
@@ -38,7 +38,8 @@ interface KeyRow {
  */
 export function createSweep(
   deps: {
-    db: Database;
+    pool: pg.Pool;
+    oldestDay: () => number;
     apps: AppLookup;
     pauses: Pick<Pauses, 'find'>;
     wake(lanes: readonly Lane[]): Promise<void>;
@@ -48,7 +49,7 @@ export function createSweep(
   },
   { everyMs = 1_000, graceMs = 1_500 }: SweepOptions = {},
 ): Sweep {
-  const { db, apps, pauses, wake, clock, logger, metrics } = deps;
+  const { pool, oldestDay, apps, pauses, wake, clock, logger, metrics } = deps;
   const failures = metrics.counter('qalgate_callbacks_sweep_failures_total', 'Looks for waiting lanes that failed');
   const found = metrics.counter('qalgate_callbacks_swept_lanes_total', 'Lanes that a look found and woke');
   const stop = new AbortController();
@@ -58,15 +59,16 @@ export function createSweep(
 
   /** The distinct keys after `from`, by jumping along the index of waiting entries. */
   async function keysAfter(from: string): Promise<KeyRow[]> {
-    const { rows } = await db.pool.query<KeyRow>({
+    const { rows } = await pool.query<KeyRow>({
       name: 'callbacks_sweep',
       text: `
         with recursive keys as (
-          (select drain_key from outbox where consumer = 1 and done_ms is null and drain_key > $1 order by drain_key limit 1)
+          (select drain_key from outbox where consumer = 1 and done_ms is null and drain_key > $1 and day between $2 and $3 order by drain_key limit 1)
           union all
           select (
             select o.drain_key from outbox o
-            where o.consumer = 1 and o.done_ms is null and o.drain_key > k.drain_key order by o.drain_key limit 1
+            where o.consumer = 1 and o.done_ms is null and o.drain_key > k.drain_key and o.day between $2 and $3
+            order by o.drain_key limit 1
           )
           from keys k where k.drain_key is not null
         )
@@ -77,12 +79,13 @@ export function createSweep(
             (array_agg(next_attempt_ms order by id))[1] as next_attempt_ms, array_agg(distinct event) as events
           from (
             select id, sdk_app_id, created_ms, next_attempt_ms, event from outbox o
-            where o.consumer = 1 and o.done_ms is null and o.drain_key = k.drain_key order by o.id limit 100
-          ) some
+            where o.consumer = 1 and o.done_ms is null and o.drain_key = k.drain_key and o.day between $2 and $3
+            order by o.id limit 100
+          ) first_ones
         ) h
         where h.sdk_app_id is not null
         order by k.drain_key`,
-      values: [from],
+      values: [from, oldestDay(), Math.floor(clock() / 86_400_000) + 1],
     });
     return rows;
   }
