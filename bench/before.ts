@@ -61,8 +61,8 @@ export async function benchBefore({ quick, progress }: BenchOptions): Promise<st
     asker.askerOf(urls[fault], urls[fault].startsWith('https:') ? caFile : undefined);
   const measureWarm = async (name: string, ask: Ask, perSec: number): Promise<Call[]> => {
     progress(`${name}: ${calls} calls`);
-    await measure(backend, ask, { calls: warmUps, perSec });
-    return await measure(backend, ask, { calls, perSec });
+    await measure(backend, ask, { name, calls: warmUps, perSec });
+    return await measure(backend, ask, { name, calls, perSec });
   };
 
   const answers = new Map<string, Call[]>();
@@ -83,7 +83,8 @@ export async function benchBefore({ quick, progress }: BenchOptions): Promise<st
   const silences = new Map<string, Call[]>();
   for (const fault of silent) {
     progress(`${fault}: ${calls} calls`);
-    silences.set(fault, await measure(backend, askerOf(fault), { calls, perSec: pace.silent, outcome: 'timeout' }));
+    const run = { name: fault, calls, perSec: pace.silent, outcome: 'timeout' };
+    silences.set(fault, await measure(backend, askerOf(fault), run));
   }
   return reportBefore({ quick, calls, rounds, load, pace, overhead, answers, control, failures, silences });
 }
@@ -92,7 +93,7 @@ export async function benchBefore({ quick, progress }: BenchOptions): Promise<st
 async function measure(
   backend: MeasuredProcess<BackendStarted>,
   ask: Ask,
-  { calls, perSec, outcome }: { calls: number; perSec: number; outcome?: string },
+  { name, calls, perSec, outcome }: { name: string; calls: number; perSec: number; outcome?: string },
 ): Promise<Call[]> {
   const done: Call[] = [];
   await openLoop(calls, perSec, async (n) => {
@@ -100,7 +101,7 @@ async function measure(
     const came = await ask(String(n));
     done[n] = { startedMs: startedMs + machineClockOffsetMs, endedMs: performance.now() + machineClockOffsetMs };
     if (outcome === undefined ? came === 'timeout' : came !== outcome) {
-      throw new Error(`a call came to ${came}${outcome === undefined ? '' : ` instead of ${outcome}`}`);
+      throw new Error(`${name}: call ${n} came to ${came}${outcome === undefined ? '' : ` instead of ${outcome}`}`);
     }
   });
   const heard = await backend.ask<Heard>({ heard: true });
@@ -113,7 +114,8 @@ async function measureOverhead(
   { own, bare, calls, rounds }: { own: Ask; bare: Ask; calls: number; rounds: number },
 ): Promise<Overhead> {
   const round = async (ask: Ask): Promise<RoundFigures> => {
-    const took = (await measure(backend, ask, { calls, perSec: pace.overhead, outcome: 'allowed' })).map(tookMs);
+    const run = { name: 'overhead', calls, perSec: pace.overhead, outcome: 'allowed' };
+    const took = (await measure(backend, ask, run)).map(tookMs);
     return { p50: quantile(took, 0.5), p99: quantile(took, 0.99) };
   };
   const overhead: { own: RoundFigures[]; bare: RoundFigures[] } = { own: [], bare: [] };
