@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import {
   createKeyRing,
   createRevocations,
@@ -8,7 +9,7 @@ import {
   type Revocations,
 } from '../auth/index.ts';
 import { createCache, createPurges, type Purges } from '../cache/index.ts';
-import { type Callbacks, createCallbacks } from '../callbacks/index.ts';
+import { type Callbacks, createCallbackChecks, createCallbacks, createPoster } from '../callbacks/index.ts';
 import { createIm } from '../im/index.ts';
 import {
   createHealth,
@@ -43,6 +44,12 @@ import {
 } from './listeners.ts';
 import { queueOptionsOf } from './queue-options.ts';
 import { watchRedis } from './redis-health.ts';
+
+/** Where a listener of ours is. */
+interface ListenAddress {
+  readonly host: string;
+  readonly port: number;
+}
 
 export interface RunningServer {
   /** Where its listeners really listen, as URLs. */
@@ -141,7 +148,7 @@ export async function startServer(config: Config, options: ServeOptions): Promis
       : undefined;
   // The ops listener opens first and closes last, so that it can tell of the others.
   if (roles.includes('ops') && config.listen.ops !== undefined)
-    addresses.ops = await openOps(foundation, config.listen.ops);
+    addresses.ops = await openOps(foundation, config.listen.ops, { callbacks, ownAddresses: () => ownAddresses });
   if (roles.includes('access') && config.listen.access !== undefined) {
     addresses.access = await openAccess(foundation, config.listen.access);
   }
@@ -237,7 +244,7 @@ async function openAccess(foundation: Foundation, listen: Listen): Promise<strin
 
 async function openCallbacks(
   { config, logger, metrics, health, db, bus, registry, stack }: Foundation,
-  options: { relay: boolean; ownAddresses: () => readonly { host: string; port: number }[] },
+  options: { relay: boolean; ownAddresses: () => readonly ListenAddress[] },
 ): Promise<Callbacks> {
   const queue = queueOptionsOf(config);
   if (queue.kind === 'redis') {
@@ -291,8 +298,18 @@ async function openImListener(
   return listener.url;
 }
 
-async function openOps(foundation: Foundation, listen: Listen): Promise<string> {
-  const { config, shownConfig, logger, metrics, health, store, revocations, purges, stack } = foundation;
+async function openOps(
+  foundation: Foundation,
+  listen: Listen,
+  { callbacks, ownAddresses }: { callbacks: Callbacks | undefined; ownAddresses: () => readonly ListenAddress[] },
+): Promise<string> {
+  const { config, shownConfig, logger, metrics, health, db, store, revocations, purges, stack } = foundation;
+  let poster = callbacks?.poster;
+  if (poster === undefined) {
+    const own = createPoster({ clock: Date.now, ownAddresses, logger, metrics });
+    stack.defer(() => own.close());
+    poster = own;
+  }
   const ops = await createOps(
     {
       logger,
@@ -301,6 +318,7 @@ async function openOps(foundation: Foundation, listen: Listen): Promise<string> 
       apps: store,
       revocations,
       purges,
+      callbackChecks: createCallbackChecks({ db, poster, clock: Date.now, randomUuid: randomUUID }),
       checkApp,
       effectiveConfig: () => shownConfig,
     },
