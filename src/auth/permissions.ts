@@ -49,6 +49,8 @@ const permissions = {
   'ops.config.read': ['viewer', 'operator'],
   'ops.cache.read': ['viewer', 'operator'],
   'ops.cache.purge': ['operator'],
+  'ops.callback.read': ['viewer', 'operator'],
+  'ops.callback.write': ['operator'],
   'ops.callback.verify': ['operator'],
   'ops.callback.test': ['operator'],
 } as const satisfies Record<string, readonly Caller[]>;

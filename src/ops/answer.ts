@@ -1,3 +1,4 @@
+import type { Caller } from '../auth/index.ts';
 import type { Result } from '../store/index.ts';
 
 /** What a command says when it was carried out. */
@@ -12,8 +13,15 @@ export interface Answer {
 export interface Call {
   /** As in the path, not yet looked at; empty where the path has none. */
   sdkAppId: string;
+  /** The parts of the path that have a name, the same way. */
+  params: Readonly<Record<string, string | undefined>>;
+  /** What stands behind the `?`: a text a name, a list where it stands there more than once. */
+  query: unknown;
   body: unknown;
   ifMatch: string | undefined;
+  /** Who calls: the name of the token, and what it may see. */
+  actor: string;
+  role: Caller;
 }
 
 /** Carries a command out. A refusal is a result; a rejection is our fault or the database's. */

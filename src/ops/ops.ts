@@ -8,13 +8,14 @@ import type { Answer, Handle } from './answer.ts';
 import { type AppCommandDeps, createAppCommands } from './app-commands.ts';
 import { type CacheCommandDeps, createCacheCommands } from './cache-commands.ts';
 import { type CallbackCheckCommandDeps, createCallbackCheckCommands } from './callback-check-commands.ts';
+import { type CallbackCommandDeps, changedCallbacks, createCallbackCommands } from './callback-commands.ts';
 import { createAsking } from './database-away.ts';
 import { createFailureLimit } from './failure-limit.ts';
 import { createIdentify, type Identity, type OpsToken } from './identity.ts';
 
 export interface OpsDeps
   extends Omit<AppCommandDeps & CacheCommandDeps, 'asking'>,
-    Partial<Pick<CallbackCheckCommandDeps, 'callbackChecks'>> {
+    Partial<Pick<CallbackCheckCommandDeps, 'callbackChecks'> & Pick<CallbackCommandDeps, 'callbackAdmin'>> {
   logger: Logger;
   metrics: Metrics;
   health: Health;
@@ -75,6 +76,9 @@ export async function createOps(deps: OpsDeps, options: OpsOptions): Promise<Ops
   const { callbackChecks } = deps;
   const checks =
     callbackChecks === undefined ? undefined : createCallbackCheckCommands({ ...deps, callbackChecks, asking });
+  const { callbackAdmin } = deps;
+  const callbacks =
+    callbackAdmin === undefined ? undefined : createCallbackCommands({ ...deps, callbackAdmin, asking, now: Date.now });
 
   /** Once a request: a wrong token counts each time that it is looked at. */
   function identityOf(request: FastifyRequest): Identity {
@@ -110,7 +114,10 @@ export async function createOps(deps: OpsDeps, options: OpsOptions): Promise<Ops
       const { 'if-match': ifMatch } = request.headers;
       let result: Awaited<ReturnType<Handle>>;
       try {
-        result = await handle({ sdkAppId: paramOf(request), body: request.body, ifMatch });
+        const { actor, caller: role } = identityOf(request);
+        const params = request.params as Record<string, string | undefined>;
+        const { query, body } = request;
+        result = await handle({ sdkAppId: paramOf(request), params, query, body, ifMatch, actor, role });
       } catch (error) {
         logFailure(request, error);
         result = { ok: false, code: 'INTERNAL', reason: 'the log has more under the request id' };
@@ -158,6 +165,26 @@ export async function createOps(deps: OpsDeps, options: OpsOptions): Promise<Ops
     routes.push(
       { method: 'POST', url: `${app}/callbacks/verify`, command: 'ops.callback.verify', handle: checks.verify },
       { method: 'POST', url: `${app}/callbacks/test`, command: 'ops.callback.test', handle: checks.test },
+    );
+  }
+
+  if (callbacks !== undefined) {
+    const url = `${app}/callbacks`;
+    const [read, write] = ['ops.callback.read', 'ops.callback.write'] as const;
+    routes.push(
+      { method: 'GET', url, command: read, handle: callbacks.summary },
+      { method: 'GET', url: `${url}/explain`, command: read, handle: callbacks.explain },
+      { method: 'GET', url: `${url}/events`, command: read, handle: callbacks.events },
+      { method: 'GET', url: `${url}/events/:id`, command: read, handle: callbacks.event },
+      { method: 'GET', url: `${url}/dead-letters`, command: read, handle: callbacks.deadLetters },
+      { method: 'GET', url: `${url}/dead-letters/:id`, command: read, handle: callbacks.deadLetter },
+      { method: 'GET', url: `${url}/replays`, command: read, handle: callbacks.replays },
+      { method: 'POST', url: `${url}/replays`, command: write, handle: callbacks.replay },
+      { method: 'POST', url: `${url}/replays/:id/cancel`, command: write, handle: callbacks.cancel },
+      { method: 'POST', url: `${url}/drop`, command: write, handle: callbacks.drop },
+      { method: 'POST', url: `${url}/retry`, command: write, handle: callbacks.retry },
+      { method: 'POST', url: `${url}/pause`, command: write, handle: callbacks.pause },
+      { method: 'POST', url: `${url}/resume`, command: write, handle: callbacks.resume },
     );
   }
 
@@ -229,15 +256,17 @@ function paramOf(request: FastifyRequest): string {
  */
 function targetOf(request: FastifyRequest): string {
   const { body } = request;
+  const { command } = request.routeOptions.config;
   const parts = [
     paramOf(request) || (hasField(body, 'sdkAppId') ? body.sdkAppId : ''),
-    hasField(body, 'account') ? body.account : '',
-    ...(request.routeOptions.config.command === 'ops.cache.purge' ? purgedOf(body) : []),
+    ...(command === 'ops.callback.write' ? changedCallbacks(request.url, body) : []),
+    hasField(body, 'account') && command !== 'ops.callback.write' ? body.account : '',
+    ...(command === 'ops.cache.purge' ? purgedOf(body) : []),
   ];
   return parts
     .filter((part) => (typeof part === 'string' && part !== '') || typeof part === 'number')
     .join('/')
-    .slice(0, 100);
+    .slice(0, 200);
 }
 
 /** What a purge is to end; of a URL without query and user name, which may carry secrets. */

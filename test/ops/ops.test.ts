@@ -12,7 +12,14 @@ import {
   userSigSecretId,
 } from '../../src/auth/index.ts';
 import { createCache, createPurges, type Purge } from '../../src/cache/index.ts';
-import { createCallbackChecks, createPoster, keyFingerprint } from '../../src/callbacks/index.ts';
+import {
+  createAdmin,
+  createCallbackChecks,
+  createPauses,
+  createPoster,
+  keyFingerprint,
+  urlHash,
+} from '../../src/callbacks/index.ts';
 import { createHealth, createLogger, createMetrics } from '../../src/observe/index.ts';
 import { createOps, type OpsDeps, type OpsOptions } from '../../src/ops/index.ts';
 import { checkApp } from '../../src/server/config/index.ts';
@@ -30,6 +37,7 @@ import {
   type Schema,
 } from '../../src/store/index.ts';
 import type { AccountId, TerminalId } from '../../src/wire/index.ts';
+import { bury, stateBody, writeEvent } from '../support/callback-admin.ts';
 import { openTestDatabase } from '../support/database.ts';
 
 const operator = 'operator-token-of-the-test';
@@ -52,7 +60,10 @@ const revocations = await createRevocations(
 const purges = createPurges({ db, bus, logger: quiet, metrics: storeMetrics });
 const poster = createPoster({ clock: Date.now, ownAddresses: () => [], logger: quiet, metrics: storeMetrics });
 const callbackChecks = createCallbackChecks({ db, poster, clock: Date.now, randomUuid: randomUUID });
+const pauses = await createPauses({ db, control: bus, clock: Date.now, logger: quiet, metrics: storeMetrics });
+const callbackAdmin = createAdmin({ db, control: bus, pauses, clock: Date.now, logger: quiet });
 t.teardown(async () => {
+  await pauses.close();
   await poster.close();
   await purges.close();
   await revocations.close();
@@ -85,6 +96,7 @@ async function open(
       revocations,
       purges,
       callbackChecks,
+      callbackAdmin,
       checkApp,
       effectiveConfig: () => ({ data: './data', ops: { tokens: '[redacted]' } }),
       now: () => clock.ms,
@@ -188,6 +200,19 @@ const table: [method: string, path: string, command: Command, allowed: Caller[]]
   ['POST', '/ops/v1/apps/7/kick', 'ops.session.kick', ['operator']],
   ['GET', '/ops/v1/cache', 'ops.cache.read', ['viewer', 'operator']],
   ['POST', '/ops/v1/apps/7/cache/purge', 'ops.cache.purge', ['operator']],
+  ['GET', '/ops/v1/apps/7/callbacks', 'ops.callback.read', ['viewer', 'operator']],
+  ['GET', '/ops/v1/apps/7/callbacks/explain', 'ops.callback.read', ['viewer', 'operator']],
+  ['GET', '/ops/v1/apps/7/callbacks/events', 'ops.callback.read', ['viewer', 'operator']],
+  ['GET', '/ops/v1/apps/7/callbacks/events/1', 'ops.callback.read', ['viewer', 'operator']],
+  ['GET', '/ops/v1/apps/7/callbacks/dead-letters', 'ops.callback.read', ['viewer', 'operator']],
+  ['GET', '/ops/v1/apps/7/callbacks/dead-letters/1', 'ops.callback.read', ['viewer', 'operator']],
+  ['GET', '/ops/v1/apps/7/callbacks/replays', 'ops.callback.read', ['viewer', 'operator']],
+  ['POST', '/ops/v1/apps/7/callbacks/replays', 'ops.callback.write', ['operator']],
+  ['POST', '/ops/v1/apps/7/callbacks/replays/1/cancel', 'ops.callback.write', ['operator']],
+  ['POST', '/ops/v1/apps/7/callbacks/drop', 'ops.callback.write', ['operator']],
+  ['POST', '/ops/v1/apps/7/callbacks/retry', 'ops.callback.write', ['operator']],
+  ['POST', '/ops/v1/apps/7/callbacks/pause', 'ops.callback.write', ['operator']],
+  ['POST', '/ops/v1/apps/7/callbacks/resume', 'ops.callback.write', ['operator']],
   ['POST', '/ops/v1/apps/7/callbacks/verify', 'ops.callback.verify', ['operator']],
   ['POST', '/ops/v1/apps/7/callbacks/test', 'ops.callback.test', ['operator']],
 ];
@@ -439,6 +464,114 @@ t.test('[K5] what signs callbacks is never shown, and stays where a replacement 
   const all = [...seen, ...lines.map((line) => JSON.stringify(line))].join('\n');
   for (const hidden of [...keys, signToken]) t.notOk(all.includes(hidden));
 });
+
+t.test(
+  '[O2] [O3] callbacks: looked into by viewers, without content; changed by operators, each change audited',
+  async (t) => {
+    const { call, audit } = await open(t);
+    const url = 'https://backend.example.com/cb?k=hidden';
+    const key = `whsec_${randomBytes(24).toString('base64')}`;
+    const app = newApp({ callbacks: { url, secret: key, events: ['State.StateChange'] } });
+    const path = `/ops/v1/apps/${app.sdkAppId}/callbacks`;
+    t.equal((await call('POST', '/ops/v1/apps', { token: operator, body: app })).status, 201);
+    const dead = await writeEvent(db, app.sdkAppId, { key: 'a1' });
+    await bury(db, app.sdkAppId, dead, {
+      request: '{"CallbackCommand":"State.StateChange","Info":{"To_Account":"alice"}}',
+    });
+    const waits = await writeEvent(db, app.sdkAppId, { key: 'a2', body: stateBody('bob') });
+    const look = async (rest: string, token = viewer) => (await call('GET', `${path}${rest}`, { token })).json;
+    const act = (rest: string, body?: object) => call('POST', `${path}/${rest}`, { token: operator, body });
+
+    t.match(await look(''), {
+      settings: { url, events: ['State.StateChange'] },
+      keys: [{ fingerprint: keyFingerprint(key), isCurrent: true, lastUsedAt: null }],
+      waiting: [{ command: 'State.StateChange', count: 1 }],
+      deadLetters: { count: 1 },
+      circuits: null,
+    });
+    t.match(await look('/events?state=waiting'), { events: [{ id: waits, about: { account: 'bob' } }], next: null });
+    t.match(await look(`/events/${waits}`), {
+      event: { id: waits },
+      deadLetter: null,
+      explanations: [{ told: [{ code: 'waiting' }] }],
+    });
+    t.match(await look('/explain?command=State.StateChange&limit=1'), {
+      explanations: [{ told: [{ eventId: waits }] }],
+      next: String,
+    });
+    t.match(await look('/dead-letters'), {
+      deadLetters: [{ id: dead, reason: 'failing-alone', url: 'https://backend.example.com/cb' }],
+    });
+    t.match(
+      await look(`/dead-letters/${dead}`),
+      { deadLetter: { id: dead, content: null } },
+      'content is not for viewers',
+    );
+    t.match(await look(`/events/${dead}`), { deadLetter: { content: null } });
+    t.match(await look(`/dead-letters/${dead}`, operator), {
+      deadLetter: { content: { request: /alice/, response: 'an error page' } },
+    });
+
+    t.match(await act('pause', { url }), {
+      status: 200,
+      json: { pauses: [{ urlHash: urlHash(url), actor: 'oncall', reason: 'operator' }] },
+    });
+    t.match(await look(`/events/${waits}`), {
+      event: { waits: [{ code: 'paused', text: /by oncall since/ }, { code: 'no-relay' }] },
+    });
+    t.match(await act('resume'), { status: 200, json: { resumed: 1 } });
+    t.match(await act('replays', { all: true, preview: true }), { status: 200, json: { total: 1, replays: [] } });
+    const begun = await act('replays', { ids: [dead], perSec: 10 });
+    t.match(begun, { status: 201, json: { total: 1, replays: [{ state: 'running', perSec: 10, actor: 'oncall' }] } });
+    const [replay] = begun.json.replays;
+    t.match(await look('/replays'), { replays: [{ id: replay.id, filter: { ids: [dead] } }] });
+    t.equal((await act(`replays/${replay.id}/cancel`)).status, 204);
+    t.equal((await act(`replays/${replay.id}/cancel`)).status, 404);
+    t.match(await act('retry', { all: true }), { status: 200, json: { retried: 0, isAll: true } });
+    t.match(await act('drop', { state: 'waiting', command: 'State.StateChange' }), {
+      json: { dropped: { waiting: 1, dead: 0 } },
+    });
+    t.match(await look(`/events/${waits}`), { event: { state: 'dropped' }, log: [{ by: 'oncall' }] });
+
+    t.strictSame(
+      audit()
+        .filter(({ command }) => command === 'ops.callback.write')
+        .map(({ target, outcome }) => [target, outcome]),
+      [
+        [`${app.sdkAppId}/pause`, 'ok'],
+        [`${app.sdkAppId}/resume`, 'ok'],
+        [`${app.sdkAppId}/replays all=true preview=true`, 'ok'],
+        [`${app.sdkAppId}/replays ids=${dead}`, 'ok'],
+        [`${app.sdkAppId}/replays/${replay.id}/cancel`, 'ok'],
+        [`${app.sdkAppId}/replays/${replay.id}/cancel`, 'NOT_FOUND'],
+        [`${app.sdkAppId}/retry all=true`, 'ok'],
+        [`${app.sdkAppId}/drop state=waiting command=State.StateChange`, 'ok'],
+      ],
+    );
+
+    const refusals: [rest: string, body: object | undefined, status: number, error: object][] = [
+      ['/events?state=lost', undefined, 400, { field: 'state', allowed: /waiting, delivered/ }],
+      ['/events?limit=0', undefined, 400, { field: 'limit', allowed: /1 to 1000/ }],
+      ['/dead-letters?state=dead', undefined, 400, { field: 'state', reason: /not a known field/ }],
+      ['/events/x', undefined, 400, { field: 'id' }],
+      ['/events/987654', undefined, 404, { code: 'NOT_FOUND' }],
+      ['/dead-letters/987654', undefined, 404, { code: 'NOT_FOUND' }],
+      ['/explain?from=a&to=b&key=1', undefined, 400, { field: 'key', allowed: /MsgSeq_MsgRandom_MsgTime/ }],
+      ['/replays', {}, 400, { field: 'all' }],
+      ['/drop', { all: true }, 400, { field: 'state' }],
+      ['/pause', { urlHash: '00000000' }, 400, { field: 'urlHash', reason: /no URL of the app/ }],
+    ];
+    for (const [rest, body, status, error] of refusals) {
+      const method = body === undefined ? 'GET' : 'POST';
+      t.match(
+        await call(method, `${path}${rest}`, { token: operator, body }),
+        { status, json: { error } },
+        `${method} ${rest}`,
+      );
+    }
+    t.equal((await call('GET', '/ops/v1/apps/4/callbacks', { token: viewer })).status, 404);
+  },
+);
 
 t.test('If-Match: a change is made only to the app that was read', async (t) => {
   const { call, audit } = await open(t);

@@ -95,10 +95,11 @@ export function parseExplain(input: unknown, nowMs: number): Result<ExplainQuery
   return fields.result({ by: 'message', from, to, message });
 }
 
-/** Any of state, account, from and to, group, command and a time range. Pure. */
-export function parseList(input: unknown, nowMs: number): Result<ListQuery> {
-  const fields = createFields(input, listFields, nowMs);
-  const state = fields.choice('state', eventStates);
+/** Any of state, account, from and to, group, command and a time range; `only`: the state is said already. Pure. */
+export function parseList(input: unknown, nowMs: number, only?: EventState): Result<ListQuery> {
+  const known = only === undefined ? listFields : listFields.filter((name) => name !== 'state');
+  const fields = createFields(input, known, nowMs);
+  const state = only ?? fields.choice('state', eventStates);
   // What waits or was given up stays until somebody sees to it.
   const defaultMs = state === 'waiting' || state === 'dead' ? maxRangeMs : dayMs;
   return fields.result({ state, ...readRange(fields, nowMs, defaultMs) });

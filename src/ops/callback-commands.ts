@@ -1,0 +1,196 @@
+import {
+  type CallbackAdmin,
+  parseDrop,
+  parseEventId,
+  parseExplain,
+  parseList,
+  parsePause,
+  parseReplay,
+  parseResume,
+  parseRetry,
+} from '../callbacks/index.ts';
+import type { AppSettings, AppStore, Refusal, Result } from '../store/index.ts';
+import type { Answer, Call, Handle } from './answer.ts';
+import { openCallbacks } from './app-commands.ts';
+import { findApp } from './app-lookup.ts';
+import type { Asking } from './database-away.ts';
+
+export interface CallbackCommandDeps {
+  apps: AppStore;
+  callbackAdmin: CallbackAdmin;
+  asking: Asking;
+  /** Milliseconds since the epoch. */
+  now: () => number;
+}
+
+export interface CallbackCommands {
+  summary: Handle;
+  explain: Handle;
+  events: Handle;
+  event: Handle;
+  deadLetters: Handle;
+  deadLetter: Handle;
+  replays: Handle;
+  replay: Handle;
+  cancel: Handle;
+  drop: Handle;
+  retry: Handle;
+  pause: Handle;
+  resume: Handle;
+}
+
+/**
+ * What operators see and do of callbacks (O2, O3). Whoever looks gets no content; only an operator sees what was sent and answered.
+ * Every change has been committed when its answer is given.
+ */
+export function createCallbackCommands({ apps, callbackAdmin, asking, now }: CallbackCommandDeps): CallbackCommands {
+  const admin = callbackAdmin;
+
+  /** Finds the app, reads what is asked for, and does it. */
+  function handle<T>(
+    read: (call: Call, app: AppSettings) => Result<T>,
+    act: (app: AppSettings, input: T, call: Call) => Promise<Result<Answer>>,
+  ): Handle {
+    return asking(async (call) => {
+      const found = await findApp(apps, call.sdkAppId);
+      if (!found.ok) return found;
+      const { settings } = found.value;
+      const input = read(call, settings);
+      return input.ok ? act(settings, input.value, call) : input;
+    });
+  }
+  const nothing = (): Result<undefined> => ({ ok: true, value: undefined });
+  const ok = (body: object): Result<Answer> => ({ ok: true, value: { status: 200, body } });
+
+  return {
+    summary: handle(nothing, async (app) => ok({ settings: openCallbacks(app), ...(await admin.summary(app)) })),
+
+    explain: handle(
+      ({ query }) => parseExplain(query, now()),
+      async (app, query) => {
+        const { explanations, notes, next } = await admin.explain(app, query);
+        return ok({ explanations, notes, next: next ?? null });
+      },
+    ),
+
+    events: handle(
+      ({ query }) => parseList(query, now()),
+      async (app, query) => {
+        const { events, next } = await admin.list(app, query);
+        return ok({ events, next: next ?? null });
+      },
+    ),
+
+    event: handle(readId, async (app, id, { role }) => {
+      const shown = await admin.show(app, id);
+      if (shown === undefined) return noEvent(app, id);
+      const { event = null, log, letter, explained } = shown;
+      return ok({
+        event,
+        log,
+        deadLetter: letter === undefined ? null : forRole(letter, role),
+        explanations: explained.explanations,
+      });
+    }),
+
+    deadLetters: handle(
+      ({ query }) => parseList(query, now(), 'dead'),
+      async (app, query) => {
+        const { letters, next } = await admin.letters(app, query);
+        return ok({ deadLetters: letters, next: next ?? null });
+      },
+    ),
+
+    deadLetter: handle(readId, async (app, id, { role }) => {
+      const letter = await admin.letter(app, id);
+      return letter === undefined ? noEvent(app, id, 'dead letter') : ok({ deadLetter: forRole(letter, role) });
+    }),
+
+    replays: handle(nothing, async (app) => ok({ replays: await admin.replays(app) })),
+
+    replay: handle(
+      ({ body }) => parseReplay(body, now()),
+      async (app, order, { actor }) => {
+        const answer = await admin.replay(app, order, actor);
+        if (!answer.ok) return answer;
+        return { ok: true, value: { status: order.preview ? 200 : 201, body: answer.value } };
+      },
+    ),
+
+    cancel: handle(
+      ({ params }) => {
+        const id = parseEventId(params.id);
+        return id === undefined ? wrongId('the number of a replay') : { ok: true, value: id };
+      },
+      async (app, id) => {
+        const done = await admin.cancel(app, id);
+        return done.ok ? { ok: true, value: { status: 204 } } : done;
+      },
+    ),
+
+    drop: handle(
+      ({ body }) => parseDrop(body, now()),
+      async (app, order, { actor }) => ok({ dropped: await admin.drop(app, order, actor) }),
+    ),
+
+    retry: handle(
+      ({ body }) => parseRetry(body, now()),
+      async (app, selection) => ok(await admin.retry(app, selection)),
+    ),
+
+    pause: handle(
+      ({ body }, app) => parsePause(body, app, now()),
+      async (app, order, { actor }) => ok({ pauses: await admin.pause(app, order, actor) }),
+    ),
+
+    resume: handle(
+      ({ body }) => parseResume(body, now()),
+      async (app, order) => ok({ resumed: await admin.resume(app, order) }),
+    ),
+  };
+}
+
+function readId({ params }: Call): Result<number> {
+  const id = parseEventId(params.id);
+  return id === undefined ? wrongId('the number of an event, or its webhook-id') : { ok: true, value: id };
+}
+
+function wrongId(allowed: string): Refusal {
+  return { ok: false, code: 'INVALID_FIELD', field: 'id', reason: 'in the path is no number of one', allowed };
+}
+
+function noEvent({ sdkAppId }: AppSettings, id: number, what = 'event'): Refusal {
+  return { ok: false, code: 'NOT_FOUND', reason: `app ${sdkAppId} has no ${what} ${id}` };
+}
+
+/** Content is the operators' (DESIGN §10): everybody else sees that there is some. */
+function forRole<T extends { content?: unknown }>(letter: T, role: Call['role']): T {
+  return role === 'operator' || letter.content === undefined ? letter : { ...letter, content: null };
+}
+
+const shownFields = [
+  'source',
+  'state',
+  'command',
+  'account',
+  'from',
+  'to',
+  'urlHash',
+  'since',
+  'until',
+  'all',
+  'preview',
+];
+
+/** On what a change of callbacks acts, for the audit: its name and what it says. A URL may carry a key, and is left out. */
+export function changedCallbacks(path: string, body: unknown): string[] {
+  const [, change = ''] = /\/callbacks\/([a-z/0-9-]*)/.exec(path) ?? [];
+  const values = typeof body === 'object' && body !== null ? new Map<string, unknown>(Object.entries(body)) : new Map();
+  const ids: unknown = values.get('ids');
+  const said = shownFields.flatMap((name) => {
+    const value: unknown = values.get(name);
+    return ['string', 'number', 'boolean'].includes(typeof value) ? `${name}=${String(value).slice(0, 40)}` : [];
+  });
+  const named = Array.isArray(ids) ? `ids=${ids.slice(0, 5).map(String).join(',')}${ids.length > 5 ? ',…' : ''}` : [];
+  return [[change, ...said, named].flat().join(' ')];
+}
