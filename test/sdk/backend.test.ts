@@ -375,7 +375,10 @@ t.test('the handler refuses what does not verify, and what is no callback', asyn
   const { post } = await serve(t, {
     maxBodyBytes: 1_000,
     on: { 'State.StateChange': () => (calls += 1) },
-    onRefused: ({ code }) => refused.push(code),
+    onHandled: ({ verified, status, isRepeat }) => {
+      if (!verified.ok) refused.push(verified.code);
+      t.match({ status, isRepeat }, { status: 401, isRepeat: false });
+    },
   });
   const other = signed(makeSecret(), body, String(Math.floor(Date.now() / 1_000)));
   const answer = await post(body, { headers: other });
@@ -398,6 +401,7 @@ t.test(
     const seen: string[] = [];
     const failing = { left: 1 };
     const errors: unknown[] = [];
+    const handled: unknown[] = [];
     const { promise: gate, resolve: open } = Promise.withResolvers<void>();
     const { post } = await serve(t, {
       remember: 3,
@@ -426,6 +430,11 @@ t.test(
     t.match(await post(body, { by: 'cb_failing' }), { status: 200 });
     t.same(seen.splice(0), ['cb_failing', 'cb_failing'], 'what failed is done again');
     t.same(errors, [['not today', 'State.StateChange', 'cb_failing']]);
+    t.same(handled.slice(-3), [
+      ['cb_failing', 500, false, undefined],
+      ['cb_failing', 200, false, 0],
+      ['cb_failing', 200, true, 0],
+    ]);
 
     const question = message('C2C.CallbackBeforeSendMsg');
     const answers = [await post(question, { by: 'cb_q' }), await post(question, { by: 'cb_q' })];

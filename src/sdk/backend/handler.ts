@@ -4,7 +4,7 @@ import { type Answer, type Answers, allow } from './answers.ts';
 import type { AfterCommand, BeforeCommand, CallbackCommand, CallbackEvent, CallbackEvents } from './events.ts';
 import { findHeader } from './header-lookup.ts';
 import { readKey } from './signature.ts';
-import { type Refused, type VerifyInput, verifyCallback } from './verify.ts';
+import { type Verified, type VerifyInput, verifyCallback } from './verify.ts';
 
 /** What came beside the body. Only `id` and `timestamp` are signed: believe the rest as far as you believe the connection. */
 export interface CallbackContext {
@@ -38,7 +38,10 @@ export type CallbackListeners = {
 };
 
 export interface CallbackHandlerOptions extends Pick<VerifyInput, 'secret' | 'toleranceSec' | 'now'> {
-  /** By command. What is not here is answered with `allow()`. One that throws is answered with 500. */
+  /**
+   * By command. What is not here is answered with `allow()`; one that throws, with 500. A listener that never ends is never
+   * answered, repeats included: give what it waits for a deadline.
+   */
   readonly on: CallbackListeners;
   /** Without it repeats are known by memory alone: best effort, see `remember`. */
   readonly seen?: SeenEvents;
@@ -48,10 +51,25 @@ export interface CallbackHandlerOptions extends Pick<VerifyInput, 'secret' | 'to
   readonly maxBodyBytes?: number;
   /** Longest time for the body to arrive; default 10 s. */
   readonly bodyTimeoutMs?: number;
-  /** Called for what does not verify, which is answered with 401. */
-  onRefused?(refused: Refused, request: IncomingMessage): void;
+  /** Called for each callback when it is answered, also for what does not verify: for logs and figures. */
+  onHandled?(handled: HandledCallback, request: IncomingMessage): void;
   /** Called with what a listener threw; default `console.error`. */
   onError?(error: unknown, context: CallbackContext & { command: CallbackCommand }): void;
+}
+
+/** What became of a callback. */
+export interface HandledCallback {
+  readonly verified: Verified;
+  /** Of what verified. */
+  readonly context?: CallbackContext;
+  /** It had been here before, and its listener was not called again. */
+  readonly isRepeat: boolean;
+  /** 200, 401 for what does not verify, 500 where its listener failed. */
+  readonly status: number;
+  /** With status 200. */
+  readonly answer?: Answer;
+  /** From the body's end. */
+  readonly tookMs: number;
 }
 
 export type CallbackHandler = (request: IncomingMessage, response: ServerResponse) => Promise<void>;
@@ -76,33 +94,33 @@ export type CallbackHandler = (request: IncomingMessage, response: ServerRespons
  */
 export function createCallbackHandler(options: CallbackHandlerOptions): CallbackHandler {
   const { secret, on, seen, remember = 10_000, maxBodyBytes = 2 * 1_048_576, bodyTimeoutMs = 10_000 } = options;
-  const { onRefused, onError = (error, { command, id }) => console.error(command, id, error) } = options;
+  const { onHandled, onError = (error, { command, id }) => console.error(command, id, error) } = options;
   const secrets = [secret].flat();
   if (secrets.length === 0 || secrets.some((one) => readKey(one) === undefined)) {
     throw new TypeError('secret: must be `whsec_` and base64, or a list of such');
   }
   /** Answers, or what they will be: a repeat may come while the first is being handled. */
-  const answers = new Map<string, Promise<Answer>>();
+  const answers = new Map<string, Promise<Handled>>();
 
-  async function handle(event: CallbackEvent, context: CallbackContext): Promise<Answer> {
+  async function handle(event: CallbackEvent, context: CallbackContext): Promise<Handled> {
     const command = event.CallbackCommand;
-    if (!Object.hasOwn(on, command)) return allow();
+    if (!Object.hasOwn(on, command)) return { answer: allow(), isRepeat: false };
     const listener = on[command] as (event: CallbackEvent, context: CallbackContext) => unknown;
     if (isQuestion(command)) {
       const answer = await listener(event, context);
       if (typeof answer !== 'object' || answer === null)
         throw new TypeError(`the listener of ${command} gave no answer`);
-      return answer as Answer;
+      return { answer: answer as Answer, isRepeat: false };
     }
-    if ((await seen?.has(context.id)) === true) return allow();
+    if ((await seen?.has(context.id)) === true) return { answer: allow(), isRepeat: true };
     await listener(event, context);
     await seen?.add(context.id);
-    return allow();
+    return { answer: allow(), isRepeat: false };
   }
 
-  function answerOnce(event: CallbackEvent, context: CallbackContext): Promise<Answer> {
+  function answerOnce(event: CallbackEvent, context: CallbackContext): Promise<Handled> {
     const before = answers.get(context.id);
-    if (before !== undefined) return before;
+    if (before !== undefined) return before.then(({ answer }) => ({ answer, isRepeat: true }));
     const answer = handle(event, context);
     answers.set(context.id, answer);
     for (const [oldest] of answers) {
@@ -128,24 +146,42 @@ export function createCallbackHandler(options: CallbackHandlerOptions): Callback
       if (body === undefined) {
         return send(response, 413, `the body has at most ${maxBodyBytes} bytes`, { Connection: 'close' });
       }
+      const readAt = performance.now();
       const verified = verifyCallback({ ...options, headers: request.headers, body });
+      const tell = (handled: Pick<HandledCallback, 'context' | 'isRepeat' | 'status' | 'answer'>): void => {
+        try {
+          onHandled?.({ verified, ...handled, tookMs: performance.now() - readAt }, request);
+        } catch (error) {
+          // The answer is on its way, and stays so.
+          console.error('onHandled', error);
+        }
+      };
       if (!verified.ok) {
-        onRefused?.(verified, request);
-        return send(response, 401, `${verified.code}: ${verified.reason}`);
+        send(response, 401, `${verified.code}: ${verified.reason}`);
+        return tell({ isRepeat: false, status: 401 });
       }
       const { event, command } = verified;
       const context = contextOf(request, verified);
+      let handled: Handled;
       try {
-        sendJson(response, 200, await answerOnce(event, context));
+        handled = await answerOnce(event, context);
       } catch (error) {
         onError(error, { ...context, command });
         send(response, 500, 'the listener failed');
+        return tell({ context, isRepeat: false, status: 500 });
       }
+      sendJson(response, 200, handled.answer);
+      tell({ context, ...handled, status: 200 });
     } catch {
-      // The client went away, was too slow, or a function of the options threw: there is nobody to tell.
+      // The client went away or was too slow, or onError threw: there is nobody to tell.
       response.destroy();
     }
   };
+}
+
+interface Handled {
+  readonly answer: Answer;
+  readonly isRepeat: boolean;
 }
 
 const questions: Readonly<Record<BeforeCommand, true>> = {

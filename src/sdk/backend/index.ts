@@ -30,6 +30,7 @@ export {
   type CallbackHandlerOptions,
   type CallbackListeners,
   createCallbackHandler,
+  type HandledCallback,
   type SeenEvents,
 } from './handler.ts';
 export type { HeadersLike } from './header-lookup.ts';
