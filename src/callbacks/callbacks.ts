@@ -4,6 +4,7 @@ import type { AppLookup, Clock } from '../auth/index.ts';
 import type { Logger, Metrics } from '../observe/index.ts';
 import type { AppSettings, ControlBus, Database } from '../store/index.ts';
 import { type AfterCommand, isAfterCommand, type SdkAppId } from '../wire/index.ts';
+import { createReplays } from './admin/replays.ts';
 import { type BeforeCalls, createBeforeCalls } from './before/before-calls.ts';
 import { endpointOf } from './endpoint/endpoint.ts';
 import { createPoster, type Poster } from './endpoint/poster.ts';
@@ -97,6 +98,7 @@ export async function createCallbacks(deps: CallbacksDeps, options: CallbacksOpt
   stack.defer(() => waker.close());
   let relay: Relay | undefined;
   if (options.relay) {
+    const nodeId = randomUUID();
     relay = createRelay(
       {
         db,
@@ -106,7 +108,7 @@ export async function createCallbacks(deps: CallbacksDeps, options: CallbacksOpt
         poster,
         pauses,
         webhookId: ({ id, originId }) => `cb_${epoch}_${originId ?? id}`,
-        nodeId: randomUUID(),
+        nodeId,
         clock,
         random,
         logger,
@@ -115,6 +117,8 @@ export async function createCallbacks(deps: CallbacksDeps, options: CallbacksOpt
       { ...tuning, gate: { concurrency: options.concurrency, ...tuning.gate } },
     );
     stack.defer(() => relay?.close());
+    const replays = createReplays({ db, control, wake: relay.wake, nodeId, clock, logger, metrics });
+    stack.defer(() => replays.close());
   }
 
   const opened = stack.move();

@@ -9,7 +9,14 @@ import {
   type Revocations,
 } from '../auth/index.ts';
 import { createCache, createPurges, type Purges } from '../cache/index.ts';
-import { type Callbacks, createCallbackChecks, createCallbacks, createPoster } from '../callbacks/index.ts';
+import {
+  type Callbacks,
+  createAdmin,
+  createCallbackChecks,
+  createCallbacks,
+  createPauses,
+  createPoster,
+} from '../callbacks/index.ts';
 import { createIm } from '../im/index.ts';
 import {
   createHealth,
@@ -303,13 +310,23 @@ async function openOps(
   listen: Listen,
   { callbacks, ownAddresses }: { callbacks: Callbacks | undefined; ownAddresses: () => readonly ListenAddress[] },
 ): Promise<string> {
-  const { config, shownConfig, logger, metrics, health, db, store, revocations, purges, stack } = foundation;
+  const { config, shownConfig, logger, metrics, health, db, bus, store, revocations, purges, stack } = foundation;
   let poster = callbacks?.poster;
   if (poster === undefined) {
     const own = createPoster({ clock: Date.now, ownAddresses, logger, metrics });
     stack.defer(() => own.close());
     poster = own;
   }
+  let pauses = callbacks?.pauses;
+  if (pauses === undefined) {
+    const own = await createPauses({ db, control: bus, clock: Date.now, logger, metrics });
+    stack.defer(() => own.close());
+    pauses = own;
+  }
+  const circuits =
+    callbacks === undefined
+      ? {}
+      : { circuits: () => ({ before: callbacks.before.circuits(), after: callbacks.circuits() }) };
   const ops = await createOps(
     {
       logger,
@@ -319,6 +336,7 @@ async function openOps(
       revocations,
       purges,
       callbackChecks: createCallbackChecks({ db, poster, clock: Date.now, randomUuid: randomUUID }),
+      callbackAdmin: createAdmin({ db, control: bus, pauses, clock: Date.now, logger, ...circuits }),
       checkApp,
       effectiveConfig: () => shownConfig,
     },

@@ -49,6 +49,7 @@ const [task] = relayTasks;
 const maxRunning = 50;
 /** Ids of the outbox that one statement looks through: of few matches, most are of others. */
 const idsAtOnce = 100_000;
+const closeMs = 1_000;
 /** How long one replay may look for matches in one turn. */
 const turnMs = 300;
 
@@ -230,10 +231,11 @@ export function createReplays(
       stop.abort();
       unsubscribe();
       await looping;
-      // Whoever goes on need not wait for the end of the lease.
-      await db.pool
+      // Whoever goes on need not wait for the end of the lease; where the database is away, he does.
+      const giveBack = db.pool
         .query('update task_lease set lease_until = now() where task = $1 and holder = $2', [task, nodeId])
         .catch(() => {});
+      await Promise.race([giveBack, delay(closeMs, undefined, { ref: false })]);
     },
   };
 }
