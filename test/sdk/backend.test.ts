@@ -417,6 +417,9 @@ t.test(
         },
       },
       onError: (error, { command, id: by }) => errors.push([(error as Error).message, command, by]),
+      onHandled: ({ context, status, isRepeat, answer }) => {
+        handled.push([context?.id, status, isRepeat, answer?.ErrorCode]);
+      },
     });
     const first = post(body, { by: 'cb_slow' });
     const repeat = post(body, { by: 'cb_slow' });
