@@ -14,6 +14,7 @@ import {
 import { createMetrics } from '../../src/observe/index.ts';
 import type { Result } from '../../src/store/index.ts';
 import { appWithCallbacks, bury, callbackKey, openAdmin, stateBody, writeEvent } from '../support/callback-admin.ts';
+import { callbackApp, openCallbacks, openRecordingBackend } from '../support/callbacks.ts';
 import { openTestDatabase, until } from '../support/database.ts';
 
 const { db, logger } = await openTestDatabase(t);
@@ -342,6 +343,39 @@ t.test('[K6] events that were told are sent again; a crash or a lost lease moves
   t.match(await admin.replay(app, superseded, 'oncall'), { ok: true, value: { total: 1 } });
   await three.replays.run();
   t.equal((await rowsOf(app.sdkAppId, `${waiting} and origin_id = ${told[0]}`)).length, 2, 'one by its number');
+});
+
+t.test('[K6] [O2] with the relay: given up, sent again to the byte; paused and resumed; dropped', async (t) => {
+  const backend = await openRecordingBackend(t, () => 500);
+  const app = callbackApp(++sdkAppId, { url: backend.url, retry: false });
+  const relay = await openCallbacks(t, { db }, [app]);
+  const received = () => backend.received.map(({ id, raw }) => [id, raw]);
+
+  const first = await relay.event({ key: 'g1', fields: { GroupId: '@TGS#1', Text: 'a "b" \u2028 汉' } });
+  await until(async () => (await admin.letters(app, list({}))).letters.length === 1);
+  t.match(await admin.letter(app, first), { reason: 'retry-off', content: { request: backend.received[0]?.raw } });
+  backend.behave(() => 200);
+  must(await admin.replay(app, replay({ all: true }), 'oncall'));
+  await until(() => backend.received.length === 2);
+  t.strictSame(received()[1], received()[0], 'the same event');
+  t.equal(backend.received[1]?.headers['qalgate-replay'], 'true');
+  await until(
+    async () => (await admin.explain(app, { by: 'event', id: first })).explanations[0]?.told[1]?.code === 'delivered',
+  );
+
+  await admin.pause(app, {}, 'oncall');
+  await until(() => relay.callbacks.pauses.list().length === 1);
+  const held = [await relay.event({ key: 'g2' }), await relay.event({ key: 'g2' })];
+  t.match(await admin.list(app, list({ state: 'waiting' })), {
+    events: held.map((id) => ({ id, waits: [{ code: 'paused' }] })),
+  });
+  t.strictSame(await admin.drop(app, drop({ ids: [held[0]] }), 'oncall'), { waiting: 1, dead: 0, isAll: true });
+  t.equal(await admin.resume(app, {}), 1);
+  await until(() => backend.received.length === 3);
+  t.match(backend.received[2], {
+    id: new RegExp(`_${held[1]}$`),
+    headers: { 'qalgate-gap': new RegExp(`_${held[0]}$`) },
+  });
 });
 
 t.test('a replay can be cancelled; runs by itself; refuses what cannot be', async (t) => {
