@@ -1,6 +1,3 @@
-import { once } from 'node:events';
-import type { AddressInfo } from 'node:net';
-import { createServer } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import t from 'tap';
 import { signUserSig } from '../../src/auth/index.ts';
@@ -8,6 +5,7 @@ import { createMetrics } from '../../src/observe/index.ts';
 import { createImClient, type ImClient, textOf } from '../../src/sdk/im/index.ts';
 import { openDatabase } from '../../src/store/index.ts';
 import { makeDataDir, makeTestLogger, until } from '../support/database.ts';
+import { freePort } from '../support/free-port.ts';
 import { type Service, spawnService } from '../support/service.ts';
 
 // The whole file, also when it runs by itself.
@@ -28,15 +26,6 @@ interface Person {
   /** Those that the service acknowledged. */
   acknowledged: Set<string>;
   received: string[];
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
 }
 
 t.test(

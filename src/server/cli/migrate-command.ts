@@ -1,6 +1,8 @@
 import { Command } from 'commander';
-import { createMetrics } from '../../observe/index.ts';
-import { migrateDatabase } from '../../store/index.ts';
+import { migrateQueues } from '../../callbacks/index.ts';
+import { createMetrics, type Logger, type Metrics } from '../../observe/index.ts';
+import { migrateDatabase, openDatabase } from '../../store/index.ts';
+import type { Config } from '../config/index.ts';
 import { type CliContext, type ConfigOption, commandLogger, loadOrFail, withConfig } from './context.ts';
 
 export function migrateCommand(context: CliContext): Command {
@@ -18,12 +20,29 @@ export function migrateCommand(context: CliContext): Command {
         context.print('the embedded database migrates itself at start: there is nothing to do');
         return;
       }
-      const { from, to } = await migrateDatabase(
-        { logger: commandLogger(context, options), metrics: createMetrics() },
-        config.database,
-      );
+      const deps = { logger: commandLogger(context, options), metrics: createMetrics() };
+      const { from, to } = await migrateDatabase(deps, config.database);
+      await migrateQueueTables(deps, config);
       context.print(
         from === to ? `the database has schema ${to} already` : `the database went from schema ${from} to ${to}`,
       );
     });
+}
+
+/** The tables of the queues stand beside ours, also where a Redis is used: it may be given up. */
+async function migrateQueueTables(
+  deps: { logger: Logger; metrics: Metrics },
+  { data, database }: Config,
+): Promise<void> {
+  const db = await openDatabase({ ...deps, metrics: createMetrics() }, { dataDir: data, database, use: 'command' });
+  try {
+    const client = await db.pool.connect();
+    try {
+      await migrateQueues(client);
+    } finally {
+      client.release();
+    }
+  } finally {
+    await db.close();
+  }
 }

@@ -1,0 +1,238 @@
+import { randomBytes } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import path from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import t, { type Test } from 'tap';
+import { signUserSig } from '../../src/auth/index.ts';
+import { clusterFolder } from '../../src/server/config/index.ts';
+import type { OpenedDatabase } from '../../src/store/index.ts';
+import { callbackSecret, openRecordingBackend, type Received } from '../support/callbacks.ts';
+import { openTestDatabase, until } from '../support/database.ts';
+import { freePort } from '../support/free-port.ts';
+import { skipWithoutRedis, startRedis } from '../support/redis.ts';
+import { runCommand, type Service, type ServiceOptions, spawnService } from '../support/service.ts';
+
+// The whole file, also when it runs by itself.
+t.setTimeout(400_000);
+
+const sdkAppId = 1_400_000_000;
+const secret = 'a secret of sixteen or more';
+const conversations = 50;
+const senders = 40;
+
+/** A message that was acknowledged. */
+interface Sent {
+  readonly key: string;
+  readonly number: number;
+}
+
+/** Sends messages over REST, each until it is acknowledged, however often the service is killed meanwhile. */
+async function sendAll(t: Test, url: () => string, count: number): Promise<{ sent: Sent[]; done: Promise<void> }> {
+  const userSig = signUserSig({
+    sdkAppId,
+    identifier: 'admin',
+    secret,
+    expireSec: 86_400,
+    issuedAtSec: Math.floor(Date.now() / 1_000) - 10,
+  });
+  const query = new URLSearchParams({
+    sdkappid: String(sdkAppId),
+    identifier: 'admin',
+    usersig: userSig,
+    random: '1',
+    contenttype: 'json',
+  });
+  const call = async (command: string, body: object): Promise<Record<string, unknown>> => {
+    const response = await fetch(`${url()}/v4/${command}?${query}`, {
+      method: 'POST',
+      body: JSON.stringify(body),
+      signal: AbortSignal.timeout(5_000),
+    });
+    return (await response.json()) as Record<string, unknown>;
+  };
+  const accounts = Array.from({ length: conversations * 2 }, (_, index) => `p${index}`);
+  t.equal((await call('im_open_login_svc/multiaccount_import', { Accounts: accounts })).ErrorCode, 0);
+  const sent: Sent[] = [];
+  let next = 0;
+  const sendOne = async (number: number): Promise<void> => {
+    const pair = number % conversations;
+    for (;;) {
+      const answer = await call('openim/sendmsg', {
+        From_Account: `p${pair * 2}`,
+        To_Account: `p${pair * 2 + 1}`,
+        MsgSeq: number,
+        MsgRandom: number,
+        MsgBody: [{ MsgType: 'TIMTextElem', MsgContent: { Text: `message ${number}` } }],
+      }).catch(() => undefined);
+      if (answer?.ErrorCode === 0) {
+        sent.push({ key: String(answer.MsgKey), number });
+        return;
+      }
+      await delay(50);
+    }
+  };
+  const worker = async (): Promise<void> => {
+    while (next < count) await sendOne(next++);
+  };
+  return { sent, done: Promise.all(Array.from({ length: senders }, worker)).then(() => undefined) };
+}
+
+/** The database as everybody else reaches it: by URL, over its unix socket. */
+function urlOf({ target }: OpenedDatabase): string {
+  if (!('host' in target)) throw new Error('not the embedded one');
+  const { host, port, user, password, database } = target;
+  const where = new URLSearchParams({ host, port: String(port) });
+  return `postgres://${user}:${password}@localhost/${database}?${where}`;
+}
+
+interface Run {
+  readonly messages: number;
+  /** Who is killed, one after another. */
+  readonly kills: readonly ('relay' | 'program' | 'postgres' | 'redis')[];
+  readonly withRedis: boolean;
+}
+
+/**
+ * K6, DESIGN §9: two processes on one database, one that takes messages and one that tells of them, are killed again and again, and
+ * so is what they stand on. Nothing acknowledged may be lost, nothing told under two ids, and each conversation is told in order.
+ */
+async function survive(t: Test, { messages, kills, withRedis }: Run): Promise<void> {
+  const database = await openTestDatabase(t);
+  const { db } = database;
+  const redis = withRedis ? await startRedis(t) : undefined;
+  // Now and then slow, or failing: that must not disturb the order either.
+  let asked = 0;
+  const backend = await openRecordingBackend(t, async () => {
+    asked += 1;
+    if (asked % 500 === 0) return 503;
+    if (asked % 97 === 0) await delay(20);
+    return 200;
+  });
+  const port = await freePort();
+  const app = {
+    sdkAppId,
+    secret,
+    im: { appPerSec: 0, commandPerSec: 0 },
+    callbacks: {
+      url: backend.url,
+      secret: callbackSecret,
+      events: ['C2C.CallbackAfterSendMsg'],
+      allowPrivateNetwork: true,
+    },
+  };
+  const common = {
+    QALGATE_DATABASE: urlOf(db),
+    QALGATE_MASTER_KEY: randomBytes(32).toString('base64'),
+    QALGATE_APPS: JSON.stringify([app]),
+    QALGATE_LOG_ACCESS: 'false',
+    ...(redis === undefined ? {} : { QALGATE_REDIS: redis.url }),
+  };
+  const programOptions: ServiceOptions = {
+    dataDir: database.dataDir,
+    args: ['--roles', 'im'],
+    env: { ...common, QALGATE_LISTEN_IM: `127.0.0.1:${port}` },
+  };
+  const relayOptions: ServiceOptions = { dataDir: database.dataDir, args: ['--roles', 'relay'], env: common };
+  t.match(await runCommand(['migrate'], programOptions), { code: 0 });
+  let program: Service = await spawnService(programOptions);
+  let relay: Service = await spawnService(relayOptions);
+  t.teardown(() => {
+    program.process.kill('SIGKILL');
+    relay.process.kill('SIGKILL');
+  });
+
+  const { sent, done } = await sendAll(t, () => `http://127.0.0.1:${port}`, messages);
+  const share = Math.floor(messages / (kills.length + 1));
+  for (const [index, victim] of kills.entries()) {
+    await until(() => sent.length >= share * (index + 1), 60_000);
+    if (victim === 'relay') {
+      relay.process.kill('SIGKILL');
+      await relay.exited;
+      relay = await spawnService(relayOptions);
+    } else if (victim === 'program') {
+      program.process.kill('SIGKILL');
+      await program.exited;
+      program = await spawnService(programOptions);
+    } else if (victim === 'redis') {
+      await redis?.kill9();
+      await delay(200);
+      await redis?.restart();
+    } else {
+      const [pid] = (await readFile(path.join(clusterFolder(database.dataDir), 'postmaster.pid'), 'utf8')).split('\n');
+      process.kill(Number(pid), 'SIGKILL');
+    }
+  }
+  await done;
+  t.equal(sent.length, messages);
+
+  const deliveries = (): Received[] => backend.received;
+  const distinct = (): number => new Set(deliveries().map(({ body }) => body.MsgKey)).size;
+  await until(() => distinct() >= messages, 120_000).catch(() => {});
+  const told = Map.groupBy(deliveries(), ({ body }) => String(body.MsgKey));
+  t.strictSame(
+    [...told.keys()].sort(),
+    sent.map(({ key }) => key).sort(),
+    'what was sent was told of, and nothing else',
+  );
+  t.equal(
+    [...told.values()].filter((some) => new Set(some.map(({ id }) => id)).size > 1).length,
+    0,
+    'repeats have one id',
+  );
+  t.equal(new Set(deliveries().map(({ id }) => id)).size, messages, 'no id stands for two messages');
+  t.comment(`${deliveries().length - messages} repeats of ${messages}`);
+
+  const { rows } = await db.pool.query<{ conversation: number; key: string }>(
+    `select conversation_id as conversation, msg_seq || '_' || msg_random || '_' || msg_time as key
+     from message order by conversation_id, seq`,
+  );
+  const firsts = [...told.keys()];
+  const place = new Map(firsts.map((key, index) => [key, index]));
+  let disorder = 0;
+  for (const some of Map.groupBy(rows, ({ conversation }) => conversation).values()) {
+    for (const [index, { key }] of some.entries()) {
+      const before = some[index - 1];
+      if (before !== undefined && (place.get(before.key) ?? 0) > (place.get(key) ?? 0)) disorder += 1;
+    }
+  }
+  t.equal(disorder, 0, 'each conversation was told in order');
+
+  // What explain says is what the receiver saw.
+  const waiting = async (): Promise<number> =>
+    (await db.pool.query<{ n: number }>('select count(*) as n from outbox where done_ms is null')).rows[0]?.n ?? -1;
+  await until(async () => (await waiting()) === 0, 60_000);
+  const { rows: outcomes } = await db.pool.query<{ outcome: string; n: number }>(
+    'select outcome, count(*) as n from outbox group by outcome',
+  );
+  t.strictSame(outcomes, [{ outcome: 'delivered', n: messages }]);
+
+  for (const service of [program, relay]) {
+    service.process.kill('SIGTERM');
+    t.match(await service.exited, { code: 0 });
+  }
+}
+
+t.test(
+  '[K6] relay, program and PostgreSQL are killed fourteen times under 10,000 messages',
+  { timeout: 240_000 },
+  (t) =>
+    survive(t, {
+      messages: 10_000,
+      kills: Array.from(
+        { length: 14 },
+        (_, kill) => (['relay', 'program', 'relay', 'postgres'] as const)[kill % 4] ?? 'relay',
+      ),
+      withRedis: false,
+    }),
+);
+
+t.test(
+  '[K6] relay, program, PostgreSQL and Redis are killed eight times under 5,000 messages',
+  { skip: skipWithoutRedis(), timeout: 200_000 },
+  (t) =>
+    survive(t, {
+      messages: 5_000,
+      kills: ['redis', 'relay', 'redis', 'program', 'redis', 'postgres', 'redis', 'relay'],
+      withRedis: true,
+    }),
+);
