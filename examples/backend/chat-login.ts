@@ -3,6 +3,7 @@
  * it is a demo; a real backend checks its own login first and signs for that user alone.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { fieldOf, isJson, isSameOrigin, readBody, sendJson } from './requests.ts';
 import { signUserSig } from './user-sig.ts';
 
 /** What a backend knows of its app at qalgate. */
@@ -17,7 +18,6 @@ export interface ChatSettings {
 
 const userSigSec = 86_400;
 const maxBodyBytes = 1_024;
-const bodyMs = 5_000;
 const windowMs = 60_000;
 const maxLogins = 600;
 const maxLoginsPerAddress = 60;
@@ -80,16 +80,14 @@ export async function serveChatLogin(
   if (request.method !== 'POST') return refuse(405, 'Only POST works here.', { Allow: 'POST' });
   // Another site's page must not fetch logins. It can say neither of these two without asking first, which is not answered.
   if (!isSameOrigin(request)) return refuse(403, 'Only the chat page itself may log in.');
-  if (!/^application\/json\s*(?:;|$)/i.test(request.headers['content-type'] ?? '')) {
-    return refuse(415, 'The body must be JSON.');
-  }
+  if (!isJson(request)) return refuse(415, 'The body must be JSON.');
   if (settings === undefined) return refuse(503, 'The messaging service is not there yet.', { 'Retry-After': '1' });
   const now = Date.now();
   if (!rate.take(addressOf(request), now))
     return refuse(429, 'Too many logins: wait a minute.', { 'Retry-After': '60' });
-  const body = await readBody(request);
+  const body = await readBody(request, maxBodyBytes);
   if (body === undefined) return refuse(413, `The body has at most ${maxBodyBytes} bytes.`, { Connection: 'close' });
-  const result = readName(nameIn(body), settings.administrators);
+  const result = readName(fieldOf(body, 'name'), settings.administrators);
   if ('refused' in result) return refuse(400, result.refused);
 
   const issuedAtSec = Math.floor(now / 1_000);
@@ -104,46 +102,7 @@ export async function serveChatLogin(
   });
 }
 
-/** Browsers say where a request comes from; what says nothing is no page. */
-function isSameOrigin({ headers }: IncomingMessage): boolean {
-  const site = headers['sec-fetch-site'];
-  if (site !== undefined && site !== 'same-origin') return false;
-  return headers.origin === undefined || URL.parse(headers.origin)?.host === headers.host;
-}
-
 /** Behind qalgate there is exactly one address in X-Forwarded-For. */
 function addressOf({ headers, socket }: IncomingMessage): string {
   return String(headers['x-forwarded-for'] ?? socket.remoteAddress).slice(0, 64);
-}
-
-/** Undefined: it is too long. Rejects when it takes too long. */
-async function readBody(request: IncomingMessage): Promise<string | undefined> {
-  const timer = setTimeout(() => request.destroy(), bodyMs);
-  const parts: Buffer[] = [];
-  let bytes = 0;
-  try {
-    // Not destroyed, so that the refusal can be said.
-    for await (const part of request.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
-      bytes += part.length;
-      if (bytes > maxBodyBytes) return undefined;
-      parts.push(part);
-    }
-    return Buffer.concat(parts).toString();
-  } finally {
-    clearTimeout(timer);
-  }
-}
-
-function nameIn(body: string): unknown {
-  try {
-    const value: unknown = JSON.parse(body);
-    return (Object(value) as { name?: unknown }).name;
-  } catch {
-    return undefined;
-  }
-}
-
-function sendJson(response: ServerResponse, status: number, value: object, headers: Record<string, string> = {}): void {
-  response.writeHead(status, { 'Content-Type': 'application/json', 'Cache-Control': 'no-store', ...headers });
-  response.end(`${JSON.stringify(value)}\n`);
 }

@@ -1,8 +1,9 @@
 /**
  * An app's backend, small but real, to run behind qalgate: `node examples/backend/server.ts --port 9000`.
- * It shows what it receives (`/`, `/headers`, `/echo`, `/ws`) and misbehaves when asked to (`/slow`, `/fail`, …).
- * Node's own modules only. README.md beside this file lists the routes.
+ * It shows what it receives (`/`, `/headers`, `/echo`, `/ws`, `/callbacks/`) and misbehaves when asked to (`/slow`, `/fail`, …).
+ * Node's own modules and qalgate's SDK only. README.md beside this file lists the routes.
  */
+import { readFileSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { Readable } from 'node:stream';
@@ -11,6 +12,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { serveCacheDemo } from './cache-demo.ts';
+import { type CallbackSettings, type Callbacks, createCallbacks } from './callbacks.ts';
 import { type Chat, createChat } from './chat.ts';
 import type { ChatSettings } from './chat-login.ts';
 import { headerPairs, headersPage } from './page.ts';
@@ -35,10 +37,19 @@ const routes: Record<string, Handler> = {
 /** A query parameter that is not what the route needs; the client gets 400 with the text. */
 class BadParameter extends Error {}
 
-/** Makes the server; it does not listen yet. Its `close()` also ends WebSocket connections. */
-export function createBackend(chat: Chat = createChat()): Server {
+interface Parts {
+  chat: Chat;
+  callbacks: Callbacks;
+}
+
+/** Makes the server; it does not listen yet. Its `close()` also ends WebSocket connections and pages that watch. */
+export function createBackend({
+  chat = createChat(),
+  callbacks = createCallbacks(publicFolder),
+}: Partial<Parts> = {}): Server {
+  const parts = { chat, callbacks };
   const server = createServer((request, response) => {
-    void answer(request, response, chat).catch((error: unknown) => {
+    void answer(request, response, parts).catch((error: unknown) => {
       if (error instanceof BadParameter) return sendText(response, 400, `${error.message}\n`);
       // What remains is a client that went away in the middle. Nobody is left to tell.
       response.destroy();
@@ -60,12 +71,13 @@ export function createBackend(chat: Chat = createChat()): Server {
   const close = server.close.bind(server);
   server.close = (callback) => {
     stopping.abort();
+    callbacks.close();
     return close(callback);
   };
   return server;
 }
 
-async function answer(request: IncomingMessage, response: ServerResponse, chat: Chat): Promise<void> {
+async function answer(request: IncomingMessage, response: ServerResponse, { chat, callbacks }: Parts): Promise<void> {
   const url = URL.parse(request.url ?? '/', 'http://backend');
   if (url === null) return sendText(response, 400, 'the target is not a path\n');
   if (url.pathname.startsWith('/files/')) {
@@ -76,12 +88,16 @@ async function answer(request: IncomingMessage, response: ServerResponse, chat: 
   }
   if (url.pathname === '/chat') return void response.writeHead(301, { Location: `/chat/${url.search}` }).end();
   if (url.pathname.startsWith('/chat/')) return chat.serve(request, response, url.pathname.slice('/chat/'.length));
+  if (url.pathname === '/callbacks') return void response.writeHead(301, { Location: '/callbacks/' }).end();
+  if (url.pathname.startsWith('/callbacks/')) {
+    return callbacks.serve(request, response, url.pathname.slice('/callbacks/'.length));
+  }
   const handler = Object.hasOwn(routes, url.pathname) ? routes[url.pathname] : undefined;
   if (handler === undefined) {
     return sendText(
       response,
       404,
-      `no such page; there are ${Object.keys(routes).join(' ')} /files/hello.txt /cache/ /chat/ /ws\n`,
+      `no such page; there are ${Object.keys(routes).join(' ')} /files/hello.txt /cache/ /chat/ /callbacks/ /ws\n`,
     );
   }
   await handler(request, response, url);
@@ -206,20 +222,27 @@ function main(): void {
     options: {
       port: { type: 'string', default: '9000' },
       host: { type: 'string', default: '127.0.0.1' },
+      'callback-secret-file': { type: 'string' },
       help: { type: 'boolean', short: 'h', default: false },
     },
   });
   if (values.help) {
-    console.log('node examples/backend/server.ts [--port 9000] [--host 127.0.0.1]   (port 0: any free one)');
+    console.log(
+      'node examples/backend/server.ts [--port 9000] [--host 127.0.0.1] [--callback-secret-file F]   (port 0: any free one)',
+    );
     return;
   }
   const chat = createChat();
+  const callbacks = createCallbacks(publicFolder);
+  const secretFile = values['callback-secret-file'];
+  if (secretFile !== undefined) callbacks.configure({ secret: readFileSync(secretFile, 'utf8').trim().split(/\s+/) });
   // A parent that forked it tells about its app once qalgate listens. By message: arguments are for everybody on the machine to read.
-  process.on('message', (message: { chat?: ChatSettings }) => {
+  process.on('message', (message: { chat?: ChatSettings; callbacks?: CallbackSettings }) => {
+    if (message.callbacks !== undefined) callbacks.configure(message.callbacks);
     if (message.chat === undefined) return;
     chat.configure(message.chat).catch((error: unknown) => console.error(`example backend: ${error}`));
   });
-  const server = createBackend(chat);
+  const server = createBackend({ chat, callbacks });
   server.once('error', (error) => {
     console.error(`example backend: ${error.message}`);
     process.exit(1);

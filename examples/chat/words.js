@@ -62,6 +62,9 @@ export function failureText(error, peer) {
       return 'It holds a word that is not allowed here.';
     case 'MESSAGE_TOO_LONG':
       return 'It is too long.';
+    case 'REFUSED_BY_CALLBACK':
+      // With a number of the app's own the text is the app's, too.
+      return error.number === 20006 ? 'It was refused.' : error.message;
     case 'NETWORK':
     case 'TIMEOUT':
       return 'There was no connection.';

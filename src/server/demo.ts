@@ -34,7 +34,12 @@ export async function startDemo(deps: { dataDir: string; logger: Logger }): Prom
   const { dataDir, logger } = deps;
   const script = fileURLToPath(new URL('../../examples/backend/server.ts', import.meta.url));
   if (!existsSync(script)) throw new Error('--demo needs a checkout: the example backend is not part of the package');
-  const secret = await readSecret(dataDir);
+  const secret = await readSecret(dataDir, 'demo.secret', () => randomBytes(32).toString('hex'));
+  const callbackSecret = await readSecret(
+    dataDir,
+    'demo-callbacks.secret',
+    () => `whsec_${randomBytes(32).toString('base64')}`,
+  );
 
   let stopping = false;
   let child: ChildProcess;
@@ -75,9 +80,10 @@ export async function startDemo(deps: { dataDir: string; logger: Logger }): Prom
     }
   }
 
-  /** Over the channel: the secret is in no argument and no environment that others can read. */
+  /** Over the channel: the secrets are in no argument and no environment that others can read. */
   function tellBackend(): void {
-    if (chat !== undefined && child.connected) child.send({ chat }, () => {}); // it may have ended just now: its exit tells
+    const told = { callbacks: { secret: callbackSecret }, ...(chat === undefined ? {} : { chat }) };
+    if (child.connected) child.send(told, () => {}); // it may have ended just now: its exit tells
   }
 
   const url = await startBackend(0);
@@ -86,6 +92,13 @@ export async function startDemo(deps: { dataDir: string; logger: Logger }): Prom
     name: 'Demo',
     secret,
     access: { routes: [{ host: '*', prefix: '/', upstream: [url] }] },
+    callbacks: {
+      url: `${url}/callbacks/receive`,
+      secret: callbackSecret,
+      events: 'all',
+      // It listens on this machine alone.
+      allowPrivateNetwork: true,
+    },
   });
   if (!app.ok) throw new Error(`the demo app is malformed: ${app.field} ${app.reason}`);
 
@@ -117,7 +130,9 @@ export async function startDemo(deps: { dataDir: string; logger: Logger }): Prom
         '  UserSigs for 180 days:',
         ...userSigs,
         '',
-        ...(addresses.access === undefined || addresses.im === undefined ? [] : chatLines(access)),
+        ...(addresses.access === undefined || addresses.im === undefined
+          ? []
+          : [...chatLines(access), ...callbackLines(access)]),
         '  Try:',
         `    curl -i -H 'QAL-Identifier: forged' ${access}/headers`,
         `    curl -s ${access}/.qal/v1/session -H 'Content-Type: application/json' \\`,
@@ -146,15 +161,26 @@ function chatLines(access: string): string[] {
   return ['  Chat, in two browser windows:', ...windows, ''];
 }
 
-async function readSecret(dataDir: string): Promise<string> {
-  const file = join(dataDir, 'demo.secret');
+function callbackLines(access: string): string[] {
+  return [
+    '  Callbacks: the backend is asked before each message, and told of what happens:',
+    `    ${access}/callbacks/   what it got, and a switch that makes it fail`,
+    '    write “scam” in the chat, which it refuses, or “darn”, which it changes',
+    `    bin/qalgate.js callbacks test --app ${demoAppId}    sends it one that nothing caused`,
+    '',
+  ];
+}
+
+/** A secret of the demo, made once and kept. */
+async function readSecret(dataDir: string, name: string, make: () => string): Promise<string> {
+  const file = join(dataDir, name);
   try {
     return (await readFile(file, 'utf8')).trim();
   } catch (error) {
     if (!(error instanceof Error && 'code' in error && error.code === 'ENOENT')) throw error;
   }
   await mkdir(dataDir, { recursive: true, mode: 0o700 });
-  const secret = randomBytes(32).toString('hex');
+  const secret = make();
   await writeFile(file, `${secret}\n`, { mode: 0o600, flag: 'wx' });
   await chmod(file, 0o600);
   return secret;

@@ -28,7 +28,7 @@ interface Answer {
 }
 
 async function start(t: Test, chat: Chat): Promise<(options: RequestOptions & { body?: string }) => Promise<Answer>> {
-  const server = createBackend(chat);
+  const server = createBackend({ chat });
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
   t.teardown(() => {
