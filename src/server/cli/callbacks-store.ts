@@ -1,0 +1,108 @@
+import { type Command, Option } from 'commander';
+import { type CallbackAdmin, createAdmin, createPauses } from '../../callbacks/index.ts';
+import type { AppSettings, Result } from '../../store/index.ts';
+import type { SdkAppId } from '../../wire/index.ts';
+import { parseAppNumber } from './arguments.ts';
+import { appOf } from './callbacks-test.ts';
+import { CliError } from './cli-error.ts';
+import { type CliContext, type ConfigOption, loadOrFail, withConfig } from './context.ts';
+import { exitCodes } from './exit-codes.ts';
+import { withStore } from './open-store.ts';
+
+/** What the commands that look into callbacks, and change what waits, have in common. */
+
+export interface CallbacksOptions extends ConfigOption {
+  app: SdkAppId;
+  json?: true;
+}
+
+export function withApp(command: Command): Command {
+  return withConfig(command)
+    .requiredOption('-a, --app <number>', 'the app', parseAppNumber)
+    .option('--json', 'answer in JSON');
+}
+
+/** Options that say which events are meant, and when they happened. */
+export function withFilter(command: Command): Command {
+  return command
+    .option('--command <command>', 'a callback command, such as C2C.CallbackAfterSendMsg')
+    .option('--account <account>', 'of whom it is')
+    .addOption(new Option('--from <account>', 'with --to: of this conversation').conflicts('account'))
+    .addOption(new Option('--to <account>', 'the other account of the conversation').conflicts('account'))
+    .option('--since <time>', 'what happened since then: 2026-11-26, 2026-11-26T10:00:00Z, or how long ago, such as 2h')
+    .option('--until <time>', 'and until then');
+}
+
+export function withPage(command: Command): Command {
+  return command
+    .option('--limit <number>', 'so many at most (default: 50)')
+    .option('--after <cursor>', 'the page after that one, as its `next` says');
+}
+
+/** Of the options those with that name, by which the service calls them. */
+export function given(options: object, names: readonly string[]): Record<string, unknown> {
+  const values = new Map<string, unknown>(Object.entries(options));
+  return Object.fromEntries(names.filter((name) => values.has(name)).map((name) => [name, values.get(name)]));
+}
+
+/** The value, or the end of the command with what is wrong with which option. */
+export function readOrFail<T>(read: Result<T>): T {
+  if (read.ok) return read.value;
+  const { field, reason, allowed } = read;
+  const where = field === undefined ? '' : `${optionOf(field)}: `;
+  throw new CliError(exitCodes.usage, `${where}${reason}${allowed === undefined ? '' : `; allowed: ${allowed}`}`);
+}
+
+function optionOf(field: string): string {
+  if (field.startsWith('ids')) return '<event>';
+  return `--${field.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+}
+
+/** A refusal of what was asked for rightly. */
+export function doneOrFail<T>(result: Result<T>): T {
+  if (result.ok) return result.value;
+  const { reason, allowed } = result;
+  throw new CliError(exitCodes.failed, `${reason}${allowed === undefined ? '' : `; possible: ${allowed}`}`);
+}
+
+/** Who did it, for pauses, replays and dropped events. */
+export function actorOf({ env }: CliContext): string {
+  const user = env.SUDO_USER ?? env.USER ?? env.LOGNAME;
+  return user === undefined || user === '' ? 'cli' : `cli (${user.slice(0, 40)})`;
+}
+
+/** Opens the database for a command and closes it again. `isAlone`: no service runs on it. */
+export async function withCallbacks(
+  context: CliContext,
+  options: CallbacksOptions,
+  work: (callbacks: { admin: CallbackAdmin; app: AppSettings; isAlone: boolean }) => Promise<void>,
+): Promise<void> {
+  const loaded = loadOrFail(context, options);
+  await withStore(context, loaded, options, async (store) => {
+    const { db, bus, logger, metrics } = store;
+    const app = await appOf(loaded, store, options.app);
+    const pauses = await createPauses({ db, control: bus, clock: Date.now, logger, metrics });
+    try {
+      const admin = createAdmin({ db, control: bus, pauses, clock: Date.now, logger });
+      await work({ admin, app, isAlone: db.kind === 'embedded' });
+    } finally {
+      await pauses.close();
+    }
+  });
+}
+
+export function toJson(value: unknown): string {
+  return JSON.stringify(value, undefined, 2);
+}
+
+export function table(rows: readonly (readonly string[])[]): string {
+  const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
+  return rows
+    .map((row) =>
+      row
+        .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+        .join('  ')
+        .trimEnd(),
+    )
+    .join('\n');
+}

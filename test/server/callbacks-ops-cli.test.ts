@@ -1,0 +1,202 @@
+import { randomBytes } from 'node:crypto';
+import t from 'tap';
+import { createReplays, keyFingerprint, urlHash } from '../../src/callbacks/index.ts';
+import { createMetrics } from '../../src/observe/index.ts';
+import { formatExplained } from '../../src/server/cli/callbacks-explain.ts';
+import { runCli } from '../../src/server/cli/run-cli.ts';
+import { createControlBus } from '../../src/store/index.ts';
+import { bury, callbackKey, stateBody, writeEvent } from '../support/callback-admin.ts';
+import { openTestDatabase, until } from '../support/database.ts';
+
+const { db, dataDir, logger } = await openTestDatabase(t);
+const app = 1_400_000_000;
+const url = 'https://backend.example.com/cb?k=hidden';
+const env = {
+  QALGATE_DATA: dataDir,
+  QALGATE_MASTER_KEY: randomBytes(32).toString('base64'),
+  QALGATE_APPS: JSON.stringify([
+    {
+      sdkAppId: app,
+      secret: 'a secret of sixteen or more',
+      callbacks: { url, secret: callbackKey, events: ['State.StateChange'] },
+    },
+    { sdkAppId: 9, secret: 'a secret of sixteen or more' },
+  ]),
+  USER: 'lin',
+};
+
+const said: string[] = [];
+async function run(...args: string[]) {
+  const lines = { stdout: '', stderr: '' };
+  const [command = '', ...rest] = args;
+  const code = await runCli(['callbacks', command, '--app', String(app), ...rest], {
+    env,
+    print: (line) => {
+      lines.stdout += `${line}\n`;
+    },
+    warn: (line) => {
+      lines.stderr += `${line}\n`;
+    },
+    readInput: async () => '',
+  });
+  said.push(lines.stdout, lines.stderr);
+  return { code, ...lines };
+}
+async function json(...args: string[]) {
+  const { code, stdout, stderr } = await run(...args, '--json');
+  if (code !== 0) throw new Error(stderr);
+  return JSON.parse(stdout);
+}
+
+t.test('[O1] [O3] status, list, show and explain', async (t) => {
+  t.match(await run('list'), { code: 0, stdout: /^There are no such events\n$/ });
+  const nowMs = Date.now();
+  const told = await writeEvent(db, app, {
+    key: 'a1',
+    state: 'delivered',
+    status: 200,
+    attempts: 1,
+    body: stateBody('alice', 'online'),
+  });
+  const waits = await writeEvent(db, app, {
+    key: 'a1',
+    attempts: 2,
+    nextAttemptMs: nowMs + 3_600_000,
+    log: [{ atMs: nowMs, tookMs: 3, status: 503 }],
+  });
+  const dead = await writeEvent(db, app, { key: 'a2', body: stateBody('bob') });
+  await bury(db, app, dead, { response: 'an\u001b[31m error' });
+
+  const status = await run('status');
+  t.match(status.stdout, new RegExp(`endpoints:\n  ${urlHash(url)}  https://backend.example.com/cb  1 commands`));
+  t.match(status.stdout, new RegExp(`keys:\n  ${keyFingerprint(callbackKey)}  signs +never used`));
+  t.match(
+    status.stdout,
+    /waiting:\n {2}1 {2}State\.StateChange {2}since .*\ndead letters: 1, the newest of .*\npaused: nothing\nreplays running: 0\nsent by a running process: no\n/,
+  );
+  t.match(await json('status'), { waiting: [{ count: 1 }], circuits: null });
+
+  const listed = await run('list', '--limit', '2');
+  t.match(listed.stdout, /^EVENT +SINCE +STATE +CALLBACK +ABOUT +ATTEMPTS +LAST\n/);
+  const [, after] = /There is more: --after (\S+)\n$/.exec(listed.stdout) ?? [];
+  t.match(await json('list', '--after', after ?? ''), { events: [{ id: told }], next: null });
+  t.match(await run('list', '--state', 'waiting'), {
+    stdout: new RegExp(`${waits} .* waiting .* 2 +no-relay, retry\n`),
+  });
+  t.match(await run('list', '--state', 'dead'), {
+    stdout: new RegExp(`GIVEN UP .*\n${dead} .*failing-alone, HTTP 500\n`),
+  });
+  t.match(await json('list', '--state', 'dead', '--account', 'alice'), { deadLetters: [], next: null });
+
+  const shown = await run('show', String(dead));
+  t.match(
+    shown.stdout,
+    /dead letter since .*: it failed for a long time.*\nsent to https:\/\/backend\.example\.com\/cb\n/,
+  );
+  t.match(shown.stdout, /sent:\n {2}\{\n {4}"CallbackCommand": "State\.StateChange",/);
+  t.match(shown.stdout, /answered:\n {2}an\\u001b\[31m error\n/, 'nothing that acts on a terminal');
+  t.match(await json('show', String(waits)), { event: { id: waits }, log: [{ status: 503 }], deadLetter: null });
+  t.match(await run('show', '99999'), { code: 1, stderr: /has no event 99999/ });
+  t.match(await run('show', 'x'), { code: 2, stderr: /<event>: is no number of an event; allowed: 17 or/ });
+
+  const explained = await run('explain', '--command', 'State.StateChange');
+  t.match(
+    explained.stdout,
+    /State\.StateChange of alice \(Android online login\)\n {2}happened {2}It happened at .*\n {2}told {6}The backend was told at .*: HTTP 200 after 12 ms, at attempt 1\. \(event \d+, cb_[0-9a-f]{8}_\d+\)/,
+  );
+  t.match(
+    explained.stdout,
+    /has not been told yet, 2 attempts failed\. \(event .*\n {12}It waits because no process.*\n {12}It waits for its next attempt, due at .* \(last: HTTP 503 at/,
+  );
+  t.match(await json('explain', '--id', String(told)), { explanations: [{ told: [{ eventId: told }] }], notes: [] });
+  t.match(await run('explain', '--from', 'alice', '--to', 'bob', '--key', '1_2_1700000000'), {
+    code: 0,
+    stdout:
+      /^There is no account alice\.\n\nThere is no account bob\.\n\nNo message 1_2_1700000000 of alice to bob is known/,
+  });
+  t.equal(formatExplained({ explanations: [], notes: [], next: undefined }), 'Nothing is known that fits.');
+});
+
+t.test('[O2] replay, cancel, retry, drop, pause, resume', async (t) => {
+  const control = createControlBus(db, { logger });
+  await control.ready();
+  const replays = createReplays(
+    { db, control, wake: () => {}, nodeId: 'a test', clock: Date.now, logger, metrics: createMetrics() },
+    { everyMs: 20 },
+  );
+  t.teardown(async () => {
+    await replays.close();
+    await control.close();
+  });
+  const dead = [];
+  for (let i = 0; i < 3; i++) {
+    dead.push(await writeEvent(db, app, { key: 'a7', body: stateBody('carol') }));
+    await bury(db, app, dead[i] ?? 0);
+  }
+  t.match(await run('replay', '--all', '--dry-run'), {
+    code: 0,
+    stdout: /^4 events, from .*\n {2}4 {2}State\.StateChange\n$/,
+    stderr: '',
+  });
+  t.match(await run('replay', String(dead[0])), {
+    code: 0,
+    stdout: /^1 event, .*\n.*\nreplay \d+ is running, 50 a second\n$/,
+  });
+  await until(async () => (await json('replays'))[0].state === 'done');
+  t.match(await run('replays'), { stdout: new RegExp(`done +1 of 1 +50 +dead +ids ${dead[0]} +cli \\(lin\\)\n`) });
+  t.match(await run('replay', String(dead[0])), {
+    code: 1,
+    stderr: /nothing that fits can be sent again; possible: dead letters/,
+  });
+  t.match(await run('cancel', '1'), { code: 1, stderr: /no replay 1 that is running/ });
+
+  t.match(await run('retry', '--all'), { code: 0, stdout: '1 are tried now\n' });
+  t.match(await run('drop', '--state', 'dead', '--all'), { code: 2, stderr: /repeat with --yes/ });
+  t.match(await run('drop', '--state', 'dead', '--all', '--yes'), {
+    code: 0,
+    stdout: 'dropped: 0 that waited, 3 dead letters\n',
+  });
+  t.match(await json('drop', '--state', 'waiting', '--command', 'State.StateChange', '--yes'), {
+    dropped: { waiting: 2, dead: 0 },
+  });
+  t.match(await json('list', '--state', 'dropped'), { events: [{ state: 'dropped' }, { state: 'dropped' }] });
+
+  t.match(await run('pause', '--url', url), {
+    code: 0,
+    stdout: new RegExp(`paused:\n  all to ${urlHash(url)}  by cli \\(lin\\)  since`),
+  });
+  t.match(await run('pause', '--command', 'State.StateChange'), { stdout: /State\.StateChange {2}by cli/ });
+  t.match(await run('resume'), { code: 0, stdout: '2 pauses ended\n' });
+  t.match(await run('resume'), { code: 0, stdout: 'nothing was paused\n' });
+});
+
+t.test('wrong options are told, by the name of the option', async (t) => {
+  const cases: [args: string[], stderr: RegExp][] = [
+    [['list', '--state', 'lost'], /--state/],
+    [['list', '--since', 'yesterday'], /^qalgate: --since: is no time; allowed: .*2h/],
+    [['list', '--from', 'alice'], /--to: is missing/],
+    [['list', '--command', 'C2C.Callback'], /--command: is no callback; allowed: .*C2C\.CallbackAfterSendMsg/],
+    [
+      ['explain', '--from', 'a', '--to', 'b', '--key', '1'],
+      /--key: has not the right form; allowed: MsgSeq_MsgRandom_MsgTime/,
+    ],
+    [['explain', '--key', '1_2_3', '--seq', '4'], /--key.*--seq|--seq.*--key/],
+    [['replay'], /--all: is missing, and so are ids/],
+    [['replay', 'x'], /<event>: is no number of an event/],
+    [['replay', '--all', '--per-sec', '0'], /--per-sec: is out of bounds; allowed: a whole number from 1 to 1000/],
+    [['replay', '--all', '--source', 'outbox'], /--since: is missing/],
+    [['drop', '--all', '--yes'], /--state: is missing; allowed: waiting, dead/],
+    [['pause', '--url', 'https://elsewhere.example.com/'], /--url: is no URL of the app/],
+    [['cancel', 'x'], /<replay>: is no number/],
+  ];
+  for (const [args, stderr] of cases) t.match(await run(...args), { code: 2, stderr }, args.join(' '));
+  const unknown = await runCli(['callbacks', 'status', '--app', '10'], {
+    env,
+    print: () => {},
+    warn: (line) => said.push(line),
+    readInput: async () => '',
+  });
+  t.equal(unknown, 1);
+  t.match(said.at(-1), /there is no app 10/);
+  t.notMatch(said.join(''), /hidden|whsec_/);
+});
