@@ -29,6 +29,8 @@ export interface Gate {
   away(endpoint: Endpoint, lane: Lane): number | undefined;
   /** Waits for a place, briefly; undefined: there is none, and `away` says for how long. */
   enter(endpoint: Endpoint): Promise<Slot | undefined>;
+  /** Whether it gets probes only, so that there is no use in waking its lanes. */
+  isDead(endpointId: string): boolean;
   /** Since when, by `clock`, the endpoint is known to answer again after it was dead; 0: it was not. */
   recoveredMs(endpointId: string): number;
   /** When, by `clock`, anything was delivered to it. */
@@ -58,6 +60,7 @@ const maxParked = 20_000;
 /** How long lanes of a dead endpoint, or one without room, stay away unless they are woken. */
 const deadAwayMs = 30_000;
 const fullAwayMs = 5_000;
+const maxVainPerSec = 50;
 
 interface State {
   endpoint: Endpoint;
@@ -82,6 +85,8 @@ export function createGate(
   deps: {
     /** Has lanes run at once. */
     wake(lanes: readonly Lane[]): void;
+    /** More lanes stayed away than are remembered: the others are to be looked for. */
+    lookForAll(): void;
     clock: () => number;
     /** 0 … 1. */
     random: () => number;
@@ -89,7 +94,7 @@ export function createGate(
   },
   options: GateOptions,
 ): Gate {
-  const { wake, clock, random, metrics } = deps;
+  const { wake, lookForAll, clock, random, metrics } = deps;
   const { concurrency, failures = 5, probeMs = 1_000, maxProbeMs = 30_000 } = options;
   const states = new Map<string, State>();
   metrics.gaugeOf(
@@ -182,6 +187,7 @@ export function createGate(
     state.probe = undefined;
     const lanes = [...state.parked.values()];
     state.parked.clear();
+    if (lanes.length >= maxParked) lookForAll();
     wake(lanes);
   }
 
@@ -240,7 +246,9 @@ export function createGate(
         state.parked.delete(id);
         state.parked.set(id, lane);
       }
-      return (isDead ? deadAwayMs : fullAwayMs) * (1 + random());
+      // However many they are, their coming back in vain costs so many runs a second at most.
+      const leastMs = Math.max(isDead ? deadAwayMs : fullAwayMs, (state.parked.size / maxVainPerSec) * 1_000);
+      return leastMs * (1 + random());
     },
 
     async enter(endpoint) {
@@ -260,6 +268,7 @@ export function createGate(
       });
     },
 
+    isDead: (endpointId) => (states.get(endpointId)?.breaker.state ?? 'closed') !== 'closed',
     recoveredMs: (endpointId) => states.get(endpointId)?.recoveredMs ?? 0,
     lastSuccessMs: (endpointId) => states.get(endpointId)?.lastSuccessMs ?? 0,
 

@@ -57,7 +57,10 @@ export function createRelay(deps: RelayDeps, options: RelayOptions): Relay {
     options.backlogEveryMs === undefined ? {} : { everyMs: options.backlogEveryMs },
   );
   const outbox = createOutbox({ pool: own.pool, oldestDay: backlog.oldestDay, clock });
-  const gate = createGate({ wake: waker.wakeNow, clock, random, metrics }, options.gate);
+  const gate = createGate(
+    { wake: waker.wakeNow, lookForAll: () => sweep.hurry(), clock, random, metrics },
+    options.gate,
+  );
   const drain = createDrain(
     { apps, outbox, poster, gate, pauses, webhookId, wake: waker.wakeNow, clock, random, logger, metrics },
     options,
@@ -68,7 +71,8 @@ export function createRelay(deps: RelayDeps, options: RelayOptions): Relay {
       oldestDay: backlog.oldestDay,
       apps,
       pauses,
-      wake: (lanes) => queue.wake(lanes),
+      wake: queue.wake,
+      isDead: gate.isDead,
       clock,
       logger,
       metrics,

@@ -8,7 +8,10 @@ import type { Pauses } from '../pauses.ts';
 import { type Lane, laneId } from './lane.ts';
 
 export interface Sweep {
-  /** Begins again at the first key, without pause between pages. */
+  /**
+   * Begins again at the first key, without pause between pages; in this round lanes that wait for their time are woken, too: what
+   * they waited for may be over.
+   */
   hurry(): void;
   close(): Promise<void>;
 }
@@ -23,12 +26,17 @@ export interface SweepOptions {
 /** Keys of one look. */
 const pageKeys = 500;
 
-interface KeyRow {
+/** Entries of a key that are looked into for the commands that wait. */
+const headRows = 1_000;
+
+/** The oldest entry of a key and command. */
+interface HeadRow {
   drain_key: string;
+  event: AfterCommand;
+  id: number;
   sdk_app_id: SdkAppId;
   created_ms: number;
   next_attempt_ms: number;
-  events: AfterCommand[];
 }
 
 /**
@@ -42,28 +50,35 @@ export function createSweep(
     oldestDay: () => number;
     apps: AppLookup;
     pauses: Pick<Pauses, 'find'>;
-    wake(lanes: readonly Lane[]): Promise<void>;
+    wake(lanes: readonly Lane[], options: { now: boolean }): Promise<void>;
+    /** Whether there is no use in waking lanes of that endpoint. */
+    isDead(endpointId: string): boolean;
     clock: Clock;
     logger: Logger;
     metrics: Metrics;
   },
   { everyMs = 1_000, graceMs = 1_500 }: SweepOptions = {},
 ): Sweep {
-  const { pool, oldestDay, apps, pauses, wake, clock, logger, metrics } = deps;
+  const { pool, oldestDay, apps, pauses, wake, isDead, clock, logger, metrics } = deps;
   const failures = metrics.counter('qalgate_callbacks_sweep_failures_total', 'Looks for waiting lanes that failed');
   const found = metrics.counter('qalgate_callbacks_swept_lanes_total', 'Lanes that a look found and woke');
   const stop = new AbortController();
   let cursor = '';
   let isHurried = true;
+  /** A hurried round that is under way has to begin again. */
+  let restart = false;
   let wakeUp = new AbortController();
 
-  /** The distinct keys after `from`, by jumping along the index of waiting entries. */
-  async function keysAfter(from: string): Promise<KeyRow[]> {
-    const { rows } = await pool.query<KeyRow>({
+  /** The heads of the keys after `from`, which are found by jumping along the index of waiting entries. */
+  async function headsAfter(from: string): Promise<HeadRow[]> {
+    const { rows } = await pool.query<HeadRow>({
       name: 'callbacks_sweep',
       text: `
         with recursive keys as (
-          (select drain_key from outbox where consumer = 1 and done_ms is null and drain_key > $1 and day between $2 and $3 order by drain_key limit 1)
+          (
+            select drain_key from outbox
+            where consumer = 1 and done_ms is null and drain_key > $1 and day between $2 and $3 order by drain_key limit 1
+          )
           union all
           select (
             select o.drain_key from outbox o
@@ -72,46 +87,57 @@ export function createSweep(
           )
           from keys k where k.drain_key is not null
         )
-        select k.drain_key, h.sdk_app_id, h.created_ms, h.next_attempt_ms, h.events
+        select k.drain_key, h.*
         from (select drain_key from keys where drain_key is not null limit ${pageKeys}) k
         cross join lateral (
-          select (array_agg(sdk_app_id))[1] as sdk_app_id, min(created_ms) as created_ms,
-            (array_agg(next_attempt_ms order by id))[1] as next_attempt_ms, array_agg(distinct event) as events
+          select distinct on (event) event, id, sdk_app_id, created_ms, next_attempt_ms
           from (
             select id, sdk_app_id, created_ms, next_attempt_ms, event from outbox o
             where o.consumer = 1 and o.done_ms is null and o.drain_key = k.drain_key and o.day between $2 and $3
-            order by o.id limit 100
-          ) first_ones
+            order by o.id limit ${headRows}
+          ) oldest
+          order by event, id
         ) h
-        where h.sdk_app_id is not null
         order by k.drain_key`,
       values: [from, oldestDay(), Math.floor(clock() / 86_400_000) + 1],
     });
     return rows;
   }
 
-  function lanesOf({ drain_key: drainKey, sdk_app_id: sdkAppId, events }: KeyRow): Lane[] {
-    const app = apps.get(sdkAppId);
-    if (app === undefined) return [];
-    const lanes = events.flatMap((command): Lane[] => {
-      const endpoint = endpointOf(app, command);
-      if (endpoint === undefined || pauses.find(sdkAppId, command, urlHash(endpoint.url)) !== undefined) return [];
-      return [{ sdkAppId, endpointId: endpoint.id, drainKey }];
-    });
-    return [...new Map(lanes.map((lane) => [laneId(lane), lane])).values()];
+  /** The lanes that have something to do, of all that the rows show. */
+  function lanesOf(rows: readonly HeadRow[], isHurry: boolean): Lane[] {
+    const nowMs = clock();
+    const heads = new Map<string, { lane: Lane; head: HeadRow }>();
+    for (const head of rows) {
+      const app = apps.get(head.sdk_app_id);
+      const endpoint = app === undefined ? undefined : endpointOf(app, head.event);
+      if (endpoint === undefined || isDead(endpoint.id)) continue;
+      if (pauses.find(head.sdk_app_id, head.event, urlHash(endpoint.url)) !== undefined) continue;
+      const lane = { sdkAppId: head.sdk_app_id, endpointId: endpoint.id, drainKey: head.drain_key };
+      const known = heads.get(laneId(lane));
+      if (known === undefined || head.id < known.head.id) heads.set(laneId(lane), { lane, head });
+    }
+    return [...heads.values()]
+      .filter(({ head }) => head.created_ms <= nowMs - graceMs && (isHurry || head.next_attempt_ms <= nowMs))
+      .map(({ lane }) => lane);
   }
 
   async function look(): Promise<void> {
-    const keys = await keysAfter(cursor);
-    const nowMs = clock();
-    const lanes = keys
-      .filter(({ created_ms, next_attempt_ms }) => created_ms <= nowMs - graceMs && next_attempt_ms <= nowMs)
-      .flatMap(lanesOf);
+    const isHurry = isHurried;
+    const rows = await headsAfter(cursor);
+    const lanes = lanesOf(rows, isHurry);
     if (lanes.length > 0) {
-      await wake(lanes);
+      await wake(lanes, { now: isHurry });
       found.inc(lanes.length);
     }
-    cursor = keys.length < pageKeys ? '' : (keys.at(-1)?.drain_key ?? '');
+    // Another round may have been asked for meanwhile.
+    if (isHurry && restart) {
+      restart = false;
+      cursor = '';
+      return;
+    }
+    const keys = new Set(rows.map(({ drain_key }) => drain_key));
+    cursor = keys.size < pageKeys ? '' : (rows.at(-1)?.drain_key ?? '');
     if (cursor === '') isHurried = false;
   }
 
@@ -134,6 +160,7 @@ export function createSweep(
 
   return {
     hurry() {
+      if (isHurried) restart = true;
       cursor = '';
       isHurried = true;
       wakeUp.abort();
