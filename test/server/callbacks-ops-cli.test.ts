@@ -26,10 +26,13 @@ const env = {
 };
 
 const said: string[] = [];
-async function run(...args: string[]) {
-  const lines = { stdout: '', stderr: '' };
+function run(...args: string[]) {
   const [command = '', ...rest] = args;
-  const code = await runCli(['callbacks', command, '--app', String(app), ...rest], {
+  return call('callbacks', command, '--app', String(app), ...rest);
+}
+async function call(...args: string[]) {
+  const lines = { stdout: '', stderr: '' };
+  const code = await runCli(args, {
     env,
     print: (line) => {
       lines.stdout += `${line}\n`;
@@ -39,7 +42,7 @@ async function run(...args: string[]) {
     },
     readInput: async () => '',
   });
-  said.push(lines.stdout, lines.stderr);
+  if (args[0] === 'callbacks') said.push(lines.stdout, lines.stderr);
   return { code, ...lines };
 }
 async function json(...args: string[]) {
@@ -168,6 +171,86 @@ t.test('[O2] replay, cancel, retry, drop, pause, resume', async (t) => {
   t.match(await run('pause', '--command', 'State.StateChange'), { stdout: /State\.StateChange {2}by cli/ });
   t.match(await run('resume'), { code: 0, stdout: '2 pauses ended\n' });
   t.match(await run('resume'), { code: 0, stdout: 'nothing was paused\n' });
+});
+
+t.test('[K4] [K5] app create and set: where callbacks go, what signs them, and how that changes', async (t) => {
+  const act = (...args: string[]) => call('app', ...args);
+  const shown = async (...args: string[]) => {
+    const { code, stdout, stderr } = await act(...args, '--json');
+    if (code !== 0) throw new Error(stderr);
+    return { ...JSON.parse(stdout), said: stderr };
+  };
+  const secret = 'a secret of sixteen or more';
+  const to = [
+    '--callback-url',
+    'https://backend.example.com/cb',
+    '--callback-events',
+    'State.StateChange, C2C.CallbackAfterSendMsg',
+  ];
+  const made = await shown('create', '--id', '50', '--secret', secret, ...to, '--callback-private-network');
+  t.match(made, {
+    callbackKeys: [String],
+    settings: {
+      secret: '[redacted]',
+      callbacks: {
+        url: 'https://backend.example.com/cb',
+        secret: /^whsec_[A-Za-z0-9+/]{43}=$/,
+        events: ['State.StateChange', 'C2C.CallbackAfterSendMsg'],
+        allowPrivateNetwork: true,
+      },
+    },
+    said: /^The key that signs callbacks \(callbacks\.secret\) was made just now; .*--show-secret\.\n$/,
+  });
+  const first = made.settings.callbacks.secret;
+  t.strictSame(made.callbackKeys, [keyFingerprint(first)]);
+
+  const later = await shown('show', '50');
+  t.match(later, { callbackKeys: made.callbackKeys, settings: { callbacks: { secret: '[redacted]' } } });
+  t.match(await act('show', '50'), { stdout: new RegExp(`# callbacks are signed by ${keyFingerprint(first)}\n`) });
+  t.notMatch((await act('list', '--json')).stdout, /whsec_/);
+  t.equal((await shown('show', '50', '--show-secret')).settings.callbacks.secret, first);
+
+  const rotated = await shown(
+    'set',
+    '50',
+    '--rotate-callback-secret',
+    '--callback-events',
+    'all',
+    '--no-callback-private-network',
+  );
+  t.match(rotated.settings.callbacks, { secret: [/^whsec_/, first], events: 'all', allowPrivateNetwork: false });
+  t.equal(rotated.settings.secret, '[redacted]', 'the other secret is not shown');
+  const dropped = await shown('set', '50', '--drop-old-callback-secret');
+  t.match(dropped, { callbackKeys: [keyFingerprint(rotated.settings.callbacks.secret[0])], said: '' });
+  t.match((await shown('set', '50', '--callback-url', '')).settings.callbacks, {
+    url: undefined,
+    secret: '[redacted]',
+  });
+
+  const given = ['--callback-url', 'http://b.example.com/', '--callback-secret', callbackKey];
+  t.match(await shown('create', '--id', '51', '--secret', secret, ...given), {
+    callbackKeys: [keyFingerprint(callbackKey)],
+    said: '',
+  });
+  t.match(await act('create', '--id', '52', '--callback-url', 'ftp://b.example.com/'), {
+    code: 2,
+    stderr: /callbacks\.url: /,
+  });
+  t.match(await act('create', '--id', '52', '--callback-events', 'all,x'), {
+    code: 2,
+    stderr: /callbacks\.events\[0\]: /,
+  });
+  const wrong = await act(
+    'create',
+    '--id',
+    '52',
+    '--callback-url',
+    'http://b.example.com/',
+    '--callback-secret',
+    'whsec_hush!',
+  );
+  t.match(wrong, { code: 2, stderr: /callbacks\.secret: the value/ });
+  t.notMatch(wrong.stderr, /hush/);
 });
 
 t.test('wrong options are told, by the name of the option', async (t) => {

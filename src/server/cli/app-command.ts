@@ -1,9 +1,11 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { stringify } from 'yaml';
+import { keyFingerprint } from '../../callbacks/index.ts';
 import {
   AppSchema,
   type AppSettings,
   appSecrets,
+  callbackSecrets,
   type Refusal,
   type Result,
   type StoredApp,
@@ -12,6 +14,7 @@ import type { SdkAppId } from '../../wire/index.ts';
 import { checkRelations, checkValue, formatPath, localHosts, redact } from '../config/index.ts';
 import {
   type AppOptions,
+  generateCallbackSecret,
   generateSecret,
   mergePatch,
   parseApp,
@@ -28,9 +31,13 @@ import { hasDatabase, unknownApp, withNewStore, withStore } from './open-store.t
 interface OutputOptions extends ConfigOption {
   json?: true;
   showSecret?: true;
+  /** The key for callbacks was made just now: it is shown, whatever else is not. */
+  showCallbackSecret?: true;
 }
 
 const secretNote = 'The secret was made just now; from here on it is shown only with --show-secret.';
+const callbackSecretNote =
+  'The key that signs callbacks (callbacks.secret) was made just now; from here on it is shown only with --show-secret.';
 
 /** Generated numbers start where the vendor's do, behind that of the demo app, which `--demo` would put in its place. */
 const firstGeneratedId = 1_400_000_001;
@@ -103,6 +110,15 @@ function withSettings(command: Command): Command {
         return [...before, route];
       },
     )
+    .option('--callback-url <url>', "where callbacks go: a URL of the app's backend; '' for none")
+    .option(
+      '--callback-secret <key>',
+      'key that signs callbacks, whsec_…; visible to others on this machine while the command runs (default: one is made)',
+    )
+    .addOption(new Option('--callback-secret-file <file>', 'file with that key').conflicts('callbackSecret'))
+    .option('--callback-events <list>', 'callbacks that the app gets: commands with commas between, or all')
+    .option('--callback-private-network', 'callbacks may reach loopback and private addresses')
+    .option('--no-callback-private-network', 'they may not')
     .option('-f, --file <file>', 'settings in YAML or JSON, - for standard input; options win over it');
 }
 
@@ -116,6 +132,7 @@ function createCommand(context: CliContext): Command {
 Examples:
   $ qalgate app create --name shop --route '*/=http://127.0.0.1:9000'
   $ qalgate app create --id 1400000001 --file app.yaml
+  $ qalgate app create --name chat --callback-url https://api.example.com/im --callback-events all
   $ echo '{"access":{"sessions":"required"}}' | qalgate app create --file - --json`,
     )
     .action(async (options: OutputOptions & AppOptions & { id?: SdkAppId }) => {
@@ -123,18 +140,19 @@ Examples:
       const { patch, file } = await readAppPatch(context, options);
       const given = mergePatch({}, options.id === undefined ? patch : { ...patch, sdkAppId: options.id });
       const made = 'secret' in (given as object) ? undefined : generateSecret();
+      const key = needsCallbackSecret(given) ? generateCallbackSecret() : undefined;
       await withNewStore(context, loaded, options, async ({ apps }) => {
         const taken = [...(await apps.list()).map(({ settings }) => settings), ...loaded.config.apps];
         const defaults = { sdkAppId: nextFreeId(taken), ...(made === undefined ? {} : { secret: made }) };
-        const app = parseApp({ ...defaults, ...(given as object) }, file);
+        const app = parseApp({ ...defaults, ...withCallbackSecret(given, key) }, file);
         refuseConfigured(loaded, app.sdkAppId);
         checkAgainstConfig(loaded, app);
         orFail(await apps.create(app));
         const stored = await apps.get(app.sdkAppId);
-        if (stored !== undefined)
-          printApp(context, stored, made === undefined ? options : { ...options, showSecret: true });
+        if (stored !== undefined) printApp(context, stored, { ...options, ...shownOf(made, key) });
       });
       if (made !== undefined) context.warn(secretNote);
+      if (key !== undefined) context.warn(callbackSecretNote);
     });
 }
 
@@ -146,6 +164,12 @@ function setCommand(context: CliContext): Command {
     .addOption(
       new Option('--drop-old-secret', 'end the rotation: only the newest secret stays').conflicts('rotateSecret'),
     )
+    .option('--rotate-callback-secret', 'make a new key for callbacks; the present one signs beside it')
+    .addOption(
+      new Option('--drop-old-callback-secret', 'end that rotation: only the newest key signs').conflicts(
+        'rotateCallbackSecret',
+      ),
+    )
     .addHelpText(
       'after',
       `
@@ -153,34 +177,71 @@ Examples:
   $ qalgate app set 1400000000 --sessions required
   $ qalgate app set 1400000000 --route 'api.example.com/=http://10.0.0.1:9000,http://10.0.0.2:9000'
   $ qalgate app set 1400000000 --rotate-secret
-  $ qalgate app set 1400000000 --drop-old-secret`,
+  $ qalgate app set 1400000000 --drop-old-secret
+  $ qalgate app set 1400000000 --callback-events C2C.CallbackAfterSendMsg,State.StateChange
+  $ qalgate app set 1400000000 --rotate-callback-secret`,
     )
-    .action(
-      async (id: SdkAppId, options: OutputOptions & AppOptions & { rotateSecret?: true; dropOldSecret?: true }) => {
-        const loaded = loadOrFail(context, options);
-        const { patch, file } = await readAppPatch(context, options);
-        const made = options.rotateSecret ? generateSecret() : undefined;
-        await withStore(context, loaded, options, async ({ apps }) => {
-          refuseConfigured(loaded, id);
-          const before = await apps.get(id);
-          if (before === undefined) throw unknownApp(id);
-          const [newest] = appSecrets(before.settings);
-          const rotation =
-            made !== undefined ? { secret: [made, newest] } : options.dropOldSecret ? { secret: newest } : {};
-          const merged = mergePatch(before.settings, { ...patch, ...rotation });
-          const app = parseApp(merged, file);
-          if (app.sdkAppId !== id)
-            throw new CliError(exitCodes.usage, `the file is of app ${app.sdkAppId}, not of app ${id}`);
-          checkAgainstConfig(loaded, app);
-          // The patch was made from what was read: nobody's change in between is lost.
-          orFail(await apps.set(app, { ifUpdatedAt: before.updatedAt }));
-          const stored = await apps.get(id);
-          if (stored !== undefined)
-            printApp(context, stored, made === undefined ? options : { ...options, showSecret: true });
-        });
-        if (made !== undefined) context.warn(secretNote);
-      },
-    );
+    .action(async (id: SdkAppId, options: OutputOptions & AppOptions & RotationOptions) => {
+      const loaded = loadOrFail(context, options);
+      const { patch, file } = await readAppPatch(context, options);
+      const made = options.rotateSecret ? generateSecret() : undefined;
+      let key = options.rotateCallbackSecret ? generateCallbackSecret() : undefined;
+      await withStore(context, loaded, options, async ({ apps }) => {
+        refuseConfigured(loaded, id);
+        const before = await apps.get(id);
+        if (before === undefined) throw unknownApp(id);
+        const [newest] = appSecrets(before.settings);
+        const rotation =
+          made !== undefined ? { secret: [made, newest] } : options.dropOldSecret ? { secret: newest } : {};
+        const merged = mergePatch(before.settings, { ...patch, ...rotation });
+        if (needsCallbackSecret(merged)) key ??= generateCallbackSecret();
+        const app = parseApp(withCallbackSecret(merged, key, options), file);
+        if (app.sdkAppId !== id)
+          throw new CliError(exitCodes.usage, `the file is of app ${app.sdkAppId}, not of app ${id}`);
+        checkAgainstConfig(loaded, app);
+        // The patch was made from what was read: nobody's change in between is lost.
+        orFail(await apps.set(app, { ifUpdatedAt: before.updatedAt }));
+        const stored = await apps.get(id);
+        if (stored !== undefined) printApp(context, stored, { ...options, ...shownOf(made, key) });
+      });
+      if (made !== undefined) context.warn(secretNote);
+      if (key !== undefined) context.warn(callbackSecretNote);
+    });
+}
+
+interface RotationOptions {
+  rotateSecret?: true;
+  dropOldSecret?: true;
+  rotateCallbackSecret?: true;
+  dropOldCallbackSecret?: true;
+}
+
+/** Whether callbacks have a URL, and no key to sign them with. */
+function needsCallbackSecret(app: unknown): boolean {
+  const { url, secret, commands } = (app as Partial<AppSettings>).callbacks ?? {};
+  return secret === undefined && (url !== undefined || (Array.isArray(commands) && commands.some((one) => one?.url)));
+}
+
+/** The app with that key as the newest one, beside the one before it; or with the newest alone. */
+function withCallbackSecret(
+  app: unknown,
+  key: string | undefined,
+  { dropOldCallbackSecret }: RotationOptions = {},
+): object {
+  const settings = app as Partial<AppSettings>;
+  const callbacks: Partial<AppSettings['callbacks']> = settings.callbacks ?? {};
+  const newest = typeof callbacks.secret === 'string' ? callbacks.secret : callbacks.secret?.[0];
+  if (dropOldCallbackSecret && newest !== undefined)
+    return { ...settings, callbacks: { ...callbacks, secret: newest } };
+  if (key === undefined) return settings;
+  return { ...settings, callbacks: { ...callbacks, secret: newest === undefined ? key : [key, newest] } };
+}
+
+function shownOf(made: string | undefined, key: string | undefined): Partial<OutputOptions> {
+  return {
+    ...(made === undefined ? {} : { showSecret: true }),
+    ...(key === undefined ? {} : { showCallbackSecret: true }),
+  };
 }
 
 function deleteCommand(context: CliContext): Command {
@@ -219,10 +280,20 @@ async function allApps(context: CliContext, loaded: Loaded, options: ConfigOptio
 
 type ShownApp = Pick<StoredApp, 'settings' | 'origin'> & Partial<StoredApp>;
 
-function toView({ settings, origin, createdAt, updatedAt }: ShownApp, { showSecret }: OutputOptions) {
+function toView({ settings, origin, createdAt, updatedAt }: ShownApp, options: OutputOptions) {
   // The database keeps no order of fields; the schema's is the one that people know.
-  const ordered = checkValue(AppSchema, settings).value;
-  return { origin, createdAt, updatedAt, settings: showSecret ? ordered : redact(AppSchema, ordered) };
+  const ordered = checkValue(AppSchema, settings).value as AppSettings;
+  const shown = options.showSecret ? ordered : (redact(AppSchema, ordered) as AppSettings);
+  const { secret } = settings.callbacks;
+  if (options.showCallbackSecret && secret !== undefined) shown.callbacks = { ...shown.callbacks, secret };
+  const keys = callbackSecrets(settings).map(keyFingerprint);
+  return {
+    origin,
+    createdAt,
+    updatedAt,
+    ...(keys.length === 0 ? {} : { callbackKeys: keys }),
+    settings: shown,
+  };
 }
 
 function printApp(context: CliContext, app: ShownApp, options: OutputOptions): void {
@@ -231,7 +302,9 @@ function printApp(context: CliContext, app: ShownApp, options: OutputOptions): v
   else {
     const where =
       view.origin === 'config' ? 'of the configuration' : `of the database, changed ${view.updatedAt?.toISOString()}`;
-    context.print(`# ${where}\n${stringify(view.settings, { lineWidth: 0 }).trimEnd()}`);
+    const keys =
+      view.callbackKeys === undefined ? '' : `\n# callbacks are signed by ${view.callbackKeys.join(' and ')}`;
+    context.print(`# ${where}${keys}\n${stringify(view.settings, { lineWidth: 0 }).trimEnd()}`);
   }
 }
 

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
-import { AppSchema, type AppSettings, SecretsSchema } from '../../store/index.ts';
+import type { TSchema } from 'typebox';
+import { AppSchema, type AppSettings, CallbacksSchema, SecretsSchema } from '../../store/index.ts';
 import {
   checkValue,
   formatPath,
@@ -21,6 +22,11 @@ export interface AppOptions {
   sessions?: string;
   sendImei?: boolean;
   route?: RouteOption[];
+  callbackUrl?: string;
+  callbackSecret?: string;
+  callbackSecretFile?: string;
+  callbackEvents?: string;
+  callbackPrivateNetwork?: boolean;
   file?: string;
 }
 
@@ -33,6 +39,11 @@ export interface RouteOption {
 /** A secret as the vendor's console makes them: 64 hexadecimal digits. */
 export function generateSecret(): string {
   return randomBytes(32).toString('hex');
+}
+
+/** A key that signs callbacks, as Standard Webhooks has them. */
+export function generateCallbackSecret(): string {
+  return `whsec_${randomBytes(32).toString('base64')}`;
 }
 
 /** `api.example.com/v1=http://10.0.0.1:9000,http://10.0.0.2:9000`; without host `*`, without path `/`. Pure. */
@@ -61,11 +72,13 @@ export async function readAppPatch(
     ...(options.sendImei === undefined ? {} : { sendImei: options.sendImei }),
     ...(options.route === undefined ? {} : { routes: options.route }),
   };
-  const secret = options.secretFile === undefined ? options.secret : readSecretOption(options.secretFile);
+  const secret = secretOf(options.secret, options.secretFile, '--secret-file', SecretsSchema);
+  const callbacks = callbacksOf(options);
   const given = {
     ...(options.name === undefined ? {} : { name: options.name === '' ? null : options.name }),
     ...(secret === undefined ? {} : { secret }),
     ...(Object.keys(access).length === 0 ? {} : { access }),
+    ...(Object.keys(callbacks).length === 0 ? {} : { callbacks }),
   };
   const patch = mergePatch(file?.value ?? {}, given, 'keep') as object;
   return file === undefined ? { patch } : { patch, file };
@@ -77,10 +90,33 @@ async function readFile(context: CliContext, name: string): Promise<YamlFile> {
   throw new CliError(exitCodes.usage, read.problems.map(formatProblem).join('\n'));
 }
 
-function readSecretOption(file: string): unknown {
-  const read = readSecretFile(file, SecretsSchema);
+function callbacksOf(options: AppOptions): object {
+  const { callbackUrl: url, callbackEvents: events, callbackPrivateNetwork: allowPrivateNetwork } = options;
+  const secret = secretOf(
+    options.callbackSecret,
+    options.callbackSecretFile,
+    '--callback-secret-file',
+    CallbacksSchema.properties.secret,
+  );
+  return {
+    ...(url === undefined ? {} : { url: url === '' ? null : url }),
+    ...(secret === undefined ? {} : { secret }),
+    ...(events === undefined ? {} : { events: events === 'all' ? 'all' : listOf(events) }),
+    ...(allowPrivateNetwork === undefined ? {} : { allowPrivateNetwork }),
+  };
+}
+
+const listOf = (text: string): string[] =>
+  text
+    .split(',')
+    .map((one) => one.trim())
+    .filter((one) => one !== '');
+
+function secretOf(given: string | undefined, file: string | undefined, option: string, schema: TSchema): unknown {
+  if (file === undefined) return given;
+  const read = readSecretFile(file, schema);
   if (read.ok) return read.value;
-  throw new CliError(exitCodes.usage, `--secret-file: ${file} ${read.reason}`);
+  throw new CliError(exitCodes.usage, `${option}: ${file} ${read.reason}`);
 }
 
 /** Applies a merge patch (RFC 7396). `nulls`: whether `null` removes a field, or is kept for a later merge. Pure. */
