@@ -264,6 +264,28 @@ t.test('the chat page in a browser', { skip }, async (t) => {
     await dave.context.close();
   });
 
+  await t.test('[K1] what the backend refuses says why, and its page shows what it was asked and told', async (t) => {
+    const backend = await alice.context.newPage();
+    watch(backend, problems);
+    await backend.goto(`${service.access}/callbacks/`);
+    const row = (about: string) => backend.locator('tr[data-verified=true]', { hasText: about });
+    await alice.page.goto(`${service.access}/chat/?as=alice#bob`);
+    await alice.say('is this a scam?');
+    await alice.sees('is this a scam?', 'failed');
+    t.match(await alice.page.locator('.failure').last().textContent(), /^“scam” is not welcome here\. /);
+    await alice.page.getByRole('button', { name: 'Delete' }).last().click();
+    await row('alice → bob: “is this a scam?”').waitFor();
+    t.match(await row('is this a scam?').textContent(), /C2C\.CallbackBeforeSendMsg.*refuse with 120001/s);
+    await alice.say('oh heck');
+    await row('alice → bob: “oh ****”').filter({ hasText: 'C2C.CallbackAfterSendMsg' }).waitFor();
+    await backend.getByLabel('answers 500').check();
+    await alice.say('never mind');
+    await backend.locator('tr[data-failed=true]', { hasText: 'never mind' }).first().waitFor();
+    await backend.getByLabel('answers', { exact: true }).check();
+    await row('never mind').filter({ hasText: 'CallbackAfterSendMsg' }).filter({ hasText: 'OK' }).waitFor();
+    await backend.close();
+  });
+
   await t.test('older messages come as one scrolls up, and nothing jumps', async (t) => {
     await callRest(service, 'im_open_login_svc/account_import', { Identifier: 'erin' });
     for (let i = 1; i <= 60; i += 1) {
