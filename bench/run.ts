@@ -8,6 +8,7 @@ import { parseArgs } from 'node:util';
 import { benchBefore } from './before.ts';
 import { benchC2c } from './c2c.ts';
 import { benchCache } from './cache.ts';
+import { benchCallbacks } from './callbacks.ts';
 import { benchProxy } from './proxy.ts';
 import type { Question } from './support/question.ts';
 
@@ -16,6 +17,7 @@ const questions: Record<string, Question> = {
   cache: benchCache,
   c2c: benchC2c,
   before: benchBefore,
+  callbacks: benchCallbacks,
 };
 
 const page = new URL('../docs/benchmarks.md', import.meta.url);

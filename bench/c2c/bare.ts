@@ -1,7 +1,7 @@
 import { fileURLToPath } from 'node:url';
+import { startDatabase } from '../support/database.ts';
 import { freePorts, portProblem, startProgram } from '../support/program.ts';
 import type { BareServerOptions } from './bare-server.ts';
-import { startDatabase } from './database.ts';
 import { memoryBytesOfNode } from './node-memory.ts';
 import type { ChatEntrant } from './peer.ts';
 

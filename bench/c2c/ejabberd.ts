@@ -2,9 +2,9 @@ import { readdirSync } from 'node:fs';
 import { mkdtemp, readFile, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { type BenchDatabase, startDatabase } from '../support/database.ts';
 import { rssBytesOf } from '../support/process-figures.ts';
 import { findProgram, freePorts, startProgram } from '../support/program.ts';
-import { type BenchDatabase, startDatabase } from './database.ts';
 import { accountNames, type ChatEntrant, mostAccounts } from './peer.ts';
 import { xmppPassword, xmppProblem } from './xmpp-terminal.ts';
 

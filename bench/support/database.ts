@@ -6,8 +6,8 @@ import { createLogger } from '../../src/observe/index.ts';
 import { findAccount } from '../../src/store/postgres-account.ts';
 import { findPostgresBinaries, reachableBinaries } from '../../src/store/postgres-binaries.ts';
 import { clusterDirOf, openCluster, serverPlace } from '../../src/store/postgres-cluster.ts';
-import { familyCpuMicros } from '../support/process-figures.ts';
-import { freePorts, startProgram } from '../support/program.ts';
+import { familyCpuMicros } from './process-figures.ts';
+import { freePorts, startProgram } from './program.ts';
 
 /** The PostgreSQL that ours brings, for another: the same program, as durable, a server of its own. */
 export interface BenchDatabase {
@@ -37,7 +37,14 @@ export async function startDatabase(): Promise<BenchDatabase> {
     await client.query(sql).finally(() => client.end());
   };
   const { dataDirArgument, ...place } = serverPlace(directory, account);
-  const settings = ['listen_addresses=127.0.0.1', `port=${port}`, 'unix_socket_directories=.', 'timezone=UTC'];
+  const settings = [
+    'listen_addresses=127.0.0.1',
+    `port=${port}`,
+    'unix_socket_directories=.',
+    'timezone=UTC',
+    // Errors of statements are told to whoever sent them.
+    'log_min_messages=log',
+  ];
   const { pid, close } = await startProgram({
     file: binaries.postgres,
     args: ['-D', dataDirArgument, ...settings.flatMap((setting) => ['-c', setting])],
