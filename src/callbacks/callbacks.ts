@@ -83,6 +83,9 @@ export async function createCallbacks(deps: CallbacksDeps, options: CallbacksOpt
   const poster = createPoster({ clock, ownAddresses, onKeyUsed: keyUse.note, logger, metrics });
   stack.defer(() => poster.close());
   const before = createBeforeCalls({ apps, poster, pauses, traces, clock, logger, metrics });
+  let relay: Relay | undefined;
+  // After the queue: runs that end with it write down what they did.
+  stack.defer(() => relay?.close());
   if (options.queue.kind === 'postgres' && options.isAlone) await migrate(db);
   const backend: QueueBackend =
     options.queue.kind === 'postgres' ? { kind: 'postgres', connection: connectionOf(db) } : options.queue;
@@ -96,7 +99,6 @@ export async function createCallbacks(deps: CallbacksDeps, options: CallbacksOpt
   stack.defer(() => queue.close());
   const waker = createWaker({ queue, logger, metrics });
   stack.defer(() => waker.close());
-  let relay: Relay | undefined;
   if (options.relay) {
     const nodeId = randomUUID();
     relay = createRelay(
@@ -116,7 +118,7 @@ export async function createCallbacks(deps: CallbacksDeps, options: CallbacksOpt
       },
       { ...tuning, gate: { concurrency: options.concurrency, ...tuning.gate } },
     );
-    stack.defer(() => relay?.close());
+    stack.defer(() => relay?.stop());
     const replays = createReplays({ db, control, wake: relay.wake, nodeId, clock, logger, metrics });
     stack.defer(() => replays.close());
   }

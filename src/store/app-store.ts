@@ -124,7 +124,14 @@ export function createAppStore(db: Database, deps: { sealer: Sealer; bus: Contro
     await sql`update outbox set done_ms = 0, outcome = 'dropped' where sdk_app_id = ${sdkAppId} and done_ms is null`.execute(
       trx,
     );
-    for (const table of ['dead_letter', 'callback_pause', 'callback_trace', 'callback_key_use', 'callback_replay']) {
+    for (const table of [
+      'dead_letter',
+      'callback_gap',
+      'callback_pause',
+      'callback_trace',
+      'callback_key_use',
+      'callback_replay',
+    ]) {
       await sql`delete from ${sql.table(table)} where sdk_app_id = ${sdkAppId}`.execute(trx);
     }
     await trx.deleteFrom('app').where('sdk_app_id', '=', sdkAppId).execute();

@@ -62,15 +62,12 @@ export function createChanges({
       ),
       -- The next event that gets through says that these did not (K6).
       gaps as (
-        insert into callback_gap as gap (sdk_app_id, drain_key, ids)
-        select ${sdkAppId}, drain_key, string_agg(origin_id::text, ',' order by id) from (
-          select *, row_number() over (partition by drain_key order by id desc) as place from ended
-        ) t where place <= 10 group by drain_key
-        on conflict (sdk_app_id, drain_key) do update
-        set ids = case
-          when length(gap.ids || ',' || excluded.ids) <= 200 then gap.ids || ',' || excluded.ids
-          else regexp_replace(right(gap.ids || ',' || excluded.ids, 200), '^[0-9]*,', '')
-        end
+        insert into callback_gap as gap (sdk_app_id, drain_key, command, ids)
+        select ${sdkAppId}, drain_key, event, string_agg(origin_id::text, ',' order by id) from (
+          select *, row_number() over (partition by drain_key, event order by id desc) as place from ended
+        ) t where place <= 10 group by drain_key, event
+        on conflict (sdk_app_id, drain_key, command) do update
+        set ids = callback_gap_ids(gap.ids, excluded.ids)
       )
       select drain_key, event from ended`.execute(db);
     return rows;

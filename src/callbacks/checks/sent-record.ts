@@ -84,6 +84,5 @@ function toEntry(row: SentRow, { sdkAppId }: AppSettings): Entry {
     nextAttemptMs: 0,
     attempts: 0,
     log: [],
-    gap: null,
   };
 }

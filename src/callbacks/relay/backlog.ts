@@ -109,17 +109,18 @@ export function createBacklog(
   /** The oldest entries of the app become dead letters. */
   async function end(app: AppSettings, why: 'rows' | 'age', most: number, beforeMs: number): Promise<void> {
     let done = 0;
-    while (done < most && !stop.signal.aborted) {
-      const { rows } = await db.pool.query<{ id: number }>(
-        `select id from outbox where consumer = 1 and done_ms is null and sdk_app_id = $1 and created_ms < $2
-         order by created_ms, id limit $3`,
-        [app.sdkAppId, beforeMs, Math.min(buryRows, most - done)],
-      );
-      if (rows.length === 0) break;
-      const entries = await outbox().readMany(rows.map(({ id }) => id));
+    // All at once: to find the oldest, every entry that waits has to be looked at.
+    const { rows } = await db.pool.query<{ id: number }>(
+      `select id from outbox where consumer = 1 and done_ms is null and sdk_app_id = $1 and created_ms < $2
+       order by created_ms, id limit $3`,
+      [app.sdkAppId, beforeMs, most],
+    );
+    while (done < rows.length && !stop.signal.aborted) {
+      const some = rows.slice(done, done + buryRows);
+      const entries = await outbox().readMany(some.map(({ id }) => id));
       await outbox().bury(entries.map((entry) => burialOf(app, entry, why === 'rows' ? 'too-many' : 'too-old')));
-      done += rows.length;
-      buried.inc({ bound: why }, rows.length);
+      done += some.length;
+      buried.inc({ bound: why }, entries.length);
     }
     if (done > 0) logger.error({ sdkAppId: app.sdkAppId, bound: why, entries: done }, 'callbacks.backlog.over');
   }

@@ -93,5 +93,10 @@ function stateBody(
 
 /** The platform of a state change: changes of one terminal follow one another. */
 export function statePlatform({ body }: Entry): string {
-  return (JSON.parse(body ?? '{}') as Partial<StateContent>).platform ?? '';
+  try {
+    return (JSON.parse(body ?? '{}') as Partial<StateContent>).platform ?? '';
+  } catch {
+    // Malformed: each is for itself, and given up in its turn.
+    return body ?? '';
+  }
 }

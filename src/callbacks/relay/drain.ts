@@ -8,7 +8,16 @@ import type { Pauses } from '../pauses.ts';
 import { bodyOf, statePlatform, type Told } from './bodies.ts';
 import type { Gate } from './gate.ts';
 import { type Lane, laneId } from './lane.ts';
-import { type Attempt, type Burial, type Entry, type Outbox, pageRows, withAttempt } from './outbox.ts';
+import {
+  type Attempt,
+  type Burial,
+  type Entry,
+  type Outbox,
+  type Page,
+  pageRows,
+  withAttempt,
+  withGap,
+} from './outbox.ts';
 import type { RunResult } from './queue.ts';
 import { judge, retryDelayMs } from './retry.ts';
 
@@ -38,13 +47,19 @@ export interface DrainOptions {
 interface Target {
   readonly app: AppSettings;
   readonly endpoint: Endpoint;
+  readonly urlHash: string;
   readonly commands: readonly AfterCommand[];
 }
+
+/** How far a page was sent: all of it, or what is left of it has to be read anew. */
+type Sent = RunResult | 'all' | 'stale';
 
 const whenWoken: RunResult = { again: 'when-woken' };
 const after = (delayMs: number): RunResult => ({ again: 'after', delayMs: Math.max(1, Math.round(delayMs)) });
 /** Pages that a run sends before it lets other lanes go first. */
 const maxPages = 4;
+/** How long a page may be sent from: entries may have been dropped since, or given up. */
+const pageMs = 2_000;
 /** Accounts whose last told state change is remembered, for the pause between two. */
 const maxDebounced = 50_000;
 
@@ -79,12 +94,17 @@ export function createDrain(deps: DrainDeps, { parkAfterMs = 15 * 60_000 }: Drai
     const app = apps.get(lane.sdkAppId);
     const endpoint = app === undefined ? undefined : endpointsOf(app).get(lane.endpointId);
     if (app === undefined || endpoint === undefined) return undefined;
+    const hash = urlHash(endpoint.url);
     const commands = afterCommands.filter(
       (command) =>
-        endpointOf(app, command)?.id === endpoint.id &&
-        pauses.find(app.sdkAppId, command, urlHash(endpoint.url)) === undefined,
+        endpointOf(app, command)?.id === endpoint.id && pauses.find(app.sdkAppId, command, hash) === undefined,
     );
-    return { app, endpoint, commands };
+    return { app, endpoint, urlHash: hash, commands };
+  }
+
+  /** Whether the entry still goes there, in that way: settings are replaced when they change. */
+  function isCurrent({ app, urlHash }: Target, { command }: Entry): boolean {
+    return apps.get(app.sdkAppId) === app && pauses.find(app.sdkAppId, command, urlHash) === undefined;
   }
 
   /** A lane whose URL has been changed: what waits goes to the new one. */
@@ -108,17 +128,12 @@ export function createDrain(deps: DrainDeps, { parkAfterMs = 15 * 60_000 }: Drai
     const marks: Promise<void>[] = [];
     try {
       for (let page = 0; page < maxPages; page++) {
-        const entries = await outbox.read({
-          sdkAppId: lane.sdkAppId,
-          drainKey: lane.drainKey,
-          commands: target.commands,
-        });
-        const result = await sendAll(lane, target, entries, marks, signal);
+        const { sdkAppId, drainKey } = lane;
+        const found = await outbox.read({ sdkAppId, drainKey, commands: target.commands });
+        const sent = await sendAll(lane, target, found, marks, signal);
         await Promise.all(marks.splice(0));
-        if (result !== undefined) return result;
-        if (entries.length < pageRows) return whenWoken;
-        // Settings may have changed under a long backlog.
-        if (targetOf(lane)?.endpoint.url !== target.endpoint.url) return after(1);
+        if (typeof sent === 'object') return sent;
+        if (sent === 'all' && found.entries.length < pageRows) return whenWoken;
       }
       return after(1);
     } finally {
@@ -126,31 +141,35 @@ export function createDrain(deps: DrainDeps, { parkAfterMs = 15 * 60_000 }: Drai
     }
   }
 
-  /** Undefined: all of them are delivered. */
   async function sendAll(
     lane: Lane,
     target: Target,
-    entries: readonly Entry[],
+    page: Page,
     marks: Promise<void>[],
     signal: AbortSignal,
-  ): Promise<RunResult | undefined> {
-    const states = await debounce(lane, target, entries);
-    if ('again' in states) return states;
-    for (const entry of states.entries) {
+  ): Promise<Sent> {
+    const readMs = performance.now();
+    const { entries, isWhole } = await debounce(lane, target, page.entries);
+    let { gap } = page;
+    for (const entry of entries) {
+      // As it was when the run began, or the page was read: under a slow endpoint that may be a while ago.
+      if (!isCurrent(target, entry)) return after(1);
+      if (performance.now() - readMs > pageMs) return 'stale';
       if (entry.nextAttemptMs > clock() && !hasRecovered(target, entry)) return after(entry.nextAttemptMs - clock());
       const told = toldOf(target, entry);
       if (told === undefined) {
         // The message has expired under it. There is nothing to send any more, and the others go on.
         await bury({ entry, reason: 'content-gone', url: target.endpoint.url, requestBody: undefined, log: entry.log });
+        gap = withGap(gap, entry);
         continue;
       }
       const slot = await gate.enter(target.endpoint);
       if (slot === undefined) return after(gate.away(target.endpoint, lane) ?? 250 * (1 + random()));
       if (signal.aborted) {
-        slot.release('alive');
+        slot.release('unused');
         throw new Error('another worker may run this lane');
       }
-      const result = await post(target, entry, told);
+      const result = await post(target, entry, told, gap);
       const verdict = judge(result);
       slot.release(
         verdict.kind === 'delivered' ? 'delivered' : verdict.kind === 'again' && verdict.endpoint ? 'dead' : 'alive',
@@ -159,7 +178,8 @@ export function createDrain(deps: DrainDeps, { parkAfterMs = 15 * 60_000 }: Drai
         deliveries.inc({ command: entry.command, outcome: 'delivered' });
         lags.observe(Math.max(0, clock() - entry.createdMs) / 1_000);
         if (entry.command === 'State.StateChange') remember(lane, clock());
-        const mark = outbox.delivered(entry, { status: verdict.status, tookMs: result.tookMs });
+        const mark = outbox.delivered(entry, { status: verdict.status, tookMs: result.tookMs, gap });
+        gap = undefined;
         // Heard of at the end of the run; until then it is nobody's.
         mark.catch(() => {});
         marks.push(mark);
@@ -168,8 +188,9 @@ export function createDrain(deps: DrainDeps, { parkAfterMs = 15 * 60_000 }: Drai
       await Promise.all(marks.splice(0));
       const next = await fail(target, entry, told, result, verdict);
       if (next !== undefined) return next;
+      gap = withGap(gap, entry);
     }
-    return undefined;
+    return isWhole ? 'all' : after(pauseLeftMs(lane, target));
   }
 
   /** Whether an entry that waits for its time may go now all the same: its endpoint was dead, and answers again. */
@@ -187,7 +208,7 @@ export function createDrain(deps: DrainDeps, { parkAfterMs = 15 * 60_000 }: Drai
     }
   }
 
-  async function post(target: Target, entry: Entry, told: Told): Promise<PostResult> {
+  async function post(target: Target, entry: Entry, told: Told, gap: string | undefined): Promise<PostResult> {
     const { endpoint } = target;
     const result = await poster.post(
       {
@@ -196,7 +217,7 @@ export function createDrain(deps: DrainDeps, { parkAfterMs = 15 * 60_000 }: Drai
         webhookId: webhookId(entry),
         origin: told.origin,
         body: told.body,
-        ...fieldsOf(entry),
+        ...fieldsOf(entry, gap),
       },
       { deadline: performance.now() + endpoint.timeoutMs, answer: 'status' },
     );
@@ -204,11 +225,11 @@ export function createDrain(deps: DrainDeps, { parkAfterMs = 15 * 60_000 }: Drai
     return result;
   }
 
-  function fieldsOf({ gap, originId }: Entry): { fields?: Record<string, string> } {
-    if (gap === null && originId === null) return {};
+  function fieldsOf({ originId }: Entry, gap: string | undefined): { fields?: Record<string, string> } {
+    if (gap === undefined && originId === null) return {};
     return {
       fields: {
-        ...(gap === null
+        ...(gap === undefined
           ? {}
           : {
               [callbackFields.gap]: gap
@@ -240,7 +261,7 @@ export function createDrain(deps: DrainDeps, { parkAfterMs = 15 * 60_000 }: Drai
       reason,
       url: endpoint.url,
       requestBody: told.body,
-      response: result.kind === 'answer' ? { status: result.status, text: storable(result.body) } : {},
+      response: result.kind === 'answer' ? { status: result.status, text: result.body } : {},
       log,
     });
 
@@ -283,26 +304,47 @@ export function createDrain(deps: DrainDeps, { parkAfterMs = 15 * 60_000 }: Drai
   }
 
   /**
-   * State changes of an account keep a distance, so that a terminal which comes and goes does not flood its backend: of what happened
-   * to a terminal since the last was told, only where it stands now is told (P3).
+   * State changes of an account keep a distance, so that a terminal which comes and goes does not flood its backend (P3). The first
+   * is told at once, with what comes of other terminals right behind it. Of what happens to each terminal until the pause is over,
+   * only where it stands then is told.
    */
   async function debounce(
     lane: Lane,
-    { app }: Target,
+    target: Target,
     entries: readonly Entry[],
-  ): Promise<{ entries: readonly Entry[] } | RunResult> {
-    const pauseMs = app.callbacks.stateDebounceMs;
-    if (entries[0]?.command !== 'State.StateChange' || pauseMs === 0) return { entries };
-    const toldMs = lastToldMs.get(laneId(lane));
-    if (toldMs === undefined) return { entries };
-    const untilMs = toldMs + pauseMs;
-    if (clock() < untilMs) return after(untilMs - clock());
-    const last = new Map(entries.map((entry) => [statePlatform(entry), entry]));
-    const superseded = entries.filter((entry) => entry.createdMs < untilMs && last.get(statePlatform(entry)) !== entry);
-    if (superseded.length === 0) return { entries };
-    await outbox.superseded(superseded);
-    deliveries.inc({ command: 'State.StateChange', outcome: 'superseded' }, superseded.length);
-    return { entries: entries.filter((entry) => !superseded.includes(entry)) };
+  ): Promise<{
+    /** What may go now. */
+    entries: readonly Entry[];
+    /** Otherwise the others may when the pause is over. */
+    isWhole: boolean;
+  }> {
+    const isState = ({ command }: Entry): boolean => command === 'State.StateChange';
+    const states = target.app.callbacks.stateDebounceMs === 0 ? [] : entries.filter(isState);
+    if (states.length === 0) return { entries, isWhole: true };
+    const leftMs = pauseLeftMs(lane, target);
+    if (leftMs > 0) return { entries: entries.slice(0, entries.findIndex(isState)), isWhole: false };
+    const untilMs = clock() + leftMs;
+    const last = new Map(states.map((entry) => [statePlatform(entry), entry]));
+    const superseded = new Set(
+      states.filter((entry) => entry.createdMs < untilMs && last.get(statePlatform(entry)) !== entry),
+    );
+    if (superseded.size > 0) {
+      await outbox.superseded([...superseded]);
+      deliveries.inc({ command: 'State.StateChange', outcome: 'superseded' }, superseded.size);
+    }
+    const rest = entries.filter((entry) => !superseded.has(entry));
+    const told = new Set<string>();
+    const second = rest.findIndex((entry) => {
+      if (!isState(entry)) return false;
+      const platform = statePlatform(entry);
+      return told.has(platform) || !told.add(platform);
+    });
+    return second < 0 ? { entries: rest, isWhole: true } : { entries: rest.slice(0, second), isWhole: false };
+  }
+
+  /** Until the next state change of the account may be told; below 0: since when. */
+  function pauseLeftMs(lane: Lane, { app }: Target): number {
+    return (lastToldMs.get(laneId(lane)) ?? Number.NEGATIVE_INFINITY) + app.callbacks.stateDebounceMs - clock();
   }
 
   function remember(lane: Lane, nowMs: number): void {
@@ -322,9 +364,4 @@ function attemptOf(result: PostResult, nowMs: number): Attempt {
   return result.kind === 'answer'
     ? { atMs: nowMs, tookMs, status: result.status }
     : { atMs: nowMs, tookMs, failure: result.failure, detail: result.detail };
-}
-
-/** What PostgreSQL can store of a text that somebody else wrote. */
-function storable(text: string): string {
-  return text.toWellFormed().replaceAll('\0', '\uFFFD');
 }

@@ -5,9 +5,11 @@ import { type Lane, laneId } from './lane.ts';
 
 /** A place at an endpoint for one POST; given back with what came of it. */
 export interface Slot {
-  /** `alive`: the endpoint answered, whatever it said. */
-  release(outcome: 'delivered' | 'alive' | 'dead'): void;
+  /** `alive`: the endpoint answered, whatever it said; `unused`: it was not asked. */
+  release(outcome: Outcome): void;
 }
+
+type Outcome = 'delivered' | 'alive' | 'dead' | 'unused';
 
 /** What is known of an endpoint on this process. */
 export interface Circuit {
@@ -70,7 +72,9 @@ interface State {
   /** By lane id. */
   readonly parked: Map<string, Lane>;
   failuresInRow: number;
+  /** The pause before the next probe, and when it is over. */
   probeMs: number;
+  probeAtMs: number;
   probe: NodeJS.Timeout | undefined;
   lastSuccessMs: number;
   recoveredMs: number;
@@ -97,6 +101,9 @@ export function createGate(
   const { wake, lookForAll, clock, random, metrics } = deps;
   const { concurrency, failures = 5, probeMs = 1_000, maxProbeMs = 30_000 } = options;
   const states = new Map<string, State>();
+  /** Runs that wait for a place, whichever, and how many may: they are runs that others do not have. */
+  let waiting = 0;
+  const maxWaiting = Math.max(1, Math.floor(concurrency / 4));
   metrics.gaugeOf(
     'qalgate_callbacks_parked_lanes',
     'Lanes that stay away from their endpoint until there is room',
@@ -124,6 +131,7 @@ export function createGate(
         parked: new Map(),
         failuresInRow: 0,
         probeMs,
+        probeAtMs: 0,
         probe: undefined,
         lastSuccessMs: 0,
         recoveredMs: 0,
@@ -140,6 +148,14 @@ export function createGate(
   };
 
   const isFull = (state: State): boolean => state.startsMs.size >= state.endpoint.concurrency;
+
+  /** No use in waiting for a place there. */
+  const isCrowded = (state: State): boolean => isFull(state) && (isSlow(state) || waiting >= maxWaiting);
+
+  const isDead = ({ breaker, probeAtMs }: State): boolean => {
+    const { nextProbeMs } = breaker;
+    return nextProbeMs !== undefined && performance.now() < Math.max(nextProbeMs, probeAtMs);
+  };
 
   /** Endpoints in trouble leave half of the runs to the others, however many they are. */
   function isOverBudget(state: State): boolean {
@@ -168,12 +184,17 @@ export function createGate(
     };
   }
 
-  function settle(state: State, outcome: 'delivered' | 'alive' | 'dead', startMs: number): void {
+  function settle(state: State, outcome: Outcome, startMs: number): void {
     const { breaker } = state;
+    if (outcome === 'unused') return;
     if (outcome === 'dead') {
       state.failuresInRow += 1;
+      const before = breaker.state;
       breaker.failed(performance.now(), startMs);
-      if (breaker.state !== 'closed') scheduleProbe(state);
+      // What was sent before it opened, or before its probe, says nothing new.
+      if (breaker.state !== 'open' || before === 'open') return;
+      if (before === 'half-open') state.probeMs = Math.min(state.probeMs * 2, maxProbeMs);
+      scheduleProbe(state);
       return;
     }
     state.failuresInRow = 0;
@@ -184,27 +205,26 @@ export function createGate(
     state.recoveredMs = clock();
     state.probeMs = probeMs;
     clearTimeout(state.probe);
-    state.probe = undefined;
     const lanes = [...state.parked.values()];
     state.parked.clear();
     if (lanes.length >= maxParked) lookForAll();
     wake(lanes);
   }
 
-  /** One of the lanes that stay away tries again. */
+  /** After a pause one of the lanes that stay away tries again; whichever comes then, if there is none. */
   function scheduleProbe(state: State): void {
-    if (state.probe !== undefined) return;
-    state.probe = setTimeout(
-      () => {
-        state.probe = undefined;
-        state.probeMs = Math.min(state.probeMs * 2, maxProbeMs);
-        if (state.breaker.state === 'closed') return;
-        const lane = unpark(state);
-        if (lane !== undefined) wake([lane]);
-        scheduleProbe(state);
-      },
-      state.probeMs * (0.9 + random() / 5),
-    );
+    const pauseMs = Math.ceil(state.probeMs * (0.9 + random() / 5));
+    state.probeAtMs = performance.now() + pauseMs;
+    const callOne = (): void => {
+      const lane = unpark(state);
+      if (lane !== undefined) wake([lane]);
+      // And another one, if that one never comes: its wake may be lost.
+      state.probe = setTimeout(callOne, pauseMs);
+      state.probe.unref();
+    };
+    clearTimeout(state.probe);
+    // A timer may come a millisecond early.
+    state.probe = setTimeout(callOne, pauseMs + 1);
     state.probe.unref();
   }
 
@@ -221,33 +241,38 @@ export function createGate(
     while (!isFull(state)) {
       const waiter = state.waiters.shift();
       if (waiter === undefined) break;
+      waiting -= 1;
       clearTimeout(waiter.timer);
       waiter.resolve(admit(state));
     }
-    if (isFull(state) || state.breaker.state !== 'closed') return;
-    const next = state.parked.entries().next().value;
-    if (next === undefined) return;
-    state.parked.delete(next[0]);
-    wake([next[1]]);
+    if (isCrowded(state) || state.breaker.state !== 'closed') return;
+    // As many as there is room for; when all places are taken, one more that waits.
+    const room = Math.max(1, state.endpoint.concurrency - state.startsMs.size);
+    const next: Lane[] = [];
+    for (const [id, lane] of state.parked) {
+      if (next.length === room) break;
+      state.parked.delete(id);
+      next.push(lane);
+    }
+    if (next.length > 0) wake(next);
   }
 
   function admit(state: State): Slot | undefined {
-    return state.breaker.admit(performance.now()) === 'no' ? undefined : take(state);
+    return isDead(state) || state.breaker.admit(performance.now()) === 'no' ? undefined : take(state);
   }
 
   return {
     away(endpoint, lane) {
       const state = stateOf(endpoint);
-      const { nextProbeMs } = state.breaker;
-      const isDead = nextProbeMs !== undefined && nextProbeMs > performance.now();
-      if (!isDead && !(isFull(state) && isSlow(state)) && !isOverBudget(state)) return undefined;
+      const isDeadNow = isDead(state);
+      if (!isDeadNow && !isCrowded(state) && !isOverBudget(state)) return undefined;
       if (state.parked.size < maxParked) {
         const id = laneId(lane);
         state.parked.delete(id);
         state.parked.set(id, lane);
       }
       // However many they are, their coming back in vain costs so many runs a second at most.
-      const leastMs = Math.max(isDead ? deadAwayMs : fullAwayMs, (state.parked.size / maxVainPerSec) * 1_000);
+      const leastMs = Math.max(isDeadNow ? deadAwayMs : fullAwayMs, (state.parked.size / maxVainPerSec) * 1_000);
       return leastMs * (1 + random());
     },
 
@@ -255,16 +280,18 @@ export function createGate(
       const state = stateOf(endpoint);
       if (isOverBudget(state)) return undefined;
       if (!isFull(state)) return admit(state);
-      if (isSlow(state)) return undefined;
+      if (isCrowded(state)) return undefined;
       return await new Promise((resolve) => {
         const waiter: Waiter = {
           resolve,
           timer: setTimeout(() => {
             state.waiters.splice(state.waiters.indexOf(waiter), 1);
+            waiting -= 1;
             resolve(undefined);
           }, patienceMs),
         };
         state.waiters.push(waiter);
+        waiting += 1;
       });
     },
 
@@ -294,6 +321,7 @@ export function createGate(
       for (const state of states.values()) {
         clearTimeout(state.probe);
         for (const { timer, resolve } of state.waiters.splice(0)) {
+          waiting -= 1;
           clearTimeout(timer);
           resolve(undefined);
         }

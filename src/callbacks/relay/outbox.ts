@@ -45,8 +45,14 @@ export interface Entry {
   readonly attempts: number;
   /** The first failed attempt and the last ones. */
   readonly log: readonly Attempt[];
-  /** Ids of those given up right before it, comma-separated. */
-  readonly gap: string | null;
+}
+
+/** What waits in a lane. */
+export interface Page {
+  /** The oldest first. */
+  readonly entries: readonly Entry[];
+  /** Ids of those given up since the last that was delivered, comma-separated: the next one tells of them. */
+  readonly gap: string | undefined;
 }
 
 /** What to read: the entries of a key that go to one endpoint. */
@@ -57,11 +63,12 @@ export interface LaneQuery {
 }
 
 export interface Outbox {
-  /** The oldest entries that wait, in order. */
-  read(query: LaneQuery): Promise<Entry[]>;
+  /** The oldest entries that wait, {@link pageRows} at most. */
+  read(query: LaneQuery): Promise<Page>;
   /** The same of entries by id, whatever their key. */
   readMany(ids: readonly number[]): Promise<Entry[]>;
-  delivered(entry: Entry, result: { status: number; tookMs: number }): Promise<void>;
+  /** `gap`: what was told with it. */
+  delivered(entry: Entry, result: { status: number; tookMs: number; gap: string | undefined }): Promise<void>;
   /** Told by a newer one. */
   superseded(entries: readonly Entry[]): Promise<void>;
   /** An attempt has failed; the next one is due then. */
@@ -89,6 +96,8 @@ const maxLanes = 64;
 const maxMarks = 500;
 /** Failed attempts that an entry remembers, the first among them. */
 const maxLog = 8;
+/** Events given up that the next one names, the last ones; as in the database's callback_gap_ids. */
+const maxGap = 10;
 
 interface EntryRow {
   id: number;
@@ -104,6 +113,11 @@ interface EntryRow {
   next_attempt_ms: number;
   attempts: number;
   attempt_log: string | null;
+}
+
+/** A lane's entry, or what there is to say of a lane without. */
+interface LaneRow extends EntryRow {
+  position: number;
   gap: string | null;
 }
 
@@ -143,19 +157,22 @@ export const outboxSettings = {
 export function createOutbox(deps: { pool: pg.Pool; oldestDay: () => number; clock: Clock }): Outbox {
   const { pool, oldestDay, clock } = deps;
 
-  const reads = createBatcher<LaneQuery, Entry[]>(async (queries) => {
-    const { rows } = await pool.query<EntryRow & { position: number }>({
+  const reads = createBatcher<LaneQuery, Page>(async (queries) => {
+    const { rows } = await pool.query<LaneRow>({
       name: 'callbacks_lanes',
       text: `
         select k.position, ${columns}, g.ids as gap
         from unnest($1::bigint[], $2::text[], $3::text[]) with ordinality as k(app, drain_key, commands, position)
+        left join lateral (
+          select string_agg(g.ids, ',' order by g.command) as ids from callback_gap g
+          where g.sdk_app_id = k.app and g.drain_key = k.drain_key and g.command = any (string_to_array(k.commands, ','))
+        ) g on true
         cross join lateral (
           select * from outbox o
           where o.consumer = 1 and o.drain_key = k.drain_key and o.done_ms is null and o.day between $4 and $5
             and o.sdk_app_id = k.app and o.event = any (string_to_array(k.commands, ','))
           order by o.id limit ${pageRows}
         ) o
-        left join callback_gap g on g.sdk_app_id = k.app and g.drain_key = k.drain_key
         order by k.position, o.id`,
       values: [
         queries.map(({ sdkAppId }) => sdkAppId),
@@ -167,8 +184,13 @@ export function createOutbox(deps: { pool: pg.Pool; oldestDay: () => number; clo
       ],
     });
     const entries = await withMessages(rows);
-    const pages = queries.map((): Entry[] => []);
-    for (const [index, row] of rows.entries()) pages[row.position - 1]?.push(entries[index] as Entry);
+    const pages = queries.map(() => ({ entries: [] as Entry[], gap: undefined as string | undefined }));
+    for (const [index, row] of rows.entries()) {
+      const page = pages[row.position - 1];
+      if (page === undefined) continue;
+      page.entries.push(entries[index] as Entry);
+      page.gap = row.gap ?? undefined;
+    }
     return pages;
   }, maxLanes);
 
@@ -223,36 +245,44 @@ export function createOutbox(deps: { pool: pg.Pool; oldestDay: () => number; clo
     return found;
   }
 
-  const marks = createBatcher<{ entry: Entry; status: number; tookMs: number }, void>(async (items) => {
-    const now = clock();
-    // A day at a time: the statement then looks into one partition.
-    for (const [day, some] of Map.groupBy(items, ({ entry }) => entry.day)) {
-      await pool.query({
-        name: 'callbacks_delivered',
-        text: `
+  const marks = createBatcher<{ entry: Entry; status: number; tookMs: number; gap: string | undefined }, void>(
+    async (items) => {
+      const now = clock();
+      // A day at a time: the statement then looks into one partition.
+      for (const [day, some] of Map.groupBy(items, ({ entry }) => entry.day)) {
+        await pool.query({
+          name: 'callbacks_delivered',
+          text: `
           update outbox o set done_ms = $2, outcome = 'delivered', status = t.status, took_ms = t.took_ms,
             attempts = o.attempts + 1
           from unnest($3::bigint[], $4::smallint[], $5::integer[]) as t(id, status, took_ms)
           where o.day = $1 and o.id = t.id and o.done_ms is null`,
-        values: [
-          day,
-          now,
-          some.map(({ entry }) => entry.id),
-          some.map(({ status }) => status),
-          some.map(({ tookMs }) => Math.round(tookMs)),
-        ],
-      });
-    }
-    const gaps = items.flatMap(({ entry }) => (entry.gap === null ? [] : entry));
-    if (gaps.length > 0) {
-      await pool.query(
-        `delete from callback_gap g using unnest($1::bigint[], $2::text[], $3::text[]) as t(app, drain_key, ids)
-         where g.sdk_app_id = t.app and g.drain_key = t.drain_key and g.ids = t.ids`,
-        [gaps.map((one) => one.sdkAppId), gaps.map((one) => one.drainKey), gaps.map((one) => one.gap)],
-      );
-    }
-    return items.map(() => undefined);
-  }, maxMarks);
+          values: [
+            day,
+            now,
+            some.map(({ entry }) => entry.id),
+            some.map(({ status }) => status),
+            some.map(({ tookMs }) => Math.round(tookMs)),
+          ],
+        });
+      }
+      const gaps = items.filter(({ gap }) => gap !== undefined);
+      if (gaps.length > 0) {
+        // One that has grown since stays, and is told once more.
+        await pool.query(
+          `delete from callback_gap g using unnest($1::bigint[], $2::text[], $3::text[]) as t(app, drain_key, told)
+         where g.sdk_app_id = t.app and g.drain_key = t.drain_key and position(',' || g.ids || ',' in ',' || t.told || ',') > 0`,
+          [
+            gaps.map(({ entry }) => entry.sdkAppId),
+            gaps.map(({ entry }) => entry.drainKey),
+            gaps.map(({ gap }) => gap),
+          ],
+        );
+      }
+      return items.map(() => undefined);
+    },
+    maxMarks,
+  );
 
   return {
     read: (query) => reads.add(query),
@@ -260,7 +290,7 @@ export function createOutbox(deps: { pool: pg.Pool; oldestDay: () => number; clo
     async readMany(ids) {
       if (ids.length === 0) return [];
       const { rows } = await pool.query<EntryRow>(
-        `select ${columns}, null as gap from outbox o where o.id = any ($1) and o.done_ms is null order by o.id`,
+        `select ${columns} from outbox o where o.id = any ($1) and o.done_ms is null order by o.id`,
         [ids],
       );
       return withMessages(rows);
@@ -303,11 +333,11 @@ export function createOutbox(deps: { pool: pg.Pool; oldestDay: () => number; clo
         conversation_id: entry.conversationId,
         seq: entry.seq,
         reason,
-        request_body: requestBody ?? null,
+        request_body: storable(requestBody),
         origin: originText(entry),
         url: url ?? null,
         response_status: response?.status ?? null,
-        response_text: response?.text ?? null,
+        response_text: storable(response?.text),
         attempts: log.length > entry.log.length ? entry.attempts + 1 : entry.attempts,
         attempt_log: log.length === 0 ? null : JSON.stringify(log),
         created_ms: entry.createdMs,
@@ -336,12 +366,13 @@ export function createOutbox(deps: { pool: pg.Pool; oldestDay: () => number; clo
              response_status, response_text, attempts, attempt_log, created_ms, $2
            from given where outbox_id in (select id from ended) order by outbox_id
          )
-         insert into callback_gap as gap (sdk_app_id, drain_key, ids)
-         select sdk_app_id, drain_key, string_agg(origin_id::text, ',' order by outbox_id) from (
-           select *, row_number() over (partition by drain_key order by outbox_id desc) as place
+         insert into callback_gap as gap (sdk_app_id, drain_key, command, ids)
+         select sdk_app_id, drain_key, command, string_agg(origin_id::text, ',' order by outbox_id) from (
+           select *, row_number() over (partition by sdk_app_id, drain_key, command order by outbox_id desc) as place
            from given where outbox_id in (select id from ended)
-         ) t where place <= 10 group by sdk_app_id, drain_key
-         on conflict (sdk_app_id, drain_key) do update set ids = right(gap.ids || ',' || excluded.ids, 200)`,
+         ) t where place <= ${maxGap} group by sdk_app_id, drain_key, command
+         on conflict (sdk_app_id, drain_key, command) do update
+         set ids = callback_gap_ids(gap.ids, excluded.ids)`,
         [JSON.stringify(values), clock()],
       );
     },
@@ -355,11 +386,38 @@ export function withAttempt(log: readonly Attempt[], attempt: Attempt): Attempt[
   return all.length <= maxLog || first === undefined ? all : [first, ...all.slice(1 - maxLog)];
 }
 
-/** JSON text of where the action came from: a message's entry has it as its body. */
+/** One more that was given up. Pure. */
+export function withGap(gap: string | undefined, { id, originId }: Pick<Entry, 'id' | 'originId'>): string {
+  const ids = gap === undefined ? [] : gap.split(',');
+  return [...ids, String(originId ?? id)].slice(-maxGap).join(',');
+}
+
+/** JSON text of where the action came from: a message's entry has it as its body. Null, too, where that is malformed. */
 function originText({ conversationId, body }: Entry): string | null {
-  if (body === null || conversationId !== null) return body;
-  const { origin } = JSON.parse(body) as { origin?: unknown };
-  return origin === undefined ? null : JSON.stringify(origin);
+  if (body === null) return null;
+  try {
+    const content = JSON.parse(body) as { origin?: unknown } | null;
+    const origin = conversationId === null ? content?.origin : content;
+    return storable(JSON.stringify(origin));
+  } catch {
+    return null;
+  }
+}
+
+/** What PostgreSQL can store of a text that somebody else wrote. */
+function storable(text: string | undefined): string | null {
+  return text === undefined ? null : text.toWellFormed().replaceAll('\0', '\uFFFD');
+}
+
+/** What is no attempt is left out: a row that somebody has damaged must not hold up those that are read with it. */
+function readLog(text: string | null): Attempt[] {
+  if (text === null) return [];
+  try {
+    const log: unknown = JSON.parse(text);
+    return Array.isArray(log) ? log.filter((one: Partial<Attempt> | null) => typeof one?.atMs === 'number') : [];
+  } catch {
+    return [];
+  }
 }
 
 function toEntry(row: EntryRow, message: EntryMessage | undefined): Entry {
@@ -377,7 +435,6 @@ function toEntry(row: EntryRow, message: EntryMessage | undefined): Entry {
     createdMs: row.created_ms,
     nextAttemptMs: row.next_attempt_ms,
     attempts: row.attempts,
-    log: row.attempt_log === null ? [] : (JSON.parse(row.attempt_log) as Attempt[]),
-    gap: row.gap,
+    log: readLog(row.attempt_log),
   };
 }

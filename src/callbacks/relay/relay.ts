@@ -46,6 +46,9 @@ export interface Relay {
   backlog(): readonly BacklogFigure[];
   /** Looks at the bounds of the backlog now. */
   maintain(): Promise<void>;
+  /** Looks for nothing more; runs go on until the queue ends them. */
+  stop(): Promise<void>;
+  /** Once no lane runs any more. */
   close(): Promise<void>;
 }
 
@@ -103,11 +106,13 @@ export function createRelay(deps: RelayDeps, options: RelayOptions): Relay {
     circuits: gate.circuits,
     backlog: backlog.figures,
     maintain: backlog.run,
-    async close() {
+    async stop() {
       unsubscribe();
       clearInterval(forgetting);
-      gate.close();
       await Promise.all([sweep.close(), backlog.close()]);
+    },
+    async close() {
+      gate.close();
       await own.close();
     },
   };

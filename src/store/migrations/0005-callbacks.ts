@@ -3,6 +3,7 @@ import { type Kysely, sql } from 'kysely';
 /** Callbacks: what a message remembers of its own, what became of each entry of the outbox, and what operators look into. */
 export async function up(db: Kysely<unknown>): Promise<void> {
   await tables(db);
+  await gapFunction(db);
   await commitFunctions(db);
   await eventFunction(db);
 }
@@ -53,13 +54,14 @@ async function tables(db: Kysely<unknown>): Promise<void> {
   await sql`create index dead_letter_key on dead_letter (drain_key)`.execute(db);
   await sql`create index dead_letter_event on dead_letter (outbox_id)`.execute(db);
 
-  // Events given up since the last that was delivered: the next one names them. ids: comma-separated.
+  // Events given up since the last that was delivered: the next one to the same URL names them. ids: the last ten, comma-separated.
   await sql`
     create table callback_gap (
       sdk_app_id bigint not null,
       drain_key text not null,
+      command text not null,
       ids text not null,
-      primary key (sdk_app_id, drain_key)
+      primary key (sdk_app_id, drain_key, command)
     )`.execute(db);
 
   // What does not go out until it is resumed. command '' and url_hash '': all of them.
@@ -119,6 +121,18 @@ async function tables(db: Kysely<unknown>): Promise<void> {
       created_ms bigint not null,
       finished_ms bigint
     )`.execute(db);
+}
+
+/** callback_gap_ids puts more ids to those of a gap, and keeps the last ten. */
+async function gapFunction(db: Kysely<unknown>): Promise<void> {
+  await sql`
+    create function callback_gap_ids(p_ids text, p_more text) returns text
+    language sql immutable as $$
+      select string_agg(id, ',' order by place) from (
+        select id, place from unnest(string_to_array(p_ids || ',' || p_more, ',')) with ordinality as t(id, place)
+        order by place desc limit 10
+      ) last_ones;
+    $$`.execute(db);
 }
 
 /**
