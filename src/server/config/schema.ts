@@ -1,7 +1,7 @@
 import ipaddr from 'ipaddr.js';
 import Type from 'typebox';
 import { logLevels } from '../../observe/index.ts';
-import { AppSchema, TimeoutsSchema } from '../../store/index.ts';
+import { AppSchema, CallbacksSchema as AppCallbacksSchema, TimeoutsSchema } from '../../store/index.ts';
 import { parseAddress } from './address.ts';
 
 /**
@@ -408,7 +408,21 @@ export const ConfigSchema = Type.Object(
       { ...closed, description: 'How this process ends.', default: {} },
     ),
     apps: Type.Array(
-      Type.Object({ ...AppSchema.properties, secretFile: fileOf('the UserSig key; two lines while rotating') }, closed),
+      Type.Object(
+        {
+          ...AppSchema.properties,
+          secretFile: fileOf('the UserSig key; two lines while rotating'),
+          callbacks: Type.Object(
+            {
+              ...AppCallbacksSchema.properties,
+              secretFile: fileOf('the key that signs callbacks; two lines while rotating'),
+              signTokenFile: fileOf('that token'),
+            },
+            { ...closed, description: "The callbacks to the app's backend.", default: {} },
+          ),
+        },
+        closed,
+      ),
       {
         description:
           'Apps of this installation, applied at start. Those made by `qalgate app` live beside them in the database.',
