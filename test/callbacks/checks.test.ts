@@ -1,6 +1,7 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { randomBytes, randomUUID } from 'node:crypto';
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { buffer } from 'node:stream/consumers';
@@ -79,6 +80,17 @@ t.test('samples: of every command, and what is signed verifies', async (t) => {
     const body = sampleBody(command, Date.now());
     const headers = createSigner().sign([secret], 'cb_test_1', Math.floor(Date.now() / 1_000), body);
     t.match(verifyCallback({ secret, headers, body }), { ok: true, command, event: { CallbackCommand: command } });
+  }
+});
+
+t.test('the reference names every command and every field', async (t) => {
+  const page = readFileSync(new URL('../../docs/reference/callbacks.md', import.meta.url), 'utf8');
+  const words = new Set(page.match(/[\w.]+/g));
+  for (const command of callbackCommands) {
+    t.ok(words.has(command), command);
+    const fields = Object.keys(JSON.parse(sampleBody(command, 0)) as object);
+    const missing = fields.filter((field) => !words.has(field) && !words.has(`${field}.Action`));
+    t.same(missing, [], command);
   }
 });
 

@@ -40,7 +40,7 @@ interface Pair {
 }
 
 interface Bodies {
-  /** Where an account's terminal came online or went. */
+  /** A terminal of an account came online or went; which kind of terminal, the query's OptPlatform says. */
   'State.StateChange': {
     Info: {
       /** `Disconnect` with `callbacks.stateNames: '2020'` alone. */
@@ -50,16 +50,14 @@ interface Bodies {
     };
     /** Milliseconds since the epoch. */
     EventTime: number;
-    /** Rises with each change of the account: what has a lower one than you know is old. */
+    /** Rises from change to change of an account: what has a lower one than you know is old. */
     Version: number;
-    KickedDevice?: readonly { Platform: string }[];
   };
   'C2C.CallbackBeforeSendMsg': C2CMessage;
   'C2C.CallbackAfterSendMsg': C2CMessage & {
-    /** 0: it was delivered; else the error that the sender got. */
-    SendMsgResult?: number;
-    ErrorInfo?: string;
-    UnreadMsgNum?: number;
+    /** 0: it was accepted; else the error that the sender got, with its text: 80001 for a dirty word. */
+    SendMsgResult: number;
+    ErrorInfo: string;
   };
   'Group.CallbackBeforeCreateGroup': {
     Operator_Account: string;
