@@ -205,6 +205,16 @@ async function survive(t: Test, { messages, kills, withRedis }: Run): Promise<vo
     'select outcome, count(*) as n from outbox group by outcome',
   );
   t.strictSame(outcomes, [{ outcome: 'delivered', n: messages }]);
+  const args = ['callbacks', 'explain', '--app', String(sdkAppId), '--account', 'p0', '--limit', '1000', '--json'];
+  const { stdout } = await runCommand(args, relayOptions);
+  const { explanations } = JSON.parse(stdout) as {
+    explanations: { key: string; told: { code: string; webhookId: string }[] }[];
+  };
+  t.equal(explanations.length, messages / conversations);
+  const wrong = explanations.filter(
+    ({ key, told: [step] }) => step?.code !== 'delivered' || told.get(key)?.[0]?.id !== step.webhookId,
+  );
+  t.strictSame(wrong, [], 'explain says of each message what the receiver saw');
 
   for (const service of [program, relay]) {
     service.process.kill('SIGTERM');
