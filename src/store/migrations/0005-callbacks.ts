@@ -165,6 +165,8 @@ async function commitFunctions(db: Kysely<unknown>): Promise<void> {
       'counted_no, offline_until, body, push, custom_data',
       'counted_no, offline_until, body, push, custom_data, callbacks',
     ],
+    // Why nobody is told is no entry.
+    ['if p_consumers <> 0 then', 'if p_consumers & 3 <> 0 then'],
     ['v_time + p_lifetime, p_body, p_push, p_custom', 'v_time + p_lifetime, p_body, p_push, p_custom, p_consumers'],
     ['conversation_id, seq, created_ms)', 'conversation_id, seq, created_ms, body)'],
     ["'message', c.id, v_seq, p_now_ms", "'C2C.CallbackAfterSendMsg', c.id, v_seq, p_now_ms, p_origin"],
