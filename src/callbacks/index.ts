@@ -33,9 +33,8 @@ export {
   testBackend,
   verifyReceived,
 } from './checks/checks.ts';
-export { shellQuoted } from './checks/curl-line.ts';
-export type { TestReport, TestResult } from './checks/test-event.ts';
-export { type Diagnosis, diagnose, type Finding, type FindingCode, type Received } from './dry-run/diagnose.ts';
+export type { TestReport } from './checks/test-event.ts';
+export { type Diagnosis, diagnose } from './dry-run/diagnose.ts';
 export { type Endpoint, endpointOf, endpointsOf, urlHash } from './endpoint/endpoint.ts';
 export {
   createPoster,

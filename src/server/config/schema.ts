@@ -1,7 +1,7 @@
 import ipaddr from 'ipaddr.js';
 import Type from 'typebox';
 import { logLevels } from '../../observe/index.ts';
-import { AppSchema, CallbacksSchema as AppCallbacksSchema, TimeoutsSchema } from '../../store/index.ts';
+import { CallbacksSchema as AppCallbacksSchema, AppSchema, TimeoutsSchema } from '../../store/index.ts';
 import { parseAddress } from './address.ts';
 
 /**
