@@ -318,7 +318,8 @@ export function createDrain(deps: DrainDeps, { parkAfterMs = 15 * 60_000 }: Drai
     /** Otherwise the others may when the pause is over. */
     isWhole: boolean;
   }> {
-    const isState = ({ command }: Entry): boolean => command === 'State.StateChange';
+    // What is sent again is what somebody asked for.
+    const isState = ({ command, originId }: Entry): boolean => command === 'State.StateChange' && originId === null;
     const states = target.app.callbacks.stateDebounceMs === 0 ? [] : entries.filter(isState);
     if (states.length === 0) return { entries, isWhole: true };
     const leftMs = pauseLeftMs(lane, target);

@@ -1,0 +1,616 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import fc from 'fast-check';
+import t, { type Test } from 'tap';
+import { type Endpoint, endpointOf } from '../../src/callbacks/endpoint/endpoint.ts';
+import type { PostFailure, PostResult } from '../../src/callbacks/endpoint/post.ts';
+import { createBatcher } from '../../src/callbacks/relay/batcher.ts';
+import { bodyOf, statePlatform } from '../../src/callbacks/relay/bodies.ts';
+import { createGate, type Gate, type GateOptions, type Slot } from '../../src/callbacks/relay/gate.ts';
+import type { Lane } from '../../src/callbacks/relay/lane.ts';
+import { type Attempt, type Entry, withAttempt, withGap } from '../../src/callbacks/relay/outbox.ts';
+import { judge, retryDelayMs } from '../../src/callbacks/relay/retry.ts';
+import { createWaker } from '../../src/callbacks/relay/waker.ts';
+import { createMetrics } from '../../src/observe/index.ts';
+import { callbackApp } from '../support/callbacks.ts';
+import { makeTestLogger, until } from '../support/database.ts';
+import { metricOf } from '../support/metrics.ts';
+
+const { logger } = makeTestLogger();
+
+// ── What to make of an attempt, and when to try again ──
+
+const answer = (status: number, retryAfterMs?: number): PostResult => ({
+  kind: 'answer',
+  status,
+  body: '',
+  isEncoded: false,
+  tookMs: 1,
+  ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
+});
+
+t.test('[K6] any 2xx is an acknowledgement, 410 an end, 413 in vain; everything else is tried again', async (t) => {
+  for (let status = 200; status < 300; status++) t.strictSame(judge(answer(status)), { kind: 'delivered', status });
+  t.strictSame(judge(answer(410)), { kind: 'gone' });
+  t.strictSame(judge(answer(413)), { kind: 'never', reason: 'too-large' });
+  // Against the endpoint speaks what stands in front of a backend that is not there.
+  for (const status of [429, 502, 503, 504]) t.strictSame(judge(answer(status)), { kind: 'again', endpoint: true });
+  for (const status of [301, 302, 304, 307, 400, 401, 403, 404, 408, 409, 411, 422, 499, 500, 501, 505, 599]) {
+    t.strictSame(judge(answer(status)), { kind: 'again', endpoint: false }, String(status));
+  }
+  for (const failure of ['refused', 'timeout', 'reset'] as PostFailure[]) {
+    t.strictSame(judge({ kind: 'failed', failure, detail: '', tookMs: 1 }), { kind: 'again', endpoint: true });
+  }
+  t.strictSame(judge(answer(500, 7_000)), { kind: 'again', endpoint: false, afterMs: 7_000 });
+  t.strictSame(judge(answer(503, 10 ** 12)), { kind: 'again', endpoint: true, afterMs: 3_600_000 }, 'an hour at most');
+});
+
+t.test('[K6] pauses between attempts double from a second to five minutes, a quarter more or less', async (t) => {
+  const bases = [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300].map((sec) => sec * 1_000);
+  for (const [index, baseMs] of bases.entries()) {
+    t.equal(retryDelayMs(index + 1, 0), baseMs * 0.75);
+    t.equal(retryDelayMs(index + 1, 0.5), baseMs);
+    t.equal(retryDelayMs(index + 1, 1), baseMs * 1.25);
+  }
+  fc.assert(
+    fc.property(
+      fc.integer({ min: 1, max: 1_000_000 }),
+      fc.double({ min: 0, max: 1, noNaN: true }),
+      fc.integer({ min: 0, max: 3_600_000 }),
+      (failures, random, askedMs) => {
+        const ms = retryDelayMs(failures, random, askedMs);
+        const plain = retryDelayMs(failures, random);
+        return (
+          Number.isInteger(plain) &&
+          ms === Math.max(plain, askedMs) &&
+          plain >= 750 &&
+          plain <= 375_000 &&
+          retryDelayMs(failures + 1, random) >= plain &&
+          retryDelayMs(failures, Math.min(1, random + 0.1)) >= plain
+        );
+      },
+    ),
+  );
+});
+
+// ── What is remembered of attempts and of what was given up ──
+
+t.test('of many failed attempts the first and the last seven are kept', async () => {
+  fc.assert(
+    fc.property(fc.integer({ min: 1, max: 40 }), (count) => {
+      let log: Attempt[] = [];
+      for (let n = 0; n < count; n++) log = withAttempt(log, { atMs: n, tookMs: 1, status: 500 });
+      const kept = log.map(({ atMs }) => atMs);
+      const expected = Array.from({ length: count }, (_, n) => n);
+      return String(kept) === String(count <= 8 ? expected : [0, ...expected.slice(-7)]);
+    }),
+  );
+});
+
+t.test('[K6] a gap names the last ten that were given up, each by the id of its first entry', async (t) => {
+  const one = (id: number, originId: number | null = null) => ({ id, originId });
+  t.equal(withGap(undefined, one(7)), '7');
+  t.equal(withGap('7', one(9, 3)), '7,3');
+  let gap: string | undefined;
+  for (let id = 1; id <= 25; id++) gap = withGap(gap, one(id));
+  t.equal(gap, '16,17,18,19,20,21,22,23,24,25');
+});
+
+// ── Bodies ──
+
+const entryOf = (more: Partial<Entry>): Entry => ({
+  id: 77,
+  day: 20_000,
+  sdkAppId: 1,
+  drainKey: '5',
+  command: 'Group.CallbackAfterSendMsg',
+  conversationId: null,
+  seq: null,
+  originId: null,
+  body: null,
+  message: undefined,
+  createdMs: 0,
+  nextAttemptMs: 0,
+  attempts: 0,
+  log: [],
+  ...more,
+});
+
+t.test('[P3] state changes: action and reason by their names of 2018 and 2020', async (t) => {
+  const names = {
+    '2018': {
+      login: ['Login', 'Register'],
+      logout: ['Logout', 'Unregister'],
+      'link-closed': ['Logout', 'LinkClose'],
+      timeout: ['Logout', 'Timeout'],
+      kicked: ['Logout', 'LinkClose'],
+    },
+    '2020': {
+      login: ['Login', 'Register'],
+      logout: ['Logout', 'Unregister'],
+      'link-closed': ['Disconnect', 'LinkClose'],
+      timeout: ['Disconnect', 'TimeOut'],
+      kicked: ['Logout', 'LinkClose'],
+    },
+  } as const;
+  for (const stateNames of ['2018', '2020'] as const) {
+    for (const [reason, [Action, Reason]] of Object.entries(names[stateNames])) {
+      const body = JSON.stringify({ account: 'al"ice', platform: 'iPad', state: 'offline', reason, timeMs: 1_234 });
+      const told = bodyOf(entryOf({ command: 'State.StateChange', drainKey: 'a5', body }), { stateNames });
+      t.strictSame(told, {
+        body: `{"CallbackCommand":"State.StateChange","Info":{"Action":"${Action}","To_Account":"al\\"ice","Reason":"${Reason}"},"EventTime":1234,"Version":77}`,
+        origin: { platform: 'IPad', address: '' },
+      });
+    }
+  }
+  const again = entryOf({
+    command: 'State.StateChange',
+    originId: 12,
+    body: JSON.stringify({ account: 'a', platform: 'Toaster', state: 'online', reason: 'login', timeMs: 1 }),
+  });
+  t.match(bodyOf(again, { stateNames: '2018' }), { body: /"Version":12\}$/, origin: { platform: 'Unkown' } });
+});
+
+t.test('[K3] messages and other events, byte for byte', async (t) => {
+  const message = {
+    from: 'alice',
+    to: 'bob',
+    body: '[{"MsgType":"TIMTextElem","MsgContent":{"Text":"gr\\u0000üß 😀 \\u2028"}},{"MsgType":"TIMCustomElem","MsgContent":{"Data":"{\\"a\\": 1}"}}]',
+    msgSeq: 3,
+    random: 4,
+    time: 5,
+    custom: null,
+  };
+  const entry = entryOf({
+    command: 'C2C.CallbackAfterSendMsg',
+    conversationId: 5,
+    seq: 9,
+    body: '{"platform":"Web","address":"10.0.0.9"}',
+    message,
+  });
+  const head =
+    '{"CallbackCommand":"C2C.CallbackAfterSendMsg","From_Account":"alice","To_Account":"bob","MsgSeq":3,"MsgRandom":4,"MsgTime":5,"MsgKey":"3_4_5","OnlineOnlyFlag":0,"MsgBody":';
+  const told = bodyOf(entry, { stateNames: '2018' });
+  t.equal(told?.body, `${head}${JSON.stringify(JSON.parse(message.body))},"SendMsgResult":0,"ErrorInfo":""}`);
+  t.strictSame(told?.origin, { platform: 'Web', address: '10.0.0.9' });
+  const withCustom = { ...entry, body: null, message: { ...message, body: '[]', custom: '{"x":1}' } };
+  t.strictSame(bodyOf(withCustom, { stateNames: '2018' }), {
+    body: `${head}[],"CloudCustomData":"{\\"x\\":1}","SendMsgResult":0,"ErrorInfo":""}`,
+    origin: { platform: 'Unkown', address: '' },
+  });
+  t.equal(bodyOf({ ...entry, message: undefined }, { stateNames: '2018' }), undefined, 'its message has expired');
+
+  const fields = { GroupId: '@TGS#1', nested: { list: [1, null, 'ü'] } };
+  const origin = { platform: 'RESTAPI', address: '::1' };
+  t.strictSame(bodyOf(entryOf({ body: JSON.stringify({ fields, origin }) }), { stateNames: '2018' }), {
+    body: '{"CallbackCommand":"Group.CallbackAfterSendMsg","GroupId":"@TGS#1","nested":{"list":[1,null,"ü"]}}',
+    origin,
+  });
+  // What a dead letter keeps is sent as it was, with spaces, order and all; whatever its command.
+  const raw = '{ "CallbackCommand" : "State.StateChange", "n": 1.0,\n"z":"\\u00fc" }';
+  for (const command of ['Group.CallbackAfterSendMsg', 'State.StateChange'] as const) {
+    t.strictSame(bodyOf(entryOf({ command, body: JSON.stringify({ raw, origin }) }), { stateNames: '2018' }), {
+      body: raw,
+      origin,
+    });
+  }
+});
+
+/** Bodies that no part of ours writes. */
+const malformed = [null, '', '{', 'null', '[]', '"text"', '7', '{"reason":"bored"}', '{"fields":'];
+
+t.test('what is malformed is said to be, and is nobody else’s state', async (t) => {
+  for (const body of malformed) {
+    const state = entryOf({ command: 'State.StateChange', body });
+    t.throws(() => bodyOf(state, { stateNames: '2018' }), `state ${body}`);
+    t.doesNotThrow(() => statePlatform(state));
+  }
+  t.not(statePlatform(entryOf({ body: '{1' })), statePlatform(entryOf({ body: '{2' })));
+  t.equal(statePlatform(entryOf({ body: '{"platform":"iOS"}' })), 'iOS');
+});
+
+// ── The gate ──
+
+const endpoints = new Map<string, Endpoint>();
+
+function endpoint(name: string, concurrency = 8): Endpoint {
+  let one = endpoints.get(`${name} ${concurrency}`);
+  if (one === undefined) {
+    const made = endpointOf(
+      callbackApp(1, { url: `https://${name}.example/`, concurrency }),
+      'Group.CallbackAfterSendMsg',
+    );
+    if (made === undefined) throw new Error('no endpoint');
+    one = made;
+    endpoints.set(`${name} ${concurrency}`, one);
+  }
+  return one;
+}
+
+const lane = (key: number | string, { id }: Endpoint = endpoint('a')): Lane => ({
+  sdkAppId: 1,
+  endpointId: id,
+  drainKey: String(key),
+});
+
+function openGate(t: Test, options: Partial<GateOptions> = {}) {
+  const woken: Lane[] = [];
+  const looks = { count: 0 };
+  const metrics = createMetrics();
+  let nowMs = 1_000;
+  const gate = createGate(
+    {
+      wake: (lanes) => woken.push(...lanes),
+      lookForAll: () => {
+        looks.count += 1;
+      },
+      clock: () => nowMs++,
+      random: () => 0.5,
+      metrics,
+    },
+    { concurrency: 32, ...options },
+  );
+  t.teardown(() => gate.close());
+  return { gate, woken, looks, metrics };
+}
+
+async function mustEnter(gate: Gate, one: Endpoint): Promise<Slot> {
+  const slot = await gate.enter(one);
+  if (slot === undefined) throw new Error('no place');
+  return slot;
+}
+
+/** Fails so often in a row that the endpoint counts as dead. */
+async function kill(gate: Gate, one: Endpoint, failures = 5): Promise<void> {
+  const slots = [];
+  for (let n = 0; n < failures; n++) slots.push(await mustEnter(gate, one));
+  for (const slot of slots) slot.release('dead');
+}
+
+const circuitOf = (gate: Gate, { id }: Endpoint) => gate.circuits().find(({ endpointId }) => endpointId === id);
+
+t.test('[K7] so many places as the endpoint has, whoever asks, and each is given back once', async (t) => {
+  const { gate } = openGate(t);
+  const a = endpoint('a', 3);
+  let held = 0;
+  let most = 0;
+  let done = 0;
+  const worker = async (): Promise<void> => {
+    for (let n = 0; n < 20; n++) {
+      const slot = await gate.enter(a);
+      if (slot === undefined) {
+        await delay(1);
+        continue;
+      }
+      held += 1;
+      most = Math.max(most, held);
+      await delay(n % 3);
+      held -= 1;
+      slot.release(n % 4 === 0 ? 'alive' : 'delivered');
+      slot.release('dead');
+      done += 1;
+    }
+  };
+  await Promise.all(Array.from({ length: 12 }, worker));
+  t.equal(most, 3);
+  t.ok(done > 50, `${done} had a place`);
+  t.match(circuitOf(gate, a), { inFlight: 0, state: 'closed' });
+});
+
+t.test(
+  '[K7] a quarter of the runs waits for a place, and not for long; the others are sent away and come in turn',
+  async (t) => {
+    const { gate, woken } = openGate(t);
+    const a = endpoint('a', 1);
+    const held = await mustEnter(gate, a);
+    const startedMs = performance.now();
+    const results: (Slot | undefined)[] = [];
+    const waiting = Array.from({ length: 20 }, async () => {
+      const slot = await gate.enter(a);
+      results.push(slot);
+      return slot;
+    });
+    await new Promise((resolve) => setImmediate(resolve));
+    t.equal(results.length, 12, 'eight of 32 wait');
+    t.ok(results.every((slot) => slot === undefined));
+    t.ok((gate.away(a, lane(1)) ?? 0) >= 5_000, 'a lane that comes now is sent away at its beginning');
+    held.release('delivered');
+    await until(() => results.length === 13);
+    t.ok(results[12], 'one that waited has the place');
+    await until(() => woken.length === 1);
+    t.strictSame(woken, [lane(1)], 'and a lane that was sent away may wait in its stead');
+    await Promise.all(waiting);
+    t.ok(performance.now() - startedMs < 5_000);
+    t.equal(results.filter((slot) => slot !== undefined).length, 1, 'the others have lost patience');
+    results[12]?.release('delivered');
+    t.ok(await gate.enter(a));
+  },
+);
+
+t.test('[K7] a slow endpoint sends lanes away at once, and has them back one for each free place', async (t) => {
+  const { gate, woken } = openGate(t);
+  const a = endpoint('a', 2);
+  const slots = [await mustEnter(gate, a), await mustEnter(gate, a)];
+  t.equal(gate.away(a, lane(0)), undefined, 'full, but quick so far');
+  await until(() => gate.away(a, lane(0)) !== undefined);
+  for (const key of [1, 2, 3, 4, 1]) t.ok((gate.away(a, lane(key)) ?? 0) >= 5_000);
+  const beforeMs = performance.now();
+  t.equal(await gate.enter(a), undefined);
+  t.ok(performance.now() - beforeMs < 200);
+  t.equal(circuitOf(gate, a)?.parkedLanes, 5);
+  t.strictSame(woken, []);
+  slots[0]?.release('delivered');
+  t.strictSame(woken, [lane(0)]);
+  slots[1]?.release('alive');
+  t.strictSame(woken, [lane(0), lane(2), lane(3)], 'as many as there is room for; 1 has come again since');
+  t.equal(gate.away(a, lane(9)), undefined, 'there is room');
+});
+
+t.test('[K7] a dead endpoint gets one probe at a time, with growing pauses', async (t) => {
+  const { gate, woken } = openGate(t, { probeMs: 40, maxProbeMs: 130 });
+  const a = endpoint('a');
+  for (let key = 0; key < 100; key++) t.equal(gate.away(a, lane(key)), undefined);
+  await kill(gate, a, 4);
+  t.equal(gate.isDead(a.id), false);
+  (await mustEnter(gate, a)).release('alive');
+  await kill(gate, a, 4);
+  t.equal(gate.isDead(a.id), false, 'an answer between begins the count anew');
+  const turnedMs = performance.now();
+  (await mustEnter(gate, a)).release('dead');
+  t.equal(gate.isDead(a.id), true);
+  t.equal(circuitOf(gate, a)?.state, 'open');
+  for (let key = 0; key < 100; key++) t.ok((gate.away(a, lane(key)) ?? 0) >= 30_000);
+
+  const calledMs: number[] = [turnedMs];
+  for (const [probe, leastMs] of [40, 80, 130, 130].entries()) {
+    t.equal(await gate.enter(a), undefined, 'nobody before the pause is over');
+    await until(() => woken.length === probe + 1);
+    t.ok(performance.now() - (calledMs.at(-1) ?? 0) >= leastMs, `after ${leastMs} ms`);
+    const slot = await mustEnter(gate, a);
+    t.equal(circuitOf(gate, a)?.state, 'half-open');
+    t.equal(await gate.enter(a), undefined, 'one at a time');
+    t.ok((gate.away(a, lane('other')) ?? 0) >= 30_000);
+    calledMs.push(performance.now());
+    slot.release('dead');
+  }
+  t.equal(circuitOf(gate, a)?.inFlight, 0);
+});
+
+t.test('[K7] the lane that is called as a probe came last; if it does not come, another is called', async (t) => {
+  const { gate, woken } = openGate(t, { probeMs: 10, maxProbeMs: 20 });
+  const a = endpoint('a');
+  await kill(gate, a);
+  for (const key of [1, 2, 3]) gate.away(a, lane(key));
+  await until(() => woken.length === 3);
+  t.strictSame(woken, [lane(3), lane(2), lane(1)]);
+  const slot = await mustEnter(gate, a);
+  slot.release('delivered');
+  t.equal(gate.isDead(a.id), false);
+});
+
+t.test('[K7] when it answers again every lane that was sent away is woken', async (t) => {
+  const { gate, woken, looks, metrics } = openGate(t, { probeMs: 5, maxProbeMs: 10 });
+  const a = endpoint('a');
+  const early = await mustEnter(gate, a);
+  await kill(gate, a);
+  for (let key = 0; key < 1_000; key++) gate.away(a, lane(key));
+  t.equal(await metricOf(metrics, 'qalgate_callbacks_parked_lanes'), 1_000);
+  t.equal(await metricOf(metrics, 'qalgate_callbacks_dead_endpoints'), 1);
+  t.equal(gate.recoveredMs(a.id), 0);
+  t.equal(gate.lastSuccessMs(a.id), 0);
+  let probe: Slot | undefined;
+  while (probe === undefined) {
+    probe = await gate.enter(a);
+    if (probe === undefined) await delay(1);
+  }
+  const before = woken.length;
+  probe.release('alive');
+  t.equal(new Set(woken.map(({ drainKey }) => drainKey)).size, 1_000);
+  t.equal(woken.length, 1_000, `each once, ${before} of them as probes`);
+  t.ok(gate.recoveredMs(a.id) > 0);
+  t.equal(gate.lastSuccessMs(a.id), 0, 'an answer is no success yet');
+  early.release('dead');
+  for (let n = 0; n < 3; n++) (await mustEnter(gate, a)).release('dead');
+  t.equal(gate.isDead(a.id), false, 'what was sent before the end says nothing of now');
+  (await mustEnter(gate, a)).release('delivered');
+  t.ok(gate.lastSuccessMs(a.id) > 0);
+  t.equal(looks.count, 0);
+});
+
+t.test('[K7] of more lanes than are remembered the others are looked for', async (t) => {
+  const { gate, woken, looks } = openGate(t, { probeMs: 60_000 });
+  const a = endpoint('a');
+  const early = await mustEnter(gate, a);
+  await kill(gate, a);
+  for (let key = 0; key < 20_050; key++) gate.away(a, lane(key));
+  t.equal(circuitOf(gate, a)?.parkedLanes, 20_000);
+  early.release('delivered');
+  t.equal(looks.count, 1);
+  t.equal(woken.length, 20_000);
+  t.equal(gate.isDead(a.id), false, 'any answer shows that it lives');
+});
+
+t.test('[K7] lanes of a dead endpoint come back by themselves, the later the more they are', async (t) => {
+  const { gate } = openGate(t, { probeMs: 10_000 });
+  const a = endpoint('a');
+  await kill(gate, a);
+  t.equal(gate.away(a, lane(0)), 45_000);
+  for (let key = 1; key < 10_000; key++) gate.away(a, lane(key));
+  t.equal(gate.away(a, lane(0)), 300_000, '50 a second');
+});
+
+t.test('[K7] a place that was not used says nothing', async (t) => {
+  const { gate } = openGate(t, { probeMs: 5 });
+  const a = endpoint('a');
+  for (let n = 0; n < 4; n++) (await mustEnter(gate, a)).release('dead');
+  (await mustEnter(gate, a)).release('unused');
+  (await mustEnter(gate, a)).release('dead');
+  t.equal(gate.isDead(a.id), true, 'it did not interrupt the row');
+  await delay(7);
+  (await mustEnter(gate, a)).release('unused');
+  t.equal(gate.isDead(a.id), true, 'and is no probe that succeeded');
+});
+
+t.test('[K7] endpoints in trouble have half of the runs, all of them together', async (t) => {
+  const { gate } = openGate(t, { concurrency: 6 });
+  const [a, b, good] = [endpoint('a'), endpoint('b'), endpoint('good')];
+  for (const one of [a, b]) (await mustEnter(gate, one)).release('dead');
+  const held = [await mustEnter(gate, a), await mustEnter(gate, a), await mustEnter(gate, b)];
+  t.equal(await gate.enter(a), undefined);
+  t.equal(await gate.enter(b), undefined);
+  t.ok((gate.away(b, lane(1, b)) ?? 0) >= 5_000, 'its lanes are sent away');
+  t.equal(gate.away(good, lane(1, good)), undefined);
+  const others = await Promise.all(Array.from({ length: 8 }, () => mustEnter(gate, good)));
+  t.equal(others.length, 8, 'the others are not bounded by it');
+  held[0]?.release('delivered');
+  t.ok(await gate.enter(a), 'out of trouble');
+  for (const place of [2, 3]) t.ok(await gate.enter(b), `and so there is room for the other: ${place}`);
+  t.equal(await gate.enter(b), undefined);
+});
+
+t.test('[K7] what is no endpoint any more is forgotten, when nothing is under way to it', async (t) => {
+  const { gate, woken } = openGate(t, { probeMs: 5 });
+  const [a, b, c] = [endpoint('a'), endpoint('b'), endpoint('c')];
+  await kill(gate, a);
+  gate.away(a, lane(1));
+  const slot = await mustEnter(gate, b);
+  (await mustEnter(gate, c)).release('delivered');
+  gate.keep(new Set([c.id]));
+  t.strictSame(
+    gate.circuits().map(({ url }) => url),
+    [b.url, c.url],
+  );
+  slot.release('delivered');
+  gate.keep(new Set([c.id]));
+  t.strictSame(
+    gate.circuits().map(({ url }) => url),
+    [c.url],
+  );
+  await delay(20);
+  t.strictSame(woken, [], 'and gets no probes');
+  t.equal(gate.away(a, lane(1)), undefined, 'it would begin anew');
+});
+
+t.test('who waits for a place when the gate is closed waits no longer', async (t) => {
+  const { gate } = openGate(t);
+  const a = endpoint('a', 1);
+  await mustEnter(gate, a);
+  const waiting = Promise.all([gate.enter(a), gate.enter(a)]);
+  gate.close();
+  t.strictSame(await waiting, [undefined, undefined]);
+});
+
+// ── Waking lanes ──
+
+function openWaker(wake: (lanes: readonly Lane[], now: boolean) => Promise<void> = async () => {}) {
+  const calls: { keys: string[]; now: boolean }[] = [];
+  const metrics = createMetrics();
+  const waker = createWaker({
+    queue: {
+      wake: async (lanes, { now = false } = {}) => {
+        calls.push({ keys: lanes.map(({ drainKey }) => drainKey), now });
+        await wake(lanes, now);
+      },
+    },
+    logger,
+    metrics,
+  });
+  return { waker, calls, metrics };
+}
+
+t.test('lanes that are woken in one turn go together, each once; the more urgent word holds', async (t) => {
+  const { waker, calls } = openWaker();
+  waker.wake(lane(1));
+  waker.wake(lane(2));
+  waker.wake(lane(1));
+  waker.wakeNow([lane(3), lane(2)]);
+  waker.wake(lane(3));
+  t.strictSame(calls, []);
+  await until(() => calls.length === 2);
+  t.strictSame(calls, [
+    { keys: ['1'], now: false },
+    { keys: ['2', '3'], now: true },
+  ]);
+  waker.wake(lane(4));
+  await waker.close();
+  t.strictSame(calls.slice(2), [{ keys: ['4'], now: false }], 'closing hands over what waits');
+  waker.wake(lane(5));
+  await waker.close();
+  t.equal(calls.length, 3);
+});
+
+t.test('a lane that runs here is not woken in the queue: its run hears of it', async (t) => {
+  const { waker, calls } = openWaker();
+  t.strictSame(await waker.running(lane(1), async () => 'a'), { result: 'a', woken: 'no' });
+  const during = async (wakes: () => void) =>
+    (
+      await waker.running(lane(1), async () => {
+        wakes();
+      })
+    ).woken;
+  t.equal(await during(() => waker.wake(lane(1))), 'yes');
+  t.equal(await during(() => waker.wakeNow([lane(1)])), 'now');
+  t.equal(
+    await during(() => {
+      waker.wakeNow([lane(1)]);
+      waker.wake(lane(1));
+    }),
+    'now',
+  );
+  t.equal(await during(() => waker.wake(lane(2))), 'no', 'another one is nothing to it');
+  await t.rejects(waker.running(lane(1), () => Promise.reject(new Error('no'))));
+  await until(() => calls.length === 1);
+  waker.wake(lane(1));
+  await until(() => calls.length === 2);
+  t.strictSame(
+    calls.map(({ keys }) => keys),
+    [['2'], ['1']],
+  );
+  await waker.close();
+});
+
+t.test('wakes that do not reach the queue are counted, and there is a bound to those that wait', async (t) => {
+  let isAway = true;
+  const { waker, calls, metrics } = openWaker(async () => {
+    if (isAway) throw new Error('away');
+  });
+  const lost = (reason: string) => metricOf(metrics, 'qalgate_callbacks_wakes_lost_total', { reason });
+  for (let key = 0; key < 50_010; key++) waker.wake(lane(key));
+  waker.wake(lane(0));
+  t.equal(await lost('full'), 10);
+  await until(async () => (await lost('queue-away')) === 50_000);
+  t.equal(calls.length, 100);
+  t.ok(calls.every(({ keys }) => keys.length === 500));
+  isAway = false;
+  waker.wake(lane('later'));
+  await until(() => calls.length === 101);
+  t.equal(await lost('queue-away'), 50_000);
+  await waker.close();
+});
+
+// ── Batches ──
+
+t.test('a batcher asks at once, then for all that came meanwhile, in order and no more than it may', async (t) => {
+  const batches: number[][] = [];
+  let open = Promise.withResolvers<void>();
+  const batcher = createBatcher(async (items: readonly number[]) => {
+    batches.push([...items]);
+    await open.promise;
+    return items.map((item) => item * 2);
+  }, 3);
+  const first = batcher.add(1);
+  const second = batcher.add(2);
+  await until(() => batches.length === 1);
+  const rest = [3, 4, 5, 6].map((item) => batcher.add(item));
+  open.resolve();
+  t.strictSame(await Promise.all([first, second, ...rest]), [2, 4, 6, 8, 10, 12]);
+  t.strictSame(batches, [[1, 2], [3, 4, 5], [6]]);
+  open = Promise.withResolvers();
+  const failing = [batcher.add(7), batcher.add(8)];
+  await until(() => batches.length === 4);
+  const later = batcher.add(9);
+  open.reject(new Error('broken'));
+  for (const one of failing) await t.rejects(one, { message: 'broken' });
+  open = Promise.withResolvers();
+  open.resolve();
+  t.equal(await later.catch(() => batcher.add(9)), 18, 'it goes on');
+});
