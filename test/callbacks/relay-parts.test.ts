@@ -346,7 +346,7 @@ t.test('[K7] a slow endpoint sends lanes away at once, and has them back one for
 });
 
 t.test('[K7] a dead endpoint gets one probe at a time, with growing pauses', async (t) => {
-  const { gate, woken } = openGate(t, { probeMs: 40, maxProbeMs: 130 });
+  const { gate, woken } = openGate(t, { probeMs: 60, maxProbeMs: 200 });
   const a = endpoint('a');
   for (let key = 0; key < 100; key++) t.equal(gate.away(a, lane(key)), undefined);
   await kill(gate, a, 4);
@@ -361,7 +361,7 @@ t.test('[K7] a dead endpoint gets one probe at a time, with growing pauses', asy
   for (let key = 0; key < 100; key++) t.ok((gate.away(a, lane(key)) ?? 0) >= 30_000);
 
   const calledMs: number[] = [turnedMs];
-  for (const [probe, leastMs] of [40, 80, 130, 130].entries()) {
+  for (const [probe, leastMs] of [60, 120, 200, 200].entries()) {
     t.equal(await gate.enter(a), undefined, 'nobody before the pause is over');
     await until(() => woken.length === probe + 1);
     t.ok(performance.now() - (calledMs.at(-1) ?? 0) >= leastMs, `after ${leastMs} ms`);
@@ -388,27 +388,21 @@ t.test('[K7] the lane that is called as a probe came last; if it does not come, 
 });
 
 t.test('[K7] when it answers again every lane that was sent away is woken', async (t) => {
-  const { gate, woken, looks, metrics } = openGate(t, { probeMs: 5, maxProbeMs: 10 });
+  const { gate, woken, looks, metrics } = openGate(t, { probeMs: 60_000 });
   const a = endpoint('a');
-  const early = await mustEnter(gate, a);
+  const [early, late] = [await mustEnter(gate, a), await mustEnter(gate, a)];
   await kill(gate, a);
   for (let key = 0; key < 1_000; key++) gate.away(a, lane(key));
   t.equal(await metricOf(metrics, 'qalgate_callbacks_parked_lanes'), 1_000);
   t.equal(await metricOf(metrics, 'qalgate_callbacks_dead_endpoints'), 1);
   t.equal(gate.recoveredMs(a.id), 0);
   t.equal(gate.lastSuccessMs(a.id), 0);
-  let probe: Slot | undefined;
-  while (probe === undefined) {
-    probe = await gate.enter(a);
-    if (probe === undefined) await delay(1);
-  }
-  const before = woken.length;
-  probe.release('alive');
+  early.release('alive');
   t.equal(new Set(woken.map(({ drainKey }) => drainKey)).size, 1_000);
-  t.equal(woken.length, 1_000, `each once, ${before} of them as probes`);
+  t.equal(woken.length, 1_000, 'each once');
   t.ok(gate.recoveredMs(a.id) > 0);
   t.equal(gate.lastSuccessMs(a.id), 0, 'an answer is no success yet');
-  early.release('dead');
+  late.release('dead');
   for (let n = 0; n < 3; n++) (await mustEnter(gate, a)).release('dead');
   t.equal(gate.isDead(a.id), false, 'what was sent before the end says nothing of now');
   (await mustEnter(gate, a)).release('delivered');
