@@ -320,6 +320,28 @@ t.test('[K2] a connection that the backend closes while it is idle is no failure
   t.match(await poster.post(postTo(endpoint), whole()), ok);
   t.equal(connections, 2);
   t.equal(await metric('qalgate_callbacks_connections_opened_total'), 2);
+
+  const hasty = makePoster(t, {}, { maxConnectionAgeMs: 0 }).poster;
+  for (let i = 0; i < 3; i += 1) t.match(await hasty.post(postTo(endpoint), whole()), ok);
+  t.equal(connections, 5, 'nor is one that has been used for long enough');
+});
+
+t.test('[K7] a connection that was too late for one callback serves the next', async (t) => {
+  const backend = await createBackend(t);
+  let find: (addresses: { address: string; family: number }[]) => void = () => {};
+  const lookup = () => new Promise<{ address: string; family: number }[]>((resolve) => (find = resolve));
+  const { poster, metric } = makePoster(t, { lookup });
+  const endpoint = endpointTo(`http://slow.example:${backend.port}/`);
+  t.match(await poster.post(postTo(endpoint), whole(20)), failed('timeout', 'no answer to the look-up'));
+  find([{ address: '127.0.0.1', family: 4 }]);
+  await until(() => backend.connections === 1);
+  t.match(await poster.post(postTo(endpoint, { webhookId: 'cb_2' }), whole()), ok);
+  t.same(
+    backend.requests.map(({ fields }) => fields['webhook-id']),
+    ['cb_2'],
+    'what was too late is not sent',
+  );
+  t.equal(await metric('qalgate_callbacks_connections_opened_total'), 1);
 });
 
 t.test('[K8] blocked addresses are not connected to', async (t) => {

@@ -14,6 +14,11 @@ export interface Outgoing {
 export interface ExchangeLimits {
   /** Of an answer that counts as a whole. */
   readonly wholeBytes: number;
+  /**
+   * How long a connection may still be made when nobody waits for it any more. A machine that is busy would otherwise throw each away
+   * just before it is ready, and never have one.
+   */
+  readonly connectMs: number;
   /** Of an answer whose status counts: read so far, for this long, that the connection can be used again. */
   readonly restBytes: number;
   readonly restMs: number;
@@ -22,6 +27,9 @@ export interface ExchangeLimits {
   /** How long a refusal may take to say why. */
   readonly reasonMs: number;
 }
+
+/** A request whose time was over before there was a connection. */
+class NotSent extends Error {}
 
 type Head = { readonly status: number; readonly isEncoded: boolean; readonly retryAfterMs: number | undefined };
 
@@ -77,7 +85,10 @@ export class Exchange implements LineUser, Dispatcher.DispatchHandler {
     this.#fail('refused', detail);
   }
 
-  onRequestStart(): void {}
+  onRequestStart(): void {
+    // The connection that was being made at the deadline is there: whoever comes next can have it.
+    if (this.#isTold) throw new NotSent();
+  }
 
   onResponseStart(
     _controller: Dispatcher.DispatchController,
@@ -135,7 +146,14 @@ export class Exchange implements LineUser, Dispatcher.DispatchHandler {
   }
 
   onResponseError(_controller: Dispatcher.DispatchController | undefined, error: Error): void {
-    if (this.#line === undefined) return;
+    const line = this.#line;
+    if (line === undefined) return;
+    if (error instanceof NotSent) {
+      this.#line = undefined;
+      clearTimeout(this.#timer);
+      this.#pool.release(line);
+      return;
+    }
     if (!this.#isTold && this.#head !== undefined && this.#options.answer === 'status') {
       // The status had come, and that is what counts.
       this.#answer(this.#limits.shownBytes);
@@ -156,7 +174,8 @@ export class Exchange implements LineUser, Dispatcher.DispatchHandler {
       }
       this.#fail('timeout', this.#waitedFor());
       this.#pool.cancel(this);
-      this.#discard();
+      if (this.#line?.stage === undefined) this.#discard();
+      else this.#discardAfter(this.#limits.connectMs);
       return false;
     }
     // A timer may come a millisecond early; the deadline may not.
@@ -177,8 +196,7 @@ export class Exchange implements LineUser, Dispatcher.DispatchHandler {
     this.#answer(this.#limits.shownBytes);
     const line = this.#line;
     if (line === undefined) return;
-    this.#timer = setTimeout(() => this.#discard(), this.#limits.restMs);
-    this.#timer.unref();
+    this.#discardAfter(this.#limits.restMs);
     this.#pool.linger(line, () => this.#discard());
   }
 
@@ -206,6 +224,11 @@ export class Exchange implements LineUser, Dispatcher.DispatchHandler {
     this.#chunks = [];
     clearTimeout(this.#timer);
     this.#tell(result);
+  }
+
+  #discardAfter(ms: number): void {
+    this.#timer = setTimeout(() => this.#discard(), ms);
+    this.#timer.unref();
   }
 
   #discard(): void {

@@ -33,6 +33,8 @@ export interface PosterOptions {
   readonly maxConnections?: number;
   /** Posts to one endpoint that may wait for a connection; more are refused. */
   readonly maxWaiting?: number;
+  /** How long a connection is used, so that changed addresses of a name are noticed; default five minutes. */
+  readonly maxConnectionAgeMs?: number;
   /** Pause between two looks at the files of certificates. */
   readonly tlsLookIntervalMs?: number;
   /** How long posts that are under way may go on when the poster is closed. */
@@ -42,6 +44,7 @@ export interface PosterOptions {
 const maxHeadBytes = 16_384;
 const limits: ExchangeLimits = {
   wholeBytes: 131_072,
+  connectMs: 5_000,
   restBytes: 65_536,
   restMs: 2_000,
   shownBytes: 2_048,
@@ -49,7 +52,6 @@ const limits: ExchangeLimits = {
 };
 /** Backends close idle connections after five seconds and more; we let go before the usual shortest. */
 const idleMs = 4_000;
-const maxConnectionAgeMs = 300_000;
 const now = (): number => performance.now();
 
 /** What belongs to an endpoint as it is set now. */
@@ -62,7 +64,7 @@ interface Known {
 export function createPoster(deps: PosterDeps, options: PosterOptions = {}): Poster {
   const { clock, onKeyUsed, logger } = deps;
   const { maxEndpoints = 1_000, maxConnections = 1_000, maxWaiting = 10_000 } = options;
-  const { tlsLookIntervalMs = 5_000, closeGraceMs = 2_000 } = options;
+  const { maxConnectionAgeMs = 300_000, tlsLookIntervalMs = 5_000, closeGraceMs = 2_000 } = options;
   const signer = createSigner();
   const lookup = createLookups({ now, ...(deps.lookup === undefined ? undefined : { lookup: deps.lookup }) });
   const counters: LineCounters = { opened: 0, lines: 0, waiting: 0 };
