@@ -18,7 +18,7 @@ export interface Post {
 export type PostFailure =
   /** Nothing, or not all, by the deadline. */
   | 'timeout'
-  /** Nobody listens there. */
+  /** Nobody listens there, there is no way to it, or too many wait for a connection to it already. */
   | 'refused'
   /** The connection ended before the answer did. */
   | 'reset'
@@ -29,16 +29,16 @@ export type PostFailure =
   | 'blocked-address'
   /** Head or body over the bound. */
   | 'answer-too-large'
-  /** Not HTTP. */
+  /** Not HTTP; or what we wanted to send was not. */
   | 'malformed'
-  /** The files of the client certificate cannot be read. */
+  /** The files of the client certificate, or of the authorities, cannot be read or used. */
   | 'client-certificate';
 
 export type PostResult =
   | {
       readonly kind: 'answer';
       readonly status: number;
-      /** Text of the body, cut at the bound; '' where it was not asked for. */
+      /** Text of the body: all of it, or of `status` what came with the head, up to 2 KB. '' where it is encoded. */
       readonly body: string;
       /** Whether the body came encoded, so that `body` is not what it means. */
       readonly isEncoded: boolean;
