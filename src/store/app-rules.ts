@@ -1,3 +1,4 @@
+import ipaddr from 'ipaddr.js';
 import type { AppSettings } from './app-settings.ts';
 import type { Refusal } from './result.ts';
 
@@ -28,7 +29,7 @@ export function findRouteClash(app: AppSettings, others: readonly AppSettings[])
 
 /** The refusal of callbacks that lack what they need; undefined: none. */
 export function findCallbackGap({ callbacks }: AppSettings): Refusal | undefined {
-  const { url, secret, commands, clientCertFile, clientKeyFile } = callbacks;
+  const { url, secret, commands, clientCertFile, clientKeyFile, allowPrivateNetwork } = callbacks;
   const urls = [url, ...commands.map((one) => one.url)].filter((one) => one !== undefined);
   if (urls.length > 0 && secret === undefined) {
     const reason = 'is missing: every callback is signed (K5)';
@@ -47,6 +48,13 @@ export function findCallbackGap({ callbacks }: AppSettings): Refusal | undefined
     const missing = clientCertFile === undefined ? 'clientCertFile' : 'clientKeyFile';
     const reason = 'is missing: a certificate and its key go together';
     return { ok: false, code: 'INVALID_FIELD', field: `callbacks.${missing}`, reason, allowed: 'both, or neither' };
+  }
+  const networks = typeof allowPrivateNetwork === 'boolean' ? [] : allowPrivateNetwork;
+  const network = networks.findIndex((one) => !ipaddr.isValidCIDR(one) && !ipaddr.isValid(one));
+  if (network >= 0) {
+    const field = `callbacks.allowPrivateNetwork[${network}]`;
+    const allowed = 'an IP address or a CIDR block such as 10.1.0.0/16';
+    return { ok: false, code: 'INVALID_FIELD', field, reason: 'is no address', allowed };
   }
   const twice = commands.findIndex(
     (one, index) => commands.findIndex(({ command }) => command === one.command) < index,

@@ -519,3 +519,20 @@ t.test('[K7] endpoints that are not used lose their connections, and closing end
   );
   t.equal(await open(), 0);
 });
+
+t.test('[K1] [K2] an answer in another encoding than UTF-8 is not guessed at', async (t) => {
+  const latin1 = Buffer.from('{"ErrorCode":0,"ErrorInfo":"l\xedn"}', 'latin1');
+  const server = createServer((socket) => {
+    socket.on('error', () => {});
+    socket.once('data', () => {
+      socket.write(`HTTP/1.1 200 OK\r\nContent-Length: ${latin1.length}\r\n\r\n`);
+      socket.write(latin1);
+    });
+  }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  t.teardown(() => server.close());
+  const { poster } = makePoster(t);
+  const endpoint = endpointTo(`http://127.0.0.1:${(server.address() as AddressInfo).port}/`);
+  t.match(await poster.post(postTo(endpoint), whole()), { kind: 'answer', body: '', isEncoded: true });
+  t.match(await poster.post(postTo(endpoint), status()), { kind: 'answer', status: 200, isEncoded: false });
+});

@@ -273,3 +273,40 @@ t.test('[O5] the bus listens again when its connection is cut, and says so', asy
   t.ok(events.includes('store.bus.disconnected'));
   t.match(await metrics.registry.getSingleMetricAsString('qalgate_store_bus_connects_total'), / 3$/m);
 });
+
+t.test('[K4] [K5] [K8] callbacks are complete, or the app is refused', async (t) => {
+  const url = 'http://127.0.0.1:9100/cb';
+  const secret = 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw';
+  const cases: [callbacks: object, field: string | undefined][] = [
+    [{}, undefined],
+    [{ url, secret }, undefined],
+    [{ url }, 'callbacks.secret'],
+    [{ commands: [{ command: 'State.StateChange', url }] }, 'callbacks.secret'],
+    [{ url: 'http://a:99999/', secret }, 'callbacks.url'],
+    [{ url, secret, clientCertFile: 'cert.pem' }, 'callbacks.clientKeyFile'],
+    [{ url, secret, clientKeyFile: 'key.pem' }, 'callbacks.clientCertFile'],
+    [{ url, secret, allowPrivateNetwork: ['10.0.0.0/8', '::1', '10.0.0.1'] }, undefined],
+    [{ url, secret, allowPrivateNetwork: ['10.0.0.0/8', '999.1/40'] }, 'callbacks.allowPrivateNetwork[1]'],
+    [
+      { url, secret, commands: [{ command: 'State.StateChange' }, { command: 'State.StateChange', url }] },
+      'callbacks.commands[1].command',
+    ],
+  ];
+  for (const [index, [callbacks, field]] of cases.entries()) {
+    const result = await store.create(completeApp({ ...app(100 + index, `/c${index}`), callbacks }));
+    t.equal(result.ok ? undefined : refusalOf(result).field, field, JSON.stringify(callbacks));
+  }
+});
+
+t.test('[K5] keys of callbacks are sealed beside the secret, and come back', async (t) => {
+  const callbacks = {
+    url: 'https://backend.example.com/',
+    secret: ['whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw', 'whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX'],
+    signToken: 'a token of the vendor',
+  };
+  const one = completeApp({ ...app(9, '/nine'), callbacks });
+  await store.create(one);
+  t.same((await store.get(9))?.settings, one);
+  const { rows } = await db.pool.query<{ text: string }>('select app::text as text from app where sdk_app_id = 9');
+  t.notMatch(rows[0]?.text, /MfKQ9r8|AAECAwQF|token of the vendor/);
+});

@@ -135,7 +135,7 @@ export function readDecision(asked: AskedOf, result: PostResult): Reading {
     return silent('error', failure, detail === '' ? failure : `${failure}: ${detail}`);
   }
   if (result.status !== 200) return silent('error', 'status', `HTTP ${result.status}`);
-  if (result.isEncoded) return silent('error', 'encoded', 'the answer is encoded (Content-Encoding)');
+  if (result.isEncoded) return silent('error', 'encoded', 'the answer is encoded (Content-Encoding), or not UTF-8');
   const answer = parseObject(result.body);
   if (typeof answer === 'string') return silent('error', 'not-json', answer);
 

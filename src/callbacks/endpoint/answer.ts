@@ -1,3 +1,4 @@
+import { isUtf8 } from 'node:buffer';
 import { ConnectError } from './connect.ts';
 import { codeOf } from './error-code.ts';
 import type { PostFailure } from './post.ts';
@@ -52,11 +53,14 @@ function parserFailure(message: string): { failure: PostFailure; detail: string 
   return { failure: 'malformed', detail: reason };
 }
 
-/** Bytes as text: UTF-8, without the mark that some put in front of it. */
-export function textOf(chunks: readonly Buffer[], maxBytes: number): string {
+/**
+ * Bytes as text: UTF-8, without the mark that some put in front of it. `isUtf8`: whether that is what they are; else the text has
+ * replacement characters, and is for people alone.
+ */
+export function textOf(chunks: readonly Buffer[], maxBytes: number): { text: string; isUtf8: boolean } {
   const [first] = chunks;
-  if (first === undefined) return '';
+  if (first === undefined) return { text: '', isUtf8: true };
   const bytes = chunks.length === 1 ? first : Buffer.concat(chunks);
   const text = (bytes.length > maxBytes ? bytes.subarray(0, maxBytes) : bytes).toString();
-  return text.startsWith('\ufeff') ? text.slice(1) : text;
+  return { text: text.startsWith('\ufeff') ? text.slice(1) : text, isUtf8: isUtf8(bytes) };
 }

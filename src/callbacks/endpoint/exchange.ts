@@ -203,8 +203,11 @@ export class Exchange implements LineUser, Dispatcher.DispatchHandler {
   #answer(maxBytes: number): void {
     const head = this.#head;
     if (head === undefined) return;
-    const { status, isEncoded, retryAfterMs } = head;
-    const body = isEncoded ? '' : textOf(this.#chunks, maxBytes);
+    const { status, retryAfterMs } = head;
+    const { text, isUtf8 } = textOf(head.isEncoded ? [] : this.#chunks, maxBytes);
+    // What decides has to be what was meant: no guess at another encoding.
+    const isEncoded = head.isEncoded || (this.#options.answer === 'whole' && !isUtf8);
+    const body = isEncoded ? '' : text;
     const tookMs = performance.now() - this.#startedAt;
     const after = retryAfterMs === undefined ? undefined : { retryAfterMs };
     this.#settle({ kind: 'answer', status, body, isEncoded, ...after, tookMs });

@@ -40,7 +40,7 @@ export type PostResult =
       readonly status: number;
       /** Text of the body: all of it, or of `status` what came with the head, up to 2 KB. '' where it is encoded. */
       readonly body: string;
-      /** Whether the body came encoded, so that `body` is not what it means. */
+      /** Whether the body came encoded, or where all of it counts in another encoding than UTF-8: then `body` is not what it means. */
       readonly isEncoded: boolean;
       /** Of `Retry-After`, seconds or a date. */
       readonly retryAfterMs?: number;
