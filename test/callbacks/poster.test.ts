@@ -524,7 +524,7 @@ t.test('[K1] [K2] an answer in another encoding than UTF-8 is not guessed at', a
   const latin1 = Buffer.from('{"ErrorCode":0,"ErrorInfo":"l\xedn"}', 'latin1');
   const server = createServer((socket) => {
     socket.on('error', () => {});
-    socket.once('data', () => {
+    socket.on('data', () => {
       socket.write(`HTTP/1.1 200 OK\r\nContent-Length: ${latin1.length}\r\n\r\n`);
       socket.write(latin1);
     });
