@@ -11,6 +11,7 @@ import {
   type MessageFacts,
   messageColumns,
   messageNames,
+  nameOf,
   selectMessages,
   toEvents,
 } from './events.ts';
@@ -39,17 +40,23 @@ export function createSearch(db: Db) {
   ): Promise<CallbackEvent[]> {
     const told = messages.filter(({ notes }) => (unpackCallbackNotes(notes).consumers & 1) !== 0);
     if (told.length === 0) return [];
-    const places = sql`unnest(
-      ${told.map(({ conversationId }) => conversationId)}::bigint[], ${told.map(({ seq }) => seq)}::bigint[],
-      ${told.map(({ day }) => day)}::integer[], ${told.map(({ storedMs }) => storedMs)}::bigint[]
-    ) as k(conversation_id, seq, day, stored_ms)`;
-    const matches = sql`o.consumer = 1 and o.conversation_id = k.conversation_id and o.seq = k.seq`;
-    const { rows } = await sql<EventRow>`
-      select ${eventColumns} from ${places} cross join lateral (
+    const windows = windowsOf(told);
+    const found = await sql<EventRow>`
+      select ${eventColumns}
+      from unnest(
+        ${windows.map(({ day }) => day)}::integer[], ${windows.map(({ fromMs }) => fromMs)}::bigint[],
+        ${windows.map(({ toMs }) => toMs)}::bigint[]
+      ) as k(day, from_ms, to_ms)
+      cross join lateral (
         select * from outbox o
-        where ${matches} and o.day = k.day
-          and o.created_ms between k.stored_ms - ${entrySlackMs}::bigint and k.stored_ms + 1
+        where o.consumer = 1 and o.day = k.day and o.created_ms between k.from_ms and k.to_ms
+          and o.conversation_id = any (${[...new Set(told.map(({ conversationId }) => conversationId))]})
       ) o`.execute(db);
+    const names = new Set(told.map(nameOf));
+    const rows = found.rows.filter(
+      ({ conversation_id: conversationId, seq }) =>
+        conversationId !== null && seq !== null && names.has(nameOf({ conversationId, seq })),
+    );
     const missing = told.filter(
       (message) => !rows.some((row) => row.conversation_id === message.conversationId && row.seq === message.seq),
     );
@@ -196,4 +203,15 @@ export function createSearch(db: Db) {
   }
 
   return { eventsOf, againOf, tracesOf, findByKey, findBySeq, findMany, scanMessages, scanTraces, ofNoMessage };
+}
+
+/** The times in which entries of those messages were written: near ones together, so that a burst of messages is one look. */
+function windowsOf(messages: readonly MessageFacts[]): { day: number; fromMs: number; toMs: number }[] {
+  const windows: { day: number; fromMs: number; toMs: number }[] = [];
+  for (const { day, storedMs } of messages.toSorted((a, b) => a.storedMs - b.storedMs)) {
+    const last = windows.at(-1);
+    if (last !== undefined && last.day === day && storedMs - entrySlackMs <= last.toMs) last.toMs = storedMs;
+    else windows.push({ day, fromMs: storedMs - entrySlackMs, toMs: storedMs });
+  }
+  return windows;
 }

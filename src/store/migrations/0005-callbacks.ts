@@ -23,8 +23,11 @@ async function tables(db: Kysely<unknown>): Promise<void> {
       add column status smallint,
       add column took_ms integer,
       add column attempt_log text`.execute(db);
-  // For look-ups by time: rows come in the order of time, so this index costs next to nothing.
-  await sql`create index outbox_created on outbox using brin (created_ms) with (pages_per_range = 16)`.execute(db);
+  // For look-ups by time: rows come in the order of time, so this index costs next to nothing. Pages that it has not summarized yet
+  // are read whole at each look: not until the next vacuum.
+  await sql`
+    create index outbox_created on outbox using brin (created_ms)
+    with (pages_per_range = 16, autosummarize = on)`.execute(db);
   // Of what is sent again alone: every other row costs it nothing.
   await sql`create index outbox_origin on outbox (origin_id) where origin_id is not null`.execute(db);
 
