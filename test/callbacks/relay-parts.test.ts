@@ -534,33 +534,75 @@ t.test('lanes that are woken in one turn go together, each once; the more urgent
 
 t.test('a lane that runs here is not woken in the queue: its run hears of it', async (t) => {
   const { waker, calls } = openWaker();
-  t.strictSame(await waker.running(lane(1), async () => 'a'), { result: 'a', woken: 'no' });
-  const during = async (wakes: () => void) =>
-    (
-      await waker.running(lane(1), async () => {
-        wakes();
-      })
-    ).woken;
-  t.equal(await during(() => waker.wake(lane(1))), 'yes');
-  t.equal(await during(() => waker.wakeNow([lane(1)])), 'now');
+  const run = waker.begin(lane(1));
+  const during = (wakes: () => void) => {
+    wakes();
+    return run.woken();
+  };
   t.equal(
-    await during(() => {
+    during(() => {}),
+    'no',
+  );
+  t.equal(
+    during(() => waker.wake(lane(1))),
+    'yes',
+  );
+  t.equal(run.woken(), 'no', 'once');
+  t.equal(
+    during(() => waker.wakeNow([lane(1)])),
+    'now',
+  );
+  t.equal(
+    during(() => {
       waker.wakeNow([lane(1)]);
       waker.wake(lane(1));
     }),
     'now',
   );
-  t.equal(await during(() => waker.wake(lane(2))), 'no', 'another one is nothing to it');
-  await t.rejects(waker.running(lane(1), () => Promise.reject(new Error('no'))));
-  await until(() => calls.length === 1);
-  waker.wake(lane(1));
-  await until(() => calls.length === 2);
-  t.strictSame(
-    calls.map(({ keys }) => keys),
-    [['2'], ['1']],
+  t.equal(
+    during(() => waker.wake(lane(2))),
+    'no',
+    'another one is nothing to it',
   );
+  // After it was asked, and before the queue has it as waiting for its time: then it need not wait.
+  waker.wakeNow([lane(1)]);
+  run.end();
+  run.end();
+  await until(() => calls.length === 2);
+  t.strictSame(calls, [
+    { keys: ['2'], now: false },
+    { keys: ['1'], now: true },
+  ]);
+  // What waits for its time goes on waiting when there is only more of it.
+  const second = waker.begin(lane(1));
+  waker.wake(lane(1));
+  second.end();
+  waker.wake(lane(3));
+  await until(() => calls.length === 3);
+  t.strictSame(calls.at(-1)?.keys, ['3']);
   await waker.close();
 });
+
+t.test(
+  'a lane that is run twice, as the queue had given up the first, is not woken until both have ended',
+  async (t) => {
+    const { waker, calls } = openWaker();
+    const [first, second] = [waker.begin(lane(1)), waker.begin(lane(1))];
+    first.end();
+    waker.wakeNow([lane(1)]);
+    t.equal(second.woken(), 'now');
+    waker.wakeNow([lane(1)]);
+    first.end();
+    second.end();
+    waker.wake(lane(2));
+    await until(() => calls.length === 2);
+    t.strictSame(calls, [
+      { keys: ['2'], now: false },
+      { keys: ['1'], now: true },
+    ]);
+    await waker.close();
+  },
+);
 
 t.test('wakes that do not reach the queue are counted, and there is a bound to those that wait', async (t) => {
   let isAway = true;

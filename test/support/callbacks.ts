@@ -164,3 +164,74 @@ export async function openCallbacks(
     close,
   };
 }
+
+/** An entry of the outbox as it stands. */
+export interface EntryState {
+  id: number;
+  drain_key: string;
+  event: AfterCommand;
+  created_ms: number;
+  next_attempt_ms: number;
+  attempts: number;
+  done_ms: number | null;
+  outcome: string | null;
+  status: number | null;
+  took_ms: number | null;
+  attempt_log: string | null;
+}
+
+export async function entriesOf({ db }: { db: Database }, app: SdkAppId): Promise<EntryState[]> {
+  const { rows } = await db.pool.query<EntryState>('select * from outbox where sdk_app_id = $1 order by id', [app]);
+  return rows;
+}
+
+export async function lettersOf({ db }: { db: Database }, app: SdkAppId): Promise<Record<string, unknown>[]> {
+  const { rows } = await db.pool.query('select * from dead_letter where sdk_app_id = $1 order by id', [app]);
+  return rows;
+}
+
+export interface WrittenEvent {
+  app: SdkAppId;
+  key: string;
+  command?: AfterCommand;
+  /** As it would stand there; an object as JSON. */
+  body?: object | string | null;
+  atMs?: number;
+  nextAttemptMs?: number;
+  attempts?: number;
+  log?: string;
+  originId?: number;
+  message?: { conversationId: number; seq: number };
+}
+
+/** Writes entries, and tells nobody. Gives their numbers. */
+export async function writeEvents({ db }: { db: Database }, events: readonly WrittenEvent[]): Promise<number[]> {
+  const given = events.map(({ app, key, command, body = { fields: {} }, atMs = Date.now(), ...more }, place) => ({
+    place,
+    day: Math.floor(atMs / 86_400_000),
+    app,
+    key,
+    command: command ?? 'Group.CallbackAfterSendMsg',
+    body: body === null || typeof body === 'string' ? body : JSON.stringify(body),
+    at: atMs,
+    next: more.nextAttemptMs ?? 0,
+    attempts: more.attempts ?? 0,
+    log: more.log ?? null,
+    origin: more.originId ?? null,
+    conversation: more.message?.conversationId ?? null,
+    seq: more.message?.seq ?? null,
+  }));
+  const { rows } = await db.pool.query<{ id: number }>(
+    `insert into outbox (day, consumer, sdk_app_id, drain_key, event, body, created_ms, next_attempt_ms, attempts, attempt_log,
+       origin_id, conversation_id, seq)
+     select day, 1, app, key, command, body, at, next, attempts, log, origin, conversation, seq
+     from json_to_recordset($1::json) as t(day integer, app bigint, key text, command text, body text, at bigint,
+       next bigint, attempts integer, log text, origin bigint, conversation bigint, seq bigint, place bigint)
+     order by place returning id`,
+    [JSON.stringify(given)],
+  );
+  return rows.map(({ id }) => id);
+}
+
+/** The field `number` of each, in the order in which they came. */
+export const numbersOf = (received: readonly Received[]): unknown[] => received.map(({ body }) => body.number);

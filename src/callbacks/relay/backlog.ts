@@ -42,7 +42,9 @@ const buryRows = 500;
 /** Given up in one run at most: the rest in the next ones, so that a run ends. */
 const maxBuried = 50_000;
 const letterDays = 30;
+const task = 'callbacks-backlog';
 const leaseSec = 60;
+const closeMs = 1_000;
 const hourMs = 3_600_000;
 
 /**
@@ -145,11 +147,11 @@ export function createBacklog(
   async function run(): Promise<void> {
     await count();
     const { rows } = await db.pool.query(
-      `insert into task_lease as t (task, holder, lease_until) values ('callbacks-backlog', $1, now() + make_interval(secs => $2))
+      `insert into task_lease as t (task, holder, lease_until) values ($1, $2, now() + make_interval(secs => $3))
        on conflict (task) do update set holder = excluded.holder, token = t.token + 1, lease_until = excluded.lease_until
        where t.lease_until < now() or t.holder = excluded.holder
        returning token`,
-      [nodeId, leaseSec],
+      [task, nodeId, leaseSec],
     );
     if (rows.length > 0) await bound();
   }
@@ -172,6 +174,11 @@ export function createBacklog(
     async close() {
       stop.abort();
       await looping;
+      // Whoever goes on need not wait for the end of the lease; where the database is away, he does.
+      const giveBack = db.pool
+        .query('update task_lease set lease_until = now() where task = $1 and holder = $2', [task, nodeId])
+        .catch(() => {});
+      await Promise.race([giveBack, delay(closeMs, undefined, { ref: false })]);
     },
   };
 }

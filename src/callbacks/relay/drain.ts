@@ -58,6 +58,8 @@ const whenWoken: RunResult = { again: 'when-woken' };
 const after = (delayMs: number): RunResult => ({ again: 'after', delayMs: Math.max(1, Math.round(delayMs)) });
 /** Pages that a run sends before it lets other lanes go first. */
 const maxPages = 4;
+/** Entries that a lane sends on while their marks are not written: where the database is away, as many are sent again. */
+const maxUnmarked = 10;
 /** How long a page may be sent from: entries may have been dropped since, or given up. */
 const pageMs = 2_000;
 /** Accounts whose last told state change is remembered, for the pause between two. */
@@ -180,9 +182,10 @@ export function createDrain(deps: DrainDeps, { parkAfterMs = 15 * 60_000 }: Drai
         if (entry.command === 'State.StateChange') remember(lane, clock());
         const mark = outbox.delivered(entry, { status: verdict.status, tookMs: result.tookMs, gap });
         gap = undefined;
-        // Heard of at the end of the run; until then it is nobody's.
+        // Heard of later in the run; until then it is nobody's.
         mark.catch(() => {});
         marks.push(mark);
+        if (marks.length > maxUnmarked) await marks.shift();
         continue;
       }
       await Promise.all(marks.splice(0));

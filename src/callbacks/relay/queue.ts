@@ -9,8 +9,13 @@ export type QueueBackend =
   | { readonly kind: 'postgres'; readonly connection: pg.ClientConfig }
   | { readonly kind: 'redis'; readonly url: string };
 
-/** What a run of a lane says: finished for now, or to be run again after a while. */
-export type RunResult = { readonly again: 'when-woken' } | { readonly again: 'after'; readonly delayMs: number };
+/**
+ * What a run of a lane says: finished for now, or to be run again after a while. Until the queue has settled that, which it tells, a
+ * wake does not shorten the while.
+ */
+export type RunResult =
+  | { readonly again: 'when-woken' }
+  | { readonly again: 'after'; readonly delayMs: number; readonly settled?: () => void };
 
 export interface DrainQueue {
   /** BullMQ's own, for looking into. */
@@ -139,7 +144,11 @@ export async function createDrainQueue(
         jobs.inc({ outcome: 'done' });
         return;
       }
-      await job.moveToDelayed(Date.now() + result.delayMs, token);
+      try {
+        await job.moveToDelayed(Date.now() + result.delayMs, token);
+      } finally {
+        result.settled?.();
+      }
       jobs.inc({ outcome: 'delayed' });
       throw new DelayedError();
     };

@@ -8,10 +8,11 @@ import type { Pauses } from '../pauses.ts';
 import { type Backlog, type BacklogFigure, createBacklog } from './backlog.ts';
 import { createDrain, type DrainOptions } from './drain.ts';
 import { type Circuit, createGate, type GateOptions } from './gate.ts';
+import type { Lane } from './lane.ts';
 import { createOutbox, type Entry, outboxSettings } from './outbox.ts';
-import type { DrainQueue } from './queue.ts';
+import type { DrainQueue, RunResult } from './queue.ts';
 import { createSweep, type SweepOptions } from './sweep.ts';
-import type { Waker } from './waker.ts';
+import type { LaneRun, Waker } from './waker.ts';
 
 export interface RelayDeps {
   db: Database;
@@ -89,12 +90,24 @@ export function createRelay(deps: RelayDeps, options: RelayOptions): Relay {
   }, 60_000);
   forgetting.unref();
 
-  queue.start(async (lane, signal) => {
+  async function runLane(lane: Lane, signal: AbortSignal, running: LaneRun): Promise<RunResult> {
     for (let runs = 0; runs < maxRuns; runs++) {
-      const { result, woken } = await waker.running(lane, () => drain.run(lane, signal));
+      const result = await drain.run(lane, signal);
+      const woken = running.woken();
       if (woken === 'no' || (woken === 'yes' && result.again === 'after')) return result;
     }
     return { again: 'after', delayMs: 1 };
+  }
+
+  queue.start(async (lane, signal) => {
+    const running = waker.begin(lane);
+    let result: RunResult | undefined;
+    try {
+      result = await runLane(lane, signal, running);
+      return result.again === 'after' ? { ...result, settled: running.end } : result;
+    } finally {
+      if (result?.again !== 'after') running.end();
+    }
   });
 
   return {

@@ -8,13 +8,19 @@ export interface Waker {
   wake(lane: Lane): void;
   /** The lanes need not wait for their time any more. */
   wakeNow(lanes: readonly Lane[]): void;
-  /**
-   * Runs a lane. Wakes that come meanwhile do not go to the queue, in whose job it is already: the result tells of them. `now`: it
-   * need not wait for its time either.
-   */
-  running<T>(lane: Lane, run: () => Promise<T>): Promise<{ result: T; woken: 'no' | 'yes' | 'now' }>;
+  /** A lane begins to run. Wakes that come until it ends do not go to the queue, in whose job it is already: the run hears of them. */
+  begin(lane: Lane): LaneRun;
   close(): Promise<void>;
 }
+
+export interface LaneRun {
+  /** Whether the lane was woken since it was asked last; `now`: it need not wait for its time either. */
+  woken(): Woken;
+  /** Once the queue has it as waiting for its time, or before it hears that there is nothing to wait for. */
+  end(): void;
+}
+
+type Woken = 'no' | 'yes' | 'now';
 
 /** Lanes that wait to be handed over. */
 const maxPending = 50_000;
@@ -24,8 +30,8 @@ export function createWaker(deps: { queue: Pick<DrainQueue, 'wake'>; logger: Log
   const { queue, logger, metrics } = deps;
   const lost = metrics.counter('qalgate_callbacks_wakes_lost_total', 'Wakes that did not reach the queue', ['reason']);
   const pending = new Map<string, { lane: Lane; now: boolean }>();
-  /** Lanes that run on this process; whether they were woken since. */
-  const active = new Map<string, 'no' | 'yes' | 'now'>();
+  /** Lanes that run on this process. `runs`: two, where the queue has given up the first. */
+  const active = new Map<string, { runs: number; woken: Woken }>();
   let flushing: Promise<void> | undefined;
   let isClosed = false;
 
@@ -51,9 +57,9 @@ export function createWaker(deps: { queue: Pick<DrainQueue, 'wake'>; logger: Log
 
   function add(lane: Lane, now: boolean): void {
     const id = laneId(lane);
-    const woken = active.get(id);
-    if (woken !== undefined) {
-      active.set(id, now || woken === 'now' ? 'now' : 'yes');
+    const running = active.get(id);
+    if (running !== undefined) {
+      running.woken = now || running.woken === 'now' ? 'now' : 'yes';
       return;
     }
     if (isClosed) return;
@@ -70,15 +76,27 @@ export function createWaker(deps: { queue: Pick<DrainQueue, 'wake'>; logger: Log
     wakeNow(lanes) {
       for (const lane of lanes) add(lane, true);
     },
-    async running(lane, run) {
+    begin(lane) {
       const id = laneId(lane);
-      active.set(id, 'no');
-      try {
-        const result = await run();
-        return { result, woken: active.get(id) ?? 'no' };
-      } finally {
-        active.delete(id);
-      }
+      const running = active.get(id) ?? { runs: 0, woken: 'no' };
+      running.runs += 1;
+      active.set(id, running);
+      let isOver = false;
+      return {
+        woken() {
+          const { woken } = running;
+          running.woken = 'no';
+          return woken;
+        },
+        end() {
+          if (isOver) return;
+          isOver = true;
+          running.runs -= 1;
+          if (running.runs > 0) return;
+          active.delete(id);
+          if (running.woken === 'now') add(lane, true);
+        },
+      };
     },
     async close() {
       isClosed = true;
