@@ -510,7 +510,8 @@ t.test('[K6] the database goes away while events are told: they stay, and are to
   const own = await openTestDatabase(t);
   const backend = await openRecordingBackend(t);
   const app = callbackApp(nextApp++, { url: backend.url });
-  const { callbacks } = await openCallbacks(t, own, [app], { tuning: eager });
+  // Runs that ended with the database hold their lanes until then.
+  const { callbacks } = await openCallbacks(t, own, [app], { tuning: { ...eager, lockMs: 1_000, idleMs: 1_000 } });
   const lanes = 20;
   const each = 30;
   await writeEvents(
@@ -522,7 +523,7 @@ t.test('[K6] the database goes away while events are told: they stay, and are to
     })),
   );
   for (let lane = 0; lane < lanes; lane++) callbacks.written(app.sdkAppId, `${lane}`, 'Group.CallbackAfterSendMsg');
-  for (const share of [0.2, 0.5, 0.8]) {
+  for (const share of [0.3, 0.7]) {
     await until(() => backend.received.length >= share * lanes * each, 30_000);
     // Until it is there again there is nothing to kill.
     await until(async () => {
@@ -570,7 +571,7 @@ t.test('[K6] closing while events are under way ends in time, loses nothing, rep
   const startedMs = performance.now();
   await close();
   const tookMs = performance.now() - startedMs;
-  t.ok(tookMs < 15_000, `closed in ${Math.round(tookMs)} ms`);
+  t.ok(tookMs < 12_000, `closed in ${Math.round(tookMs)} ms`);
   const first = [...backend.received];
   const rows = await entriesOf(database, app.sdkAppId);
   const delivered = rows.filter(({ outcome }) => outcome === 'delivered').map(({ id }) => id);

@@ -130,6 +130,8 @@ export async function createDrainQueue(
       removeOnComplete: { count: 0 },
       removeOnFail: { count: 0 },
       drainDelay: 5,
+      // After an error of its connection; it would be 15 s.
+      runRetryDelay: 1_000,
     };
     const process = async (job: { data: Lane; moveToDelayed(at: number, token?: string): Promise<unknown> }, token: string, signal: AbortSignal) => {
       lastStartMs = performance.now();
