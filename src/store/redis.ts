@@ -46,6 +46,8 @@ export function redisOptions(url: string, role: RedisRole, random: () => number 
         enableOfflineQueue: false,
         maxRetriesPerRequest: 1,
         commandTimeout: commandMs,
+        // A command that is given up leaves its connection open; one that says nothing for longer is dead.
+        socketTimeout: 2 * commandMs,
       };
     case 'worker':
       return { ...target, retryStrategy, maxRetriesPerRequest: null, socketTimeout: silenceMs };

@@ -1,4 +1,4 @@
-import { createPostgresBackend, DelayedError, Queue, runMigrations, Worker } from 'bullmq';
+import type { Job, Queue, Worker } from 'bullmq';
 import type pg from 'pg';
 import type { Logger, Metrics } from '../../observe/index.ts';
 import { redisOptions } from '../../store/index.ts';
@@ -32,6 +32,16 @@ export interface DrainQueue {
   close(): Promise<void>;
 }
 
+/** One worker of BullMQ. */
+interface RunningWorker {
+  /** It could not be begun, and remembers that: another one has to take its place. */
+  hasFailed(): boolean;
+  /** Whether it has its hands full: then it is not idle. */
+  isFull(): boolean;
+  /** Takes nothing new; runs under way get their time, are told to stop after it, and are left alone then. */
+  end(): Promise<void>;
+}
+
 export interface DrainQueueOptions {
   /** Lanes that are run at once on this process. */
   readonly concurrency: number;
@@ -43,6 +53,26 @@ export interface DrainQueueOptions {
   readonly idleMs?: number;
   /** How long a run may stay without a sign of life before another worker takes it; default 15 s. */
   readonly lockMs?: number;
+  /** How long runs under way may still take when it closes; default 5 s. */
+  readonly closeMs?: number;
+}
+
+/** Loaded by whoever has a queue: commands have none, and should not wait for it. */
+async function loadBullmq() {
+  const { createPostgresBackend, DelayedError, Queue, runMigrations, Worker } = await import('bullmq');
+  return {
+    createPostgresBackend,
+    DelayedError,
+    runMigrations,
+    // BullMQ types the connection by the backend, which is known at run time only.
+    AnyQueue: Queue as unknown as new (name: string, options: object, backend?: unknown) => Queue,
+    AnyWorker: Worker as unknown as new (
+      name: string,
+      process: (job: Job<Lane>, token: string, signal: AbortSignal) => Promise<void>,
+      options: object,
+      backend?: unknown,
+    ) => Worker<Lane>,
+  };
 }
 
 const queueName = 'callbacks';
@@ -50,14 +80,17 @@ const queueName = 'callbacks';
 const poolSizes = { producer: 2, worker: 4 };
 /** One command or add to the backend, at most. */
 const answerMs = 10_000;
-const closeMs = 5_000;
 /** How long the start waits for the backend. */
 const readyMs = 5_000;
 /** Lanes that go to the backend in one call. */
 const maxBulk = 500;
+/** Errors in a row after which a worker rests, and how long. */
+const manyErrors = 5;
+const restMs = 500;
 
 /** Makes or renews BullMQ's tables in our database. Processes that do it at once wait for one another. */
 export async function migrateQueues(client: pg.ClientBase): Promise<void> {
+  const { runMigrations } = await loadBullmq();
   await runMigrations(client as Parameters<typeof runMigrations>[0]);
 }
 
@@ -73,7 +106,10 @@ export async function createDrainQueue(
   options: DrainQueueOptions,
 ): Promise<DrainQueue> {
   const { logger, metrics } = deps;
-  const { concurrency, prefix, isAlone, idleMs = 10_000, lockMs = 15_000 } = options;
+  const { concurrency, prefix, isAlone, idleMs = 10_000, lockMs = 15_000, closeMs = 5_000 } = options;
+  /** What is left to do when runs have ended, or have been told to. */
+  const endMs = Math.min(closeMs, 2_000);
+  const { AnyQueue, AnyWorker, createPostgresBackend, DelayedError } = await loadBullmq();
   const factory = backend.kind === 'postgres' ? createPostgresBackend : undefined;
   const base = (role: 'producer' | 'worker') =>
     backend.kind === 'postgres'
@@ -92,8 +128,7 @@ export async function createDrainQueue(
     skipWaitingForReady: false,
     defaultJobOptions: { removeOnComplete: true, removeOnFail: true, attempts: 1 },
   };
-  // biome-ignore lint/suspicious/noExplicitAny: BullMQ types the connection by the factory, which is known at run time only.
-  const queue: Queue = factory ? new (Queue as any)(queueName, queueOptions, factory) : new Queue(queueName, queueOptions as any);
+  const queue = new AnyQueue(queueName, queueOptions, factory);
   const onError = (part: string) => (error: Error) => {
     errors.inc({ part });
     logger.debug({ reason: error.message, part }, 'callbacks.queue.error');
@@ -112,14 +147,16 @@ export async function createDrainQueue(
     logger.warn({ reason: error instanceof Error ? error.message : String(error) }, 'callbacks.queue.away');
   }
 
-  let worker: Worker | undefined;
+  let worker: RunningWorker | undefined;
+  /** Of the worker before. */
+  let ending: Promise<void> | undefined;
   let watching: NodeJS.Timeout | undefined;
   let lastStartMs = performance.now();
-  /** Runs under way on this process: a worker that has its hands full is not idle. */
-  let active = 0;
+  /** When lanes were first seen waiting that have not all been begun since. */
+  let waitingSinceMs: number | undefined;
   let closing = false;
 
-  function build(run: (lane: Lane, signal: AbortSignal) => Promise<RunResult>): Worker {
+  function build(run: (lane: Lane, signal: AbortSignal) => Promise<RunResult>): RunningWorker {
     const workerOptions = {
       ...base('worker'),
       concurrency,
@@ -132,15 +169,24 @@ export async function createDrainQueue(
       drainDelay: 5,
       // After an error of its connection; it would be 15 s.
       runRetryDelay: 1_000,
+      // Begun once it is connected, below.
+      autorun: false,
     };
-    const process = async (job: { data: Lane; moveToDelayed(at: number, token?: string): Promise<unknown> }, token: string, signal: AbortSignal) => {
+    let active = 0;
+    let errorsInRow = 0;
+    let noneActive = Promise.withResolvers<void>();
+    noneActive.resolve();
+    const process = async (job: Job<Lane>, token: string, signal: AbortSignal): Promise<void> => {
       lastStartMs = performance.now();
+      errorsInRow = 0;
+      if (active === 0) noneActive = Promise.withResolvers();
       active += 1;
       let result: RunResult;
       try {
         result = await run(job.data, signal);
       } finally {
         active -= 1;
+        if (active === 0) noneActive.resolve();
       }
       if (result.again === 'when-woken') {
         jobs.inc({ outcome: 'done' });
@@ -154,18 +200,59 @@ export async function createDrainQueue(
       jobs.inc({ outcome: 'delayed' });
       throw new DelayedError();
     };
-    // biome-ignore lint/suspicious/noExplicitAny: as above.
-    const made: Worker = factory ? new (Worker as any)(queueName, process, workerOptions, factory) : new Worker(queueName, process as any, workerOptions as any);
-    made.on('error', onError('worker'));
+    const made = new AnyWorker(queueName, process, workerOptions, factory);
+    let hasFailed = false;
+    let hasEnded = false;
+    let resting: NodeJS.Timeout | undefined;
+    /** After several errors in a row: what fails at once BullMQ tries again at once, and nothing else gets its turn. */
+    const rest = (): void => {
+      if (resting !== undefined || hasEnded) return;
+      made.pause(true).catch(onError('worker'));
+      resting = setTimeout(() => {
+        resting = undefined;
+        if (!hasEnded) made.resume().catch(onError('worker'));
+      }, restMs);
+      resting.unref();
+    };
+    made.on('error', (error) => {
+      onError('worker')(error);
+      errorsInRow += 1;
+      if (errorsInRow >= manyErrors) rest();
+    });
+    made
+      .waitUntilReady()
+      .then(() => (hasEnded ? undefined : made.run()))
+      .catch((error) => {
+        hasFailed = true;
+        onError('worker')(error);
+      });
     made.on('failed', (job, error) => {
       jobs.inc({ outcome: 'failed' });
-      logger.warn({ lane: job === undefined ? undefined : laneId(job.data as Lane), reason: error.message }, 'callbacks.lane.failed');
+      logger.warn(
+        { lane: job === undefined ? undefined : laneId(job.data), reason: error.message },
+        'callbacks.lane.failed',
+      );
     });
     // Somebody else may run the lane by now: this one must not send any more.
     made.on('lockRenewalFailed', (ids) => {
       for (const id of ids) made.cancelJob(id);
     });
-    return made;
+    return {
+      hasFailed: () => hasFailed,
+      isFull: () => active >= concurrency,
+      async end() {
+        hasEnded = true;
+        await within(made.pause(true), endMs).catch(() => {});
+        await within(noneActive.promise, closeMs).catch(() => {
+          made.cancelAllJobs();
+          return within(noneActive.promise, endMs).catch(() => {});
+        });
+        // On a connection that is dead it would wait for ever.
+        await within(made.close(active > 0), endMs).catch(() =>
+          within(made.getBackend().close(true), endMs).catch(() => {}),
+        );
+      },
+    };
   }
 
   async function waiting(): Promise<number> {
@@ -173,10 +260,20 @@ export async function createDrainQueue(
     return (counts.waiting ?? 0) + (counts.prioritized ?? 0);
   }
 
+  /** Lanes wait, and have for a while, and in all that time it began none of them though it has hands free. */
+  async function isStuck(one: RunningWorker): Promise<boolean> {
+    const lookedMs = performance.now();
+    // What has come only now does not count.
+    waitingSinceMs = (await waiting()) === 0 ? undefined : (waitingSinceMs ?? lookedMs);
+    if (waitingSinceMs === undefined || one.isFull()) return false;
+    return performance.now() - Math.max(waitingSinceMs, lastStartMs) >= idleMs;
+  }
+
   return {
     queue,
 
     async wake(lanes, { now = false } = {}) {
+      if (closing) throw new Error('the queue is closed');
       for (let start = 0; start < lanes.length; start += maxBulk) {
         const some = lanes.slice(start, start + maxBulk).map((lane) => ({
           name: 'drain',
@@ -189,17 +286,19 @@ export async function createDrainQueue(
 
     start(run) {
       worker = build(run);
-      // A worker can be connected and take nothing, after a fail-over for instance.
+      // A worker can be connected and take nothing, after a fail-over for instance; or never have been connected.
       const watch = async (): Promise<void> => {
-        const idleForMs = performance.now() - lastStartMs;
-        if (idleForMs < idleMs || active >= concurrency || closing || worker === undefined) return;
-        if ((await waiting()) === 0) return;
+        if (closing || worker === undefined) return;
+        if (!worker.hasFailed() && !(await isStuck(worker))) return;
+        if (closing) return;
         const old = worker;
         rebuilt.inc();
-        logger.error({ idleMs: Math.round(idleForMs) }, 'callbacks.worker.replaced');
+        logger.error({ idleMs: Math.round(performance.now() - lastStartMs) }, 'callbacks.worker.replaced');
         lastStartMs = performance.now();
+        waitingSinceMs = undefined;
         worker = build(run);
-        await within(old.close(true), closeMs).catch(() => {});
+        ending = old.end();
+        await ending;
       };
       const again = (): void => {
         watching = setTimeout(() => {
@@ -219,9 +318,8 @@ export async function createDrainQueue(
     async close() {
       closing = true;
       clearTimeout(watching);
-      // Runs that are under way end by themselves within their deadlines; what they do not finish is found again.
-      await within(worker?.close() ?? Promise.resolve(), closeMs).catch(() => within(worker?.close(true) ?? Promise.resolve(), closeMs).catch(() => {}));
-      await within(queue.close(), closeMs).catch(() => {});
+      await Promise.all([worker?.end(), ending]);
+      await within(queue.close(), endMs).catch(() => {});
     },
   };
 }
