@@ -202,6 +202,7 @@ t.test('bad input is refused by field', async (t) => {
     [{ headers: {}, body: {} }, { field: 'body' }],
     [{ headers: {}, body: '', bodyBase64: '' }, { field: 'body' }],
     [{ headers: {}, bodyBase64: '!' }, { field: 'bodyBase64' }],
+    [{ headers: {}, bodyBase64: `${' '.repeat(1_000_000)}!` }, { field: 'bodyBase64' }],
     [{ headers: {}, body: '', receivedAt: '2026-11-26 10:00' }, { field: 'receivedAt' }],
     [{ headers: {}, body: '', computed: 1 }, { field: 'computed' }],
     [{ headers: {}, body: '', secret: 1 }, { field: 'secret' }],

@@ -314,3 +314,16 @@ t.test('[K5] it agrees with the check for backends, never throws, and shows no s
   t.same(codes(look({ body: deep })), ['SIGNATURE_BY_OTHER_KEY']);
   t.same(codes(look({ body: deep, sent: { id, body: sent } })), ['BODY_REWRITTEN']);
 });
+
+t.test('[K5] what is long and means nothing takes no long time: it comes from outside', async (t) => {
+  const blank = ' '.repeat(1_000_000);
+  const fields = sign(sent);
+  t.same(codes(look({ body: `A${blank}!` })), ['SIGNATURE_BY_OTHER_KEY']);
+  t.same(codes(look({ body: `{"a":"${blank}"}`, sent: { id, body: sent } })), ['BODY_REWRITTEN']);
+  const text = `v1,${blank}x`;
+  t.same(codes(look({ headers: { ...fields, 'webhook-signature': text } })), ['SIGNATURE_BY_OTHER_KEY']);
+  t.same(codes(look({ headers: { ...fields, 'webhook-id': `"${blank}`, 'webhook-timestamp': `"${blank}` } })), [
+    'HEADER_MALFORMED',
+    'SIGNATURE_BY_OTHER_KEY',
+  ]);
+});

@@ -9,6 +9,7 @@ import {
   type Result,
 } from '../../store/index.ts';
 import { type CallbackCommand, callbackCommands, callbackFields } from '../../wire/index.ts';
+import { isBase64 } from '../dry-run/base64.ts';
 import { type Diagnosis, diagnose, type Received } from '../dry-run/diagnose.ts';
 import type { Poster } from '../endpoint/poster.ts';
 import { readSent } from './sent-record.ts';
@@ -96,7 +97,7 @@ function readReceived(input: unknown): Result<Given> {
   if (given.length !== 1 || !isText(given[0])) {
     return refused('body', 'must be given once', 'body: the text as received; or bodyBase64: its bytes in base64');
   }
-  if (isText(bodyBase64) && !/^[A-Za-z0-9+/\s]*={0,2}\s*$/.test(bodyBase64 as string)) {
+  if (isText(bodyBase64) && !isBase64(bodyBase64 as string)) {
     return refused('bodyBase64', 'is no base64', 'the bytes of the body in base64');
   }
   if (computed !== undefined && (!isText(computed) || (computed as string).length > 500)) {

@@ -81,11 +81,15 @@ export function signaturesOf(value: string): string[] {
   return value.split(' ').filter((text) => text.startsWith('v1,'));
 }
 
+/** Of a signature, and what may stand around it: 44 characters are enough for one. */
+const maxSignatureChars = 500;
+
 /** The same where the field was damaged on the way: what can be made good, and how. */
 export function mendedSignatures(value: string): { signatures: string[]; how: string[] } {
   const how = new Set<string>();
   const signatures = value.split(/(?=v[0-9]+[a-z]?[,=])/).flatMap((piece) => {
-    if (!/^v1[,=]/.test(piece)) return [];
+    // One that is far too long is none, and would take long.
+    if (!/^v1[,=]/.test(piece) || piece.length > maxSignatureChars) return [];
     let text = piece.slice(3).replace(/[\s,;"']+$/, '');
     if (piece[2] === '=') how.add('`=` stands behind v1 instead of a comma');
     if (/[\s,;"']/.test(piece.slice(3).trimEnd()) && !/^[^\s,;"']+$/.test(piece.slice(3).trim())) {

@@ -1,6 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import { type CallbackCommand, callbackCommands } from '../../wire/index.ts';
 import { sampleFields } from '../sample.ts';
+import { isBase64 } from './base64.ts';
 
 /** How a JSON body gets other bytes on its way through parsers, frameworks and gateways; and back. All pure. */
 
@@ -84,7 +85,7 @@ function unwrappingsOf(received: Buffer): Original[] {
   ];
   // Characters above U+00FF are no Latin-1: then that is not how it came to be.
   if (/^[\u0000-\u00ff]*$/.test(plain)) originals.push({ bytes: Buffer.from(plain, 'latin1') });
-  if (/^[A-Za-z0-9+/\s]+={0,2}\s*$/.test(plain)) {
+  if (isBase64(plain)) {
     originals.push({ bytes: Buffer.from(plain, 'base64'), wrapping: 'in base64, as some gateways hand bodies on' });
   }
   if (/^%7[Bb]/.test(plain)) {
@@ -129,13 +130,16 @@ export function changesBetween(sent: Buffer, received: Buffer): string[] {
     text = text.replaceAll('\r\n', '\n');
     if (text === sentText) return changes;
   }
-  const end = /\s*$/.exec(text)?.[0] ?? '';
-  if (end !== (/\s*$/.exec(sentText)?.[0] ?? '')) {
+  const end = blankEndOf(text);
+  if (end !== blankEndOf(sentText)) {
     changes.push(end === '\n' ? 'a line end was put behind it' : 'the white space at its end is another');
   }
   if (text.trim() === sentText.trim()) return changes;
   return [...changes, ...changesOfJson(text, sentText)];
 }
+
+// Not /\s*$/, which looks at each run of white space from each of its places.
+const blankEndOf = (text: string): string => text.slice(text.trimEnd().length);
 
 function changesOfJson(text: string, sentText: string): string[] {
   const [now, before] = [parseText(text), parseText(sentText)];
