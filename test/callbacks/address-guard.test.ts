@@ -115,6 +115,13 @@ t.test('[K8] what tunnels and translators would carry on is judged by where it g
   t.match(refusal('2001:0:808:808::80ff:fffe'), /\(127\.0\.0\.1\)/);
   t.equal(refusal('2001:0:808:808::f7f7:f7f7'), undefined);
   t.equal(refusal('64:ff9b::7f00:1', ['64:ff9b::/96']), undefined);
+  // A block of the tunnel's own addresses means no metadata service, and nothing that is never allowed.
+  for (const block of ['64:ff9b::/96', '::/0']) {
+    t.match(refusal('64:ff9b::a9fe:a9fe', [block]), /\(169\.254\.169\.254\) is the address of a metadata service/);
+    t.match(refusal('64:ff9b::e000:1', [block]), /multicast/);
+  }
+  t.match(refusal('2002:a9fe:a9fe::1', ['2002::/16']), /metadata/);
+  t.equal(refusal('64:ff9b::a9fe:a9fe', ['64:ff9b::a9fe:a9fe']), undefined, 'one that is meant');
 });
 
 t.test('[K8] `true` allows loopback and private networks, and nothing that is worse', async (t) => {
@@ -323,6 +330,11 @@ t.test('[K7] names: one look-up at once, and the last answer while there is none
   });
   await setImmediate();
   t.notOk(isDone, 'too old to be used');
+  answer = async () => [{ address: '9.9.9.9', family: 4 }];
+  await lookup('three.example');
+  nowMs += 600_001;
+  answer = fail('EAI_AGAIN');
+  await t.rejects(lookup('three.example'), { code: 'EAI_AGAIN' }, 'too old even where nobody could say');
 });
 
 t.test('[K7] look-ups under way are bounded, and so are the addresses of a name', async (t) => {

@@ -107,12 +107,15 @@ export function createAddressGuard(
 ): AddressGuard {
   const listed = typeof policy === 'boolean' ? [] : policy.map(parseBlock).filter((block) => block !== undefined);
 
+  /** `kind`: of the place that is reached by it. A block allows what is usual; a metadata service has to be meant. */
+  const isListed = (address: Address, kind: AddressKind): boolean =>
+    listed.some((block) => isIn(address, block) && (kind !== 'metadata' || isWhole(block)));
+
   const isAllowed = (address: Address, kind: AddressKind): boolean => {
     if (kind === 'public') return true;
     if (neverAllowed.has(kind)) return false;
     if (policy === true) return kind === 'loopback' || kind === 'private';
-    // A block allows what is usual in it; a metadata service has to be meant.
-    return listed.some((block) => isIn(address, block) && (kind !== 'metadata' || isWhole(block)));
+    return isListed(address, kind);
   };
 
   const isOwn = (address: Address, port: number): boolean =>
@@ -136,7 +139,8 @@ export function createAddressGuard(
       for (const one of [address, ...carriedBy(address)]) {
         const kind = kindOf(one);
         const name = one === address ? `${one}` : `${address} (${one})`;
-        if (!isAllowed(one, kind) && !listed.some((block) => one !== address && isIn(address, block))) {
+        const isMeant = one !== address && !neverAllowed.has(kind) && isListed(address, kind);
+        if (!isMeant && !isAllowed(one, kind)) {
           return `${name} is ${words[kind]}`;
         }
         if (isOwn(one, port)) return `${name} port ${port} is a listener of this service`;
