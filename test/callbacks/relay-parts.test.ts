@@ -326,6 +326,27 @@ t.test(
   },
 );
 
+t.test('where places come quickly any number waits for one, until they no longer do', async (t) => {
+  const { gate } = openGate(t);
+  const a = endpoint('a', 2);
+  const b = endpoint('b', 1);
+  for (let n = 0; n < 40; n++) (await mustEnter(gate, a)).release('delivered');
+  const held = [await mustEnter(gate, a), await mustEnter(gate, a)];
+  let answers = 0;
+  const waiting = Array.from({ length: 20 }, async () => {
+    const slot = await gate.enter(a);
+    answers += 1;
+    return slot;
+  });
+  await new Promise((resolve) => setImmediate(resolve));
+  t.equal(answers, 0, 'more than a quarter of the runs wait');
+  await mustEnter(gate, b);
+  t.equal(await gate.enter(b), undefined, 'but at no other endpoint any more');
+  await until(() => gate.away(a, lane(1)) !== undefined);
+  for (const slot of held) slot.release('delivered');
+  await Promise.all(waiting.map(async (one) => (await one)?.release('delivered')));
+});
+
 t.test('[K7] a slow endpoint sends lanes away at once, and has them back one for each free place', async (t) => {
   const { gate, woken } = openGate(t);
   const a = endpoint('a', 2);

@@ -55,6 +55,10 @@ export interface GateOptions {
 
 /** How long a run waits for a place where the endpoint is quick. */
 const patienceMs = 250;
+/** A place that comes within this time may be waited for by any number: to come back later would cost more. */
+const briefMs = 100;
+/** POSTs over which their time is averaged, roughly. */
+const meanOf = 8;
 /** A POST that is under way for so long makes its endpoint a slow one. */
 const slowMs = 500;
 /** Lanes that are remembered to be woken, of each endpoint; others come back by themselves. */
@@ -71,6 +75,8 @@ interface State {
   readonly waiters: Waiter[];
   /** By lane id. */
   readonly parked: Map<string, Lane>;
+  /** How long a POST takes of late. */
+  meanMs: number;
   failuresInRow: number;
   /** The pause before the next probe, and when it is over. */
   probeMs: number;
@@ -101,7 +107,7 @@ export function createGate(
   const { wake, lookForAll, clock, random, metrics } = deps;
   const { concurrency, failures = 5, probeMs = 1_000, maxProbeMs = 30_000 } = options;
   const states = new Map<string, State>();
-  /** Runs that wait for a place, whichever, and how many may: they are runs that others do not have. */
+  /** Runs that wait for a place, whichever, and how many may where that takes its time: they are runs that others do not have. */
   let waiting = 0;
   const maxWaiting = Math.max(1, Math.floor(concurrency / 4));
   metrics.gaugeOf(
@@ -129,6 +135,8 @@ export function createGate(
         startsMs: new Set(),
         waiters: [],
         parked: new Map(),
+        // Not known to be quick.
+        meanMs: patienceMs,
         failuresInRow: 0,
         probeMs,
         probeAtMs: 0,
@@ -149,8 +157,16 @@ export function createGate(
 
   const isFull = (state: State): boolean => state.startsMs.size >= state.endpoint.concurrency;
 
+  /** Whether one more who waits has his place so soon that he holds up nobody. */
+  const isBrief = ({ startsMs, waiters, meanMs, endpoint }: State): boolean => {
+    const [oldest = 0] = startsMs;
+    const postMs = Math.max(meanMs, performance.now() - oldest);
+    return (postMs * (waiters.length + 1)) / endpoint.concurrency <= briefMs;
+  };
+
   /** No use in waiting for a place there. */
-  const isCrowded = (state: State): boolean => isFull(state) && (isSlow(state) || waiting >= maxWaiting);
+  const isCrowded = (state: State): boolean =>
+    isFull(state) && (isSlow(state) || (waiting >= maxWaiting && !isBrief(state)));
 
   const isDead = ({ breaker, probeAtMs }: State): boolean => {
     const { nextProbeMs } = breaker;
@@ -178,6 +194,7 @@ export function createGate(
         if (isReleased) return;
         isReleased = true;
         state.startsMs.delete(startMs);
+        state.meanMs += (performance.now() - startMs - state.meanMs) / meanOf;
         settle(state, outcome, startMs);
         admitNext(state);
       },
