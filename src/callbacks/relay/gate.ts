@@ -87,6 +87,8 @@ interface State {
 }
 
 interface Waiter {
+  /** 1 of those that may wait long; 0: its place was to come quickly. */
+  readonly share: 0 | 1;
   readonly resolve: (slot: Slot | undefined) => void;
   readonly timer: NodeJS.Timeout;
 }
@@ -107,7 +109,7 @@ export function createGate(
   const { wake, lookForAll, clock, random, metrics } = deps;
   const { concurrency, failures = 5, probeMs = 1_000, maxProbeMs = 30_000 } = options;
   const states = new Map<string, State>();
-  /** Runs that wait for a place, whichever, and how many may where that takes its time: they are runs that others do not have. */
+  /** Runs that wait for a place that may take its time, whichever, and how many may: they are runs that others do not have. */
   let waiting = 0;
   const maxWaiting = Math.max(1, Math.floor(concurrency / 4));
   metrics.gaugeOf(
@@ -258,7 +260,7 @@ export function createGate(
     while (!isFull(state)) {
       const waiter = state.waiters.shift();
       if (waiter === undefined) break;
-      waiting -= 1;
+      waiting -= waiter.share;
       clearTimeout(waiter.timer);
       waiter.resolve(admit(state));
     }
@@ -300,15 +302,16 @@ export function createGate(
       if (isCrowded(state)) return undefined;
       return await new Promise((resolve) => {
         const waiter: Waiter = {
+          share: isBrief(state) ? 0 : 1,
           resolve,
           timer: setTimeout(() => {
             state.waiters.splice(state.waiters.indexOf(waiter), 1);
-            waiting -= 1;
+            waiting -= waiter.share;
             resolve(undefined);
           }, patienceMs),
         };
         state.waiters.push(waiter);
-        waiting += 1;
+        waiting += waiter.share;
       });
     },
 
@@ -337,8 +340,8 @@ export function createGate(
     close() {
       for (const state of states.values()) {
         clearTimeout(state.probe);
-        for (const { timer, resolve } of state.waiters.splice(0)) {
-          waiting -= 1;
+        for (const { timer, resolve, share } of state.waiters.splice(0)) {
+          waiting -= share;
           clearTimeout(timer);
           resolve(undefined);
         }
