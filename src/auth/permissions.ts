@@ -53,6 +53,9 @@ const permissions = {
   'ops.callback.write': ['operator'],
   'ops.callback.verify': ['operator'],
   'ops.callback.test': ['operator'],
+  'ops.queue.page': ['guest', 'local', 'viewer', 'operator'],
+  'ops.queue.read': ['viewer', 'operator'],
+  'ops.queue.write': ['operator'],
 } as const satisfies Record<string, readonly Caller[]>;
 
 export type Command = keyof typeof permissions;

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { RequestListener } from 'node:http';
+import type { Queue } from 'bullmq';
 import { type FastifyError, type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify';
 import { type Command, requireCommand } from '../auth/index.ts';
 import type { Health, Logger, Metrics } from '../observe/index.ts';
@@ -12,6 +13,7 @@ import { type CallbackCommandDeps, changedCallbacks, createCallbackCommands } fr
 import { createAsking } from './database-away.ts';
 import { createFailureLimit } from './failure-limit.ts';
 import { createIdentify, type Identity, type OpsToken } from './identity.ts';
+import { createQueueCommands, queuesPath } from './queue-commands.ts';
 
 export interface OpsDeps
   extends Omit<AppCommandDeps & CacheCommandDeps, 'asking'>,
@@ -21,6 +23,8 @@ export interface OpsDeps
   health: Health;
   /** The configuration in effect with its secrets redacted. */
   effectiveConfig(): object;
+  /** Raw queues to look into. */
+  queues?: readonly Queue[];
   /** Milliseconds since the epoch. */
   now?: () => number;
 }
@@ -79,6 +83,8 @@ export async function createOps(deps: OpsDeps, options: OpsOptions): Promise<Ops
   const { callbackAdmin } = deps;
   const callbacks =
     callbackAdmin === undefined ? undefined : createCallbackCommands({ ...deps, callbackAdmin, asking, now: Date.now });
+
+  const queues = deps.queues === undefined ? undefined : createQueueCommands({ queues: deps.queues });
 
   /** Once a request: a wrong token counts each time that it is looked at. */
   function identityOf(request: FastifyRequest): Identity {
@@ -188,7 +194,17 @@ export async function createOps(deps: OpsDeps, options: OpsOptions): Promise<Ops
     );
   }
 
-  const patterns = routes.map(({ url }) => new RegExp(`^${url.replace(/:\w+/g, '[^/]*')}$`));
+  if (queues !== undefined) {
+    const [page, read, write] = ['ops.queue.page', 'ops.queue.read', 'ops.queue.write'] as const;
+    routes.push(
+      { method: 'GET', url: queuesPath, command: page, handle: queues.page },
+      { method: 'GET', url: `${queuesPath}/*`, command: page, handle: queues.page },
+      { method: 'GET', url: `${queuesPath}/api/*`, command: read, handle: queues.read },
+      { method: 'PUT', url: `${queuesPath}/api/*`, command: write, handle: queues.act },
+    );
+  }
+
+  const patterns = routes.map(({ url }) => new RegExp(`^${url.replace(/:\w+/g, '[^/]*').replace('*', '.*')}$`));
 
   const server: FastifyInstance = fastify({
     logger: false,
@@ -238,7 +254,13 @@ export async function createOps(deps: OpsDeps, options: OpsOptions): Promise<Ops
   }
   await server.ready();
 
-  return { handler: (request, response) => server.routing(request, response), close: () => server.close() };
+  return {
+    handler: (request, response) => server.routing(request, response),
+    async close() {
+      await server.close();
+      await queues?.close();
+    },
+  };
 }
 
 function sendAnswer(reply: FastifyReply, { status, headers = {}, body }: Answer): FastifyReply {
@@ -262,6 +284,7 @@ function targetOf(request: FastifyRequest): string {
     ...(command === 'ops.callback.write' ? changedCallbacks(request.url, body) : []),
     hasField(body, 'account') && command !== 'ops.callback.write' ? body.account : '',
     ...(command === 'ops.cache.purge' ? purgedOf(body) : []),
+    command === 'ops.queue.write' && hasField(request.params, '*') ? request.params['*'] : '',
   ];
   return parts
     .filter((part) => (typeof part === 'string' && part !== '') || typeof part === 'number')

@@ -5,7 +5,7 @@ import { errorBody, errorCatalogue } from '../../src/wire/index.ts';
 
 /** The table once more, by caller: a change of who may call what has to be made in two places. */
 const expected: Record<Caller, string[]> = {
-  guest: ['session.create', 'im.docs.read'],
+  guest: ['session.create', 'im.docs.read', 'ops.queue.page'],
   terminal: ['session.create', 'session.network.update', 'session.delete'],
   self: [
     'session.create',
@@ -46,6 +46,8 @@ const expected: Record<Caller, string[]> = {
     'ops.config.read',
     'ops.cache.read',
     'ops.callback.read',
+    'ops.queue.page',
+    'ops.queue.read',
   ],
   operator: [
     'ops.health.read',
@@ -63,8 +65,11 @@ const expected: Record<Caller, string[]> = {
     'ops.callback.write',
     'ops.callback.verify',
     'ops.callback.test',
+    'ops.queue.page',
+    'ops.queue.read',
+    'ops.queue.write',
   ],
-  local: ['ops.health.read', 'ops.metrics.read'],
+  local: ['ops.health.read', 'ops.metrics.read', 'ops.queue.page'],
 };
 
 t.test('[I5] the table: each command has its callers, everything else is denied', async (t) => {
