@@ -339,6 +339,7 @@ async function openOps(
       callbackAdmin: createAdmin({ db, control: bus, pauses, clock: Date.now, logger, ...circuits }),
       checkApp,
       effectiveConfig: () => shownConfig,
+      ...(callbacks === undefined ? {} : { queues: [callbacks.queue] }),
     },
     { tokens: config.ops.tokens },
   );

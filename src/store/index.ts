@@ -21,7 +21,7 @@ export { type ControlBus, type ControlTopic, createControlBus } from './control-
 export { type DatabaseOptions, migrateDatabase, type OpenedDatabase, openDatabase } from './database.ts';
 export { askInstance, type InstanceFacts } from './instance-lock.ts';
 export { schemaVersion } from './migrations.ts';
-export { connectRedis, endRedis, type RedisRole, redisOptions } from './redis.ts';
+export { type RedisRole, redisOptions } from './redis.ts';
 export { checkRedis, type RedisFinding, type RedisReport } from './redis-check.ts';
 export type { Refusal, Result } from './result.ts';
 export type { AppOrigin, Schema } from './schema.ts';

@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { connectRedis, endRedis } from './redis.ts';
+import { redisOptions } from './redis.ts';
 import { reasonOf } from './store-error.ts';
 
 /** What INFO, and CONFIG where it may be asked, say of a server. */
@@ -96,7 +96,9 @@ export async function checkRedis(
   url: string,
   { timeoutMs = 3_000 }: { timeoutMs?: number } = {},
 ): Promise<RedisReport> {
-  const client = await connectRedis(url, { role: 'check' });
+  // Loaded here: whoever runs without Redis does not pay for its client.
+  const { Redis } = await import('ioredis');
+  const client = new Redis(redisOptions(url, 'check'));
   // The error that ended it says why; that of the call only that it was ended.
   let failure: unknown;
   client.on('error', (error) => {
@@ -125,6 +127,6 @@ export async function checkRedis(
     return { isReachable: false, reason: reasonOf(failure ?? error) };
   } finally {
     late.abort();
-    await endRedis(client);
+    client.disconnect();
   }
 }

@@ -1,7 +1,4 @@
-import type { Redis, RedisOptions } from 'ioredis';
-import type { Logger } from '../observe/index.ts';
-import { withDeadline } from './deadline.ts';
-import { reasonOf } from './store-error.ts';
+import type { RedisOptions } from 'ioredis';
 
 /**
  * What a connection is for.
@@ -18,7 +15,6 @@ const commandMs = 2_000;
 const retryMs = { min: 50, max: 2_000 };
 /** Above the longest that a worker's blocking command waits, 10 s: a connection that is silent for so long is dead. */
 const silenceMs = 30_000;
-const endMs = 1_000;
 
 /**
  * What ioredis is to do for a URL of the configuration. Pure but for `random`.
@@ -54,50 +50,4 @@ export function redisOptions(url: string, role: RedisRole, random: () => number 
     case 'check':
       return { ...target, retryStrategy: null, maxRetriesPerRequest: 0, commandTimeout: commandMs, lazyConnect: true };
   }
-}
-
-/**
- * Opens a connection; it resolves before Redis has answered, and an unreachable one is no error: it is tried again for as
- * long as the connection is not ended (`endRedis`), `check` aside. One line in the log when it is lost or not to be had,
- * one when it is back. No error of it holds credentials.
- */
-export async function connectRedis(url: string, deps: { role: RedisRole; logger?: Logger }): Promise<Redis> {
-  const { role, logger } = deps;
-  // Loaded here: whoever runs without Redis does not pay for its client.
-  const { Redis } = await import('ioredis');
-  const client = new Redis(redisOptions(url, role));
-  let isAway = false;
-  const lose = (reason: string): void => {
-    if (!isAway) logger?.warn({ role, reason }, 'store.redis.lost');
-    isAway = true;
-  };
-  // The first listener: it has the error before anybody logs it.
-  client.on('error', (error: unknown) => {
-    dropCommand(error);
-    lose(reasonOf(error));
-  });
-  // A connection that merely closes is no error of the client's.
-  client.on('reconnecting', () => lose('the connection was closed'));
-  client.on('ready', () => {
-    if (!isAway) return;
-    isAway = false;
-    logger?.info({ role }, 'store.redis.back');
-  });
-  return client;
-}
-
-/** Ends a connection: lets what is under way finish, for a second at most. Never rejects. */
-export async function endRedis(client: Redis): Promise<void> {
-  if (client.status === 'end') return;
-  if (client.status === 'ready')
-    await withDeadline(
-      client.quit().catch(() => {}),
-      endMs,
-    );
-  client.disconnect();
-}
-
-/** ioredis hangs the refused command on its errors, with its arguments: of HELLO and AUTH those are the credentials. */
-function dropCommand(error: unknown): void {
-  if (typeof error === 'object' && error !== null && 'command' in error) delete error.command;
 }

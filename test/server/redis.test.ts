@@ -2,6 +2,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { createHealth, createLogger, createMetrics } from '../../src/observe/index.ts';
+import { runCli } from '../../src/server/cli/run-cli.ts';
 import { watchRedis } from '../../src/server/redis-health.ts';
 import { createCertificate } from '../support/certificates.ts';
 import { until } from '../support/database.ts';
@@ -45,14 +46,27 @@ t.test('doctor looks at Redis', { skip }, async (t) => {
   const certificate = createCertificate('redis');
   const authorities = join(folder, 'authorities.pem');
   writeFileSync(authorities, certificate.cert);
-  const doctor = async (redis: string, env: Record<string, string> = {}) => {
-    const { stdout, stderr } = await runCommand(['doctor', '--json'], {
-      dataDir: join(folder, 'data'),
-      env: { QALGATE_REDIS: redis, ...env },
-    });
-    const checks = JSON.parse(stdout) as { name: string; state: string; detail: string; remedy?: string }[];
-    for (const word of [stdout, stderr]) t.notMatch(word, URL.parse(redis)?.password || 'no password');
+  const dataDir = join(folder, 'data');
+  const read = (redis: string, text: string) => {
+    t.notMatch(text, URL.parse(redis)?.password || 'no password');
+    const checks = JSON.parse(text) as { name: string; state: string; detail: string; remedy?: string }[];
     return checks.filter(({ name }) => name === 'redis');
+  };
+  const doctor = async (redis: string) => {
+    const lines: string[] = [];
+    const say = (line: string) => void lines.push(line);
+    const env = {
+      QALGATE_DATA: dataDir,
+      QALGATE_LISTEN: '{ access: none, im: none, ops: none }',
+      QALGATE_REDIS: redis,
+    };
+    await runCli(['doctor', '--json'], { env, print: say, warn: () => {}, readInput: async () => '' });
+    return read(redis, lines.join('\n'));
+  };
+  /** Authorities are read when a process starts. */
+  const doctorOf = async (redis: string, authorities: string) => {
+    const env = { QALGATE_REDIS: redis, NODE_EXTRA_CA_CERTS: authorities };
+    return read(redis, (await runCommand(['doctor', '--json'], { dataDir, env })).stdout);
   };
   const [good, loose, secure] = await Promise.all([
     startRedis(t),
@@ -65,7 +79,7 @@ t.test('doctor looks at Redis', { skip }, async (t) => {
     doctor(good.url),
     doctor(loose.url),
     doctor('redis://u:hush-hush@127.0.0.1:1/0'),
-    doctor(secure.url, { NODE_EXTRA_CA_CERTS: authorities }),
+    doctorOf(secure.url, authorities),
     doctor(secure.url),
   ]);
   t.same(none, []);
