@@ -10,8 +10,11 @@ export interface Conversation {
 }
 
 export interface Conversations {
-  /** The one-to-one conversation of two accounts, made if there is none. `firstTime`: of its first message, Unix seconds. */
-  ensure(a: Account, b: Account, firstTime?: number): Promise<Conversation>;
+  /**
+   * The one-to-one conversation of two accounts, made if there is none; undefined: one of them was deleted before there was one.
+   * `firstTime`: of its first message, Unix seconds.
+   */
+  ensure(a: Account, b: Account, firstTime?: number): Promise<Conversation | undefined>;
   /** The same, if there is one. */
   find(a: Account, b: Account): Promise<Conversation | undefined>;
   /** Forgets what is remembered of it: the commit said that it has changed. */
@@ -43,10 +46,13 @@ export function createConversations(
   async function make(a: Account, b: Account, firstTime: number): Promise<void> {
     await db.pool.query({
       name: 'im_conversation_make',
+      // A deletion raises the epochs of the conversations that there are; behind it none is made.
       // read_time: nothing in it can have expired before its first message was written.
       text: `
         with made as (
-          insert into conversation (sdk_app_id, kind, account_a, account_b) values ($1, 1, $2, $3)
+          insert into conversation (sdk_app_id, kind, account_a, account_b)
+          select $1::bigint, 1, $2::bigint, $3::bigint
+          where not exists (select from account where id in ($2, $3) and deleted_ms is not null)
           on conflict (account_a, account_b) where kind = 1 do nothing returning id
         )
         insert into member (account_id, conversation_id, read_time)
@@ -63,9 +69,7 @@ export function createConversations(
       const found = await find(a, b);
       if (found !== undefined) return found;
       await make(a, b, firstTime);
-      const made = await read(a, b);
-      if (made === undefined) throw new Error('a conversation that was just made is not there');
-      return made;
+      return read(a, b);
     },
     forget: (a, b) => void known.delete(keyOf(a, b)),
   };

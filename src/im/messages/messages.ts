@@ -126,18 +126,20 @@ export function createMessages(deps: MessagesDeps): Messages {
     };
     for (let attempt = 0; attempt < maxAttempts; attempt++) {
       const conversation = await conversations.ensure(from, to, time);
-      const { id: conversationId, authEpoch } = conversation;
-      const committed = await committer.commit({ ...content, conversationId, authEpoch }, (stored) => {
-        // Imported history makes no noise (I3); terminals find it when they look.
-        if (!isImport)
-          tell(message.input, messageOf(message, content.body, conversation, stored), visibility, {
-            linkId: input.linkId,
-            stored,
-          });
-        if (isTold) ports.written?.(from.sdkAppId, String(conversationId), 'C2C.CallbackAfterSendMsg');
-      });
-      if (committed.status === 'stored' || committed.status === 'repeat')
-        return { ok: true, value: sentOf(committed, from, to) };
+      if (conversation !== undefined) {
+        const { id: conversationId, authEpoch } = conversation;
+        const committed = await committer.commit({ ...content, conversationId, authEpoch }, (stored) => {
+          // Imported history makes no noise (I3); terminals find it when they look.
+          if (!isImport)
+            tell(message.input, messageOf(message, content.body, conversation, stored), visibility, {
+              linkId: input.linkId,
+              stored,
+            });
+          if (isTold) ports.written?.(from.sdkAppId, String(conversationId), 'C2C.CallbackAfterSendMsg');
+        });
+        if (committed.status === 'stored' || committed.status === 'repeat')
+          return { ok: true, value: sentOf(committed, from, to) };
+      }
       // Who may send here has changed since it was read: authorise anew.
       conversations.forget(from, to);
       const [sender, receiver] = await Promise.all([
