@@ -52,6 +52,10 @@ type AppRow = Selectable<Schema['app']>;
 
 const StoredSchema = Type.Omit(AppSchema, ['secret']);
 
+/** Rows of an app that goes which one look finds, and one statement ends. */
+const roundRows = 100_000;
+const chunkRows = 5_000;
+
 /** Settings as they are stored, and what is sealed of them. */
 function split({ secret, callbacks, ...settings }: AppSettings) {
   const { secret: signing, signToken, ...openCallbacks } = callbacks;
@@ -118,6 +122,37 @@ export function createAppStore(db: Database, deps: { sealer: Sealer; bus: Contro
       .execute();
   }
 
+  /**
+   * Ends most of what is stored of an app that is to go, so many rows at a time: a backlog at its bound takes longer than a statement
+   * may, and the change that removes the app holds up every other.
+   */
+  async function clear(sdkAppId: SdkAppId): Promise<void> {
+    for (let isAll = false; !isAll; ) {
+      const { rows } = await sql<{ id: number; day: number }>`
+        select id, day from outbox where sdk_app_id = ${sdkAppId} and done_ms is null limit ${roundRows}`.execute(
+        db.kysely,
+      );
+      isAll = rows.length < roundRows;
+      for (const [day, some] of Map.groupBy(rows, (row) => row.day)) {
+        for (let at = 0; at < some.length; at += chunkRows) {
+          await sql`
+            update outbox set done_ms = 0, outcome = 'dropped'
+            where day = ${day} and id = any (${some.slice(at, at + chunkRows).map(({ id }) => id)}) and done_ms is null`.execute(
+            db.kysely,
+          );
+        }
+      }
+    }
+    for (let isAll = false; !isAll; ) {
+      const { numAffectedRows = 0n } = await sql`
+        delete from dead_letter where id in (
+          select id from dead_letter where sdk_app_id = ${sdkAppId} order by id limit ${chunkRows}
+        )`.execute(db.kysely);
+      isAll = numAffectedRows < chunkRows;
+    }
+  }
+
+  /** What has come since it was cleared goes with it. */
   async function remove(trx: Kysely<Schema>, sdkAppId: SdkAppId): Promise<void> {
     await trx.deleteFrom('session_revocation').where('sdk_app_id', '=', sdkAppId).execute();
     // Nobody is told any more; the rows go with their day.
@@ -181,21 +216,35 @@ export function createAppStore(db: Database, deps: { sealer: Sealer; bus: Contro
         return { result: done, changed: [app.sdkAppId] };
       }),
 
-    delete: (sdkAppId, condition = {}) =>
-      change(async (trx) => {
-        const rows = await readRows(trx);
-        const row = rows.get(sdkAppId);
-        const refusal = checkOwner(row, sdkAppId) ?? checkCondition(row, condition);
+    async delete(sdkAppId, condition = {}) {
+      const check = async (trx: Kysely<Schema>): Promise<Refusal | undefined> => {
+        const row = (await readRows(trx)).get(sdkAppId);
+        return checkOwner(row, sdkAppId) ?? checkCondition(row, condition);
+      };
+      const refused = await check(db.kysely);
+      if (refused !== undefined) return refused;
+      await clear(sdkAppId);
+      return change(async (trx) => {
+        const refusal = await check(trx);
         if (refusal !== undefined) return refuse(refusal);
         await remove(trx, sdkAppId);
         return { result: done, changed: [sdkAppId] };
-      }),
+      });
+    },
 
-    applyConfigured: (apps) =>
-      change(async (trx) => {
+    async applyConfigured(apps) {
+      const configured = new Set(apps.map((app) => app.sdkAppId));
+      const check = (stored: ReadonlyMap<SdkAppId, AppRow>): Refusal | undefined =>
+        checkConfigured(apps, new Map([...stored].filter(([, row]) => row.origin === 'api')));
+      const before = await readRows(db.kysely);
+      const refused = check(before);
+      if (refused !== undefined) return refused;
+      for (const { sdk_app_id: sdkAppId, origin } of before.values()) {
+        if (origin === 'config' && !configured.has(sdkAppId)) await clear(sdkAppId);
+      }
+      return change(async (trx) => {
         const stored = await readRows(trx);
-        const kept = new Map([...stored].filter(([, row]) => row.origin === 'api'));
-        const refusal = checkConfigured(apps, kept);
+        const refusal = check(stored);
         if (refusal !== undefined) return refuse(refusal);
 
         const changed: SdkAppId[] = [];
@@ -205,18 +254,18 @@ export function createAppStore(db: Database, deps: { sealer: Sealer; bus: Contro
           await write(trx, app, 'config');
           changed.push(app.sdkAppId);
         }
-        const configured = new Set(apps.map((app) => app.sdkAppId));
         for (const row of stored.values()) {
           if (configured.has(row.sdk_app_id)) continue;
           if (row.origin === 'config') {
             await remove(trx, row.sdk_app_id);
             changed.push(row.sdk_app_id);
-          } else if (!sealer.isNewest(row.sealed_secrets)) {
+          } else if (!isSealedAnew(row)) {
             await write(trx, toStored(row).settings, 'api');
           }
         }
         return { result: done, changed };
-      }),
+      });
+    },
   };
 
   function checkConfigured(apps: readonly AppSettings[], kept: ReadonlyMap<SdkAppId, AppRow>): Refusal | undefined {
@@ -244,9 +293,14 @@ export function createAppStore(db: Database, deps: { sealer: Sealer; bus: Contro
     return undefined;
   }
 
+  /** Whether the newest master key sealed all of it: a program of the release before knows nothing of the callbacks' keys. */
+  function isSealedAnew({ sealed_secrets: secrets, sealed_callbacks: keys }: AppRow): boolean {
+    return sealer.isNewest(secrets) && (keys === null || sealer.isNewest(keys));
+  }
+
   /** Whether the row holds these settings, under the newest master key. A secret that does not open is replaced. */
   function isSame(app: AppSettings, row: AppRow): boolean {
-    if (!sealer.isNewest(row.sealed_secrets)) return false;
+    if (!isSealedAnew(row)) return false;
     return isDeepStrictEqual(JSON.parse(JSON.stringify(app)), toStored(row).settings);
   }
 }

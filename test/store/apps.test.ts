@@ -173,11 +173,70 @@ t.test('a secret opens only with its master key, and keys rotate', async (t) => 
   const rotated = createAppStore(db, { sealer: createSealer([newKey]), bus });
   t.same((await rotated.get(1))?.settings, app(1, '/a'), 'after one start with both keys the old one may go');
 
+  // A program of the release before that wrote the app in between sealed anew only what it knows.
+  const older = createAppStore(db, { sealer: createSealer([masterKey, newKey]), bus });
+  for (const origin of ['api', 'config']) {
+    const signing = completeApp({ ...app(4, '/d'), callbacks: { secret: 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw' } });
+    const configured = origin === 'config' ? [signing] : [];
+    await (origin === 'config' ? older.applyConfigured(configured) : older.create(signing));
+    const secrets = createSealer([newKey]).seal(JSON.stringify(signing.secret), 'app 4');
+    await db.pool.query('update app set sealed_secrets = $1 where sdk_app_id = 4', [secrets]);
+    t.ok((await rotating.applyConfigured(configured)).ok);
+    t.same((await rotated.get(4))?.settings, signing, `${origin}: the keys of callbacks, too`);
+    await db.pool.query('delete from app where sdk_app_id = 4');
+  }
+
   await rotated.delete(1);
   t.ok((await rotated.applyConfigured([app(1, '/a')])).ok);
   const lost = createAppStore(db, { sealer: createSealer([randomBytes(32)]), bus });
   t.ok((await lost.applyConfigured([app(1, '/a')])).ok, 'an app of the file brings its secret along');
   t.same((await lost.get(1))?.settings, app(1, '/a'));
+});
+
+t.test('[K7] an app with a long backlog goes a piece at a time: no statement is as long as the backlog', async (t) => {
+  await db.pool.query(`
+    create function refuse_many() returns trigger language plpgsql as $$ begin
+      if (select count(*) from touched) > 5000 then raise exception 'too many rows at once'; end if;
+      return null;
+    end $$;
+    create trigger few after update on outbox referencing new table as touched for each statement execute function refuse_many();
+    create trigger few after delete on dead_letter referencing old table as touched for each statement execute function refuse_many()`);
+  t.teardown(() => db.pool.query('drop function refuse_many cascade'));
+  const fill = (sdkAppId: number) =>
+    db.pool.query(
+      `with o as (
+         insert into outbox (day, consumer, sdk_app_id, drain_key, event, body, created_ms)
+         select 20000 + n % 2, 1, $1, 'a1', 'State.StateChange', '{}', 1 from generate_series(1, 5500) n returning id
+       )
+       insert into dead_letter (sdk_app_id, outbox_id, origin_id, command, drain_key, reason, attempts, created_ms, died_ms)
+       select $1, id, id, 'State.StateChange', 'a1', 'too-old', 1, 1, 1 from o`,
+      [sdkAppId],
+    );
+  const left = async (sdkAppId: number) => {
+    const { rows } = await db.pool.query<{ waiting: number; dropped: number; letters: number }>(
+      `select count(*) filter (where done_ms is null) as waiting, count(*) filter (where outcome = 'dropped') as dropped,
+         (select count(*) from dead_letter where sdk_app_id = $1) as letters from outbox where sdk_app_id = $1`,
+      [sdkAppId],
+    );
+    return rows[0];
+  };
+  for (const sdkAppId of [1, 2, 3]) await fill(sdkAppId);
+  await store.create(app(1, '/a'));
+  await store.applyConfigured([app(2, '/b'), app(3, '/c')]);
+  const stale = new Date(0);
+  t.match(refusalOf(await store.delete(1, { ifUpdatedAt: stale })), { code: 'PRECONDITION_FAILED' });
+  t.match(refusalOf(await store.delete(2)), { code: 'CONFLICT' });
+  t.match(refusalOf(await store.applyConfigured([app(3, '/a')])), { code: 'CONFLICT' });
+  const whole = { waiting: 5_500, dropped: 0, letters: 5_500 };
+  for (const sdkAppId of [1, 2, 3]) t.same(await left(sdkAppId), whole, 'who is refused ends nothing');
+
+  t.ok((await store.delete(1)).ok);
+  t.ok((await store.applyConfigured([app(3, '/c')])).ok);
+  const gone = { waiting: 0, dropped: 5_500, letters: 0 };
+  t.same(await left(1), gone);
+  t.same(await left(2), gone);
+  t.same(await left(3), whole, 'those of another app stay');
+  await db.pool.query('truncate outbox, dead_letter');
 });
 
 t.test('sealed text is bound to its context and cannot be changed', async (t) => {
