@@ -536,3 +536,21 @@ t.test('[K1] [K2] an answer in another encoding than UTF-8 is not guessed at', a
   t.match(await poster.post(postTo(endpoint), whole()), { kind: 'answer', body: '', isEncoded: true });
   t.match(await poster.post(postTo(endpoint), status()), { kind: 'answer', status: 200, isEncoded: false });
 });
+
+t.test('[K2] the bound of an answer is exact, whether or not it was announced', async (t) => {
+  const server = createServer((socket) => {
+    socket.on('error', () => {});
+    socket.once('data', (data) => {
+      const [, announces, bytes] = /^POST \/(a?)([0-9]+)/.exec(data.toString()) ?? [];
+      const length = announces === 'a' ? `Content-Length: ${bytes}\r\n` : '';
+      socket.end(`HTTP/1.1 200 OK\r\n${length}\r\n${'x'.repeat(Number(bytes))}`);
+    });
+  }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  t.teardown(() => server.close());
+  const { poster } = makePoster(t);
+  const post = (path: string) =>
+    poster.post(postTo(endpointTo(`http://127.0.0.1:${(server.address() as AddressInfo).port}/${path}`)), whole());
+  for (const path of ['131072', 'a131072']) t.match(await post(path), { kind: 'answer', body: /^x{131072}$/ });
+  for (const path of ['131073', 'a131073']) t.match(await post(path), { failure: 'answer-too-large' });
+});

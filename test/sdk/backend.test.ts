@@ -213,6 +213,9 @@ t.test('a body that is rightly signed but is no callback', async (t) => {
   for (const text of ['', '{', '[]', 'null', '"x"', '{}', '{"CallbackCommand":1}']) {
     t.equal(codeOf({ headers: signed(secret, text), body: text }), 'BODY_MALFORMED', text);
   }
+  const latin1 = Buffer.from('{"CallbackCommand":"l\xedn"}', 'latin1');
+  const signature = signatureOf(Buffer.from(secret.slice('whsec_'.length), 'base64'), id, timestamp, latin1);
+  t.equal(codeOf({ headers: { ...signed(), 'webhook-signature': signature }, body: latin1 }), 'BODY_MALFORMED');
   for (const parsed of [undefined, null, event, 7, [1]]) {
     t.equal(codeOf({ body: parsed as unknown as string }), 'BODY_NOT_RAW');
   }
@@ -366,7 +369,9 @@ t.test('the handler verifies, calls the listener of the command, and answers', a
     ['mo', { gap: ['cb_a_1', 'cb_a_2'], isReplay: true }],
   ]);
   t.match(await post(message('Group.CallbackBeforeSendMsg')), { status: 200, json: allow() }, 'nobody listens');
-  t.match(await post(message('constructor')), { status: 200, json: allow() }, 'nor to what a newer service sends');
+  for (const command of ['constructor', '__proto__']) {
+    t.match(await post(message(command)), { status: 200, json: allow() }, 'nor to what a newer service sends');
+  }
 });
 
 t.test('the handler refuses what does not verify, and what is no callback', async (t) => {
