@@ -107,7 +107,8 @@ async function openPostgres(t: Test): Promise<Backend> {
   if (!('host' in target)) throw new Error('the embedded database is at a socket');
   const network = await openNetwork(t, { path: `${target.host}/.s.PGSQL.${target.port}` });
   const countOf = async (table: string) =>
-    (await db.pool.query<{ count: number }>(`select count(*) from bullmq.${table}`)).rows[0]?.count ?? 0;
+    (await db.pool.query<{ count: number }>(`select count(*) from bullmq.${table} where queue = 'callbacks'`)).rows[0]
+      ?.count ?? 0;
   const pid = async () => Number((await readFile(path.join(dataDir, 'pg/postmaster.pid'), 'utf8')).split('\n')[0]);
   return {
     kind: 'postgres',
@@ -121,6 +122,8 @@ async function openPostgres(t: Test): Promise<Backend> {
         keepAlive: true,
         connectionTimeoutMillis: 5_000,
         query_timeout: 5_000,
+        // Nothing that it has taken is lost when it is killed; nor is it on Redis, below.
+        options: '-c synchronous_commit=on',
       },
     },
     network,

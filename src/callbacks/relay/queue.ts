@@ -78,6 +78,12 @@ async function loadBullmq() {
 const queueName = 'callbacks';
 /** Connections to PostgreSQL; a worker has one more, on which it listens. */
 const poolSizes = { producer: 2, worker: 4 };
+/**
+ * Nothing waits for the disk, unless the connection says so itself: a commit for each move of each job costs more than all else. A
+ * server that crashes forgets the queue's last half second: lanes whose wake it forgets the sweep finds, and those that it takes for
+ * running still come again when their lock has run out. The outbox is as durable as ever.
+ */
+const sessionDefaults = { application_name: 'qalgate queue', options: '-c synchronous_commit=off' };
 /** One command or add to the backend, at most. */
 const answerMs = 10_000;
 /** How long the start waits for the backend. */
@@ -88,10 +94,19 @@ const maxBulk = 500;
 const manyErrors = 5;
 const restMs = 500;
 
-/** Makes or renews BullMQ's tables in our database. Processes that do it at once wait for one another. */
+/**
+ * Makes or renews BullMQ's tables in our database. Processes that do it at once wait for one another.
+ *
+ * Rows of no queue keep the table of deduplication from ever being empty: a connection that has planned for an empty table reads the
+ * whole of it for each lane that is woken, however many wait by then.
+ */
 export async function migrateQueues(client: pg.ClientBase): Promise<void> {
   const { runMigrations } = await loadBullmq();
   await runMigrations(client as Parameters<typeof runMigrations>[0]);
+  await client.query(
+    `insert into bullmq.dedup (queue, dedup_id, job_id) select 'none', n::text, '' from generate_series(1, 2000) as n
+     on conflict do nothing`,
+  );
 }
 
 /**
@@ -113,7 +128,7 @@ export async function createDrainQueue(
   const factory = backend.kind === 'postgres' ? createPostgresBackend : undefined;
   const base = (role: 'producer' | 'worker') =>
     backend.kind === 'postgres'
-      ? { connection: { ...backend.connection, max: poolSizes[role], application_name: 'qalgate queue' } }
+      ? { connection: { ...sessionDefaults, ...backend.connection, max: poolSizes[role] } }
       : { connection: redisOptions(backend.url, role), prefix };
 
   const jobs = metrics.counter('qalgate_callbacks_jobs_total', 'Runs of lanes by how they ended', ['outcome']);
