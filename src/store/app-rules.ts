@@ -50,7 +50,7 @@ export function findCallbackGap({ callbacks }: AppSettings): Refusal | undefined
     return { ok: false, code: 'INVALID_FIELD', field: `callbacks.${missing}`, reason, allowed: 'both, or neither' };
   }
   const networks = typeof allowPrivateNetwork === 'boolean' ? [] : allowPrivateNetwork;
-  const network = networks.findIndex((one) => !ipaddr.isValidCIDR(one) && !ipaddr.isValid(one));
+  const network = networks.findIndex((one) => !isNetwork(one));
   if (network >= 0) {
     const field = `callbacks.allowPrivateNetwork[${network}]`;
     const allowed = 'an IP address or a CIDR block such as 10.1.0.0/16';
@@ -64,6 +64,17 @@ export function findCallbackGap({ callbacks }: AppSettings): Refusal | undefined
     return { ok: false, code: 'INVALID_FIELD', field, reason: 'stands twice', allowed: 'one entry a command' };
   }
   return undefined;
+}
+
+/** Only what cannot be read in two ways: `10/8` and `010.0.0.1` would allow nothing, or something else than was meant. */
+function isNetwork(text: string): boolean {
+  const [address = '', bits] = text.split('/');
+  if (!address.includes(':') && !ipaddr.IPv4.isValidFourPartDecimal(address)) return false;
+  if (bits === undefined) return ipaddr.isValid(address);
+  if (!ipaddr.isValidCIDR(text)) return false;
+  const parsed = ipaddr.parse(address);
+  // A block of mapped addresses that is larger than all of IPv4.
+  return !(parsed instanceof ipaddr.IPv6 && parsed.isIPv4MappedAddress() && Number(bits) < 96);
 }
 
 const signingSecretForm = '`whsec_` and 24 to 64 random bytes in base64';

@@ -345,7 +345,13 @@ t.test('[K4] [K5] [K8] callbacks are complete, or the app is refused', async (t)
     [{ url, secret, clientCertFile: 'cert.pem' }, 'callbacks.clientKeyFile'],
     [{ url, secret, clientKeyFile: 'key.pem' }, 'callbacks.clientCertFile'],
     [{ url, secret, allowPrivateNetwork: ['10.0.0.0/8', '::1', '10.0.0.1'] }, undefined],
-    [{ url, secret, allowPrivateNetwork: ['10.0.0.0/8', '999.1/40'] }, 'callbacks.allowPrivateNetwork[1]'],
+    [{ url, secret, allowPrivateNetwork: ['::ffff:10.0.0.0/104', 'fc00::/7', '::/0'] }, undefined],
+    ...['999.1/40', '10/8', '10', '127.1', '010.0.0.1', '::ffff:10.0.0.0/8', '10.0.0.0/33', '1:2'].map(
+      (network): (typeof cases)[number] => [
+        { url, secret, allowPrivateNetwork: ['10.0.0.0/8', network] },
+        'callbacks.allowPrivateNetwork[1]',
+      ],
+    ),
     [
       { url, secret, commands: [{ command: 'State.StateChange' }, { command: 'State.StateChange', url }] },
       'callbacks.commands[1].command',
