@@ -5,6 +5,7 @@ import path from 'node:path';
 import type { TLSSocket } from 'node:tls';
 import { Webhook } from 'standardwebhooks';
 import t, { type Test } from 'tap';
+import { isEncoded } from '../../src/callbacks/endpoint/answer.ts';
 import { createPoster, type PosterDeps, type PosterOptions } from '../../src/callbacks/endpoint/poster.ts';
 import {
   type Endpoint,
@@ -458,6 +459,8 @@ t.test(
     const post = async (to: Endpoint) => plain(await poster.post(postTo(to), whole()));
 
     t.match(await post(endpoint), { failure: 'client-certificate', detail: /^caFile .*ca\.pem: ENOENT/ });
+    await writeFile(files.caFile, `${server.cert}${'\n'.repeat(1_048_576)}`);
+    t.match(await post(endpoint), { failure: 'client-certificate', detail: /is larger than 1048576 bytes/ });
     await writeFile(files.caFile, 'no certificate');
     await show({ ...first, key: 'no key' });
     t.match(await post(endpoint), { failure: 'client-certificate', detail: /cannot be used/ });
@@ -535,6 +538,8 @@ t.test('[K1] [K2] an answer in another encoding than UTF-8 is not guessed at', a
   const endpoint = endpointTo(`http://127.0.0.1:${(server.address() as AddressInfo).port}/`);
   t.match(await poster.post(postTo(endpoint), whole()), { kind: 'answer', body: '', isEncoded: true });
   t.match(await poster.post(postTo(endpoint), status()), { kind: 'answer', status: 200, isEncoded: false });
+  for (const coding of ['gzip', 'identity, br', 'x']) t.ok(isEncoded(coding), coding);
+  for (const coding of [undefined, '', ' Identity ', ['identity', 'identity']]) t.notOk(isEncoded(coding));
 });
 
 t.test('[K2] the bound of an answer is exact, whether or not it was announced', async (t) => {

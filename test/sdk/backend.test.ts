@@ -300,7 +300,8 @@ t.test('answers are what the service reads', async (t) => {
   t.same(refuseFriends([{ account: 'zed', code: 38_001 }]).ResultItem, [
     { To_Account: 'zed', ResultCode: 38_001, ResultInfo: '' },
   ]);
-  for (const code of [0, 2, -1, 1.5, 120_000, 130_001, 10_201, Number.NaN]) t.throws(() => refuse(code), RangeError);
+  for (const code of [0, 2, -1, 1.5, 120_001.5, 120_000, 130_001, 10_201, Number.NaN])
+    t.throws(() => refuse(code), RangeError);
   t.throws(() => refuseFriends([{ account: 'zed', code: 1 }]), RangeError);
 });
 
