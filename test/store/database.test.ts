@@ -14,11 +14,17 @@ import {
 } from 'node:fs/promises';
 import net from 'node:net';
 import path from 'node:path';
-import type pg from 'pg';
+import { Kysely, PostgresDialect } from 'kysely';
+import { Migrator } from 'kysely/migration';
+import pg from 'pg';
 import t from 'tap';
 import { createMetrics } from '../../src/observe/index.ts';
 import { askInstance, migrateDatabase, openDatabase, StoreError, schemaVersion } from '../../src/store/index.ts';
 import { acquireInstanceLock } from '../../src/store/instance-lock.ts';
+import * as apps from '../../src/store/migrations/0001-apps.ts';
+import * as generation from '../../src/store/migrations/0002-cache-generation.ts';
+import * as messaging from '../../src/store/migrations/0003-messaging.ts';
+import * as presence from '../../src/store/migrations/0004-presence.ts';
 import { findServerProcesses } from '../../src/store/orphaned-server.ts';
 import { clusterLogin } from '../../src/store/postgres-cluster.ts';
 import { makeDataDir, makeTestLogger, openTestDatabase } from '../support/database.ts';
@@ -307,6 +313,7 @@ t.test('[O5,C14] a database of the release before gets what is new and keeps wha
       for made in select oid::regprocedure as signature from pg_proc where pronamespace = 'public'::regnamespace
       loop execute 'drop function ' || made.signature; end loop;
     end $$`);
+    await pool.query('alter table app drop column sealed_callbacks');
     await pool.query("delete from kysely_migration where name > '0002'");
   };
   const check = async (pool: pg.Pool): Promise<void> => {
@@ -331,6 +338,97 @@ t.test('[O5,C14] a database of the release before gets what is new and keeps wha
   await check(again.pool);
   await again.close();
 });
+
+t.test(
+  '[O5] [K6] schema 4 with messages in it: they stay, and a program of that release stores more beside us',
+  async (t) => {
+    await db.pool.query('create database four');
+    const password = (await readFile(path.join(dataDir, 'pg.password'), 'utf8')).trim();
+    const host = encodeURIComponent(path.join(dataDir, 'pg'));
+    const url = `postgres://${clusterLogin.user}:${password}@${host}:${clusterLogin.port}/four`;
+    const pool = new pg.Pool({ connectionString: url });
+    t.teardown(() => pool.end());
+    const before = { '0001-apps': apps, '0002-cache-generation': generation, '0003-messaging': messaging };
+    const provider = { getMigrations: async () => ({ ...before, '0004-presence': presence }) };
+    const kysely = new Kysely({ dialect: new PostgresDialect({ pool }) });
+    const { error } = await new Migrator({ db: kysely, provider }).migrateToLatest();
+    if (error !== undefined) throw error;
+
+    await pool.query("insert into app (sdk_app_id, origin, settings, sealed_secrets) values (7, 'api', '{}', 'x')");
+    await pool.query("insert into account (sdk_app_id, identifier, created_ms) values (7, 'alice', 0), (7, 'bob', 0)");
+    await pool.query('insert into conversation (sdk_app_id, kind, account_a, account_b) values (7, 1, 1, 2)');
+    const nowMs = Date.now();
+    const nowSec = Math.floor(nowMs / 1_000);
+    /** As the release before calls them. */
+    const one = async (random: number, more: unknown[] = []) => {
+      const values = [
+        nowMs,
+        1,
+        1,
+        0,
+        `r${random}`,
+        120_000,
+        nowSec,
+        9,
+        random,
+        0,
+        true,
+        604_800,
+        0,
+        '[]',
+        null,
+        null,
+        ...more,
+      ];
+      const parameters = values.map((_, index) => `$${index + 1}`).join(', ');
+      return (await pool.query(`select status, seq from im_commit_one(${parameters})`, values)).rows[0];
+    };
+    const many = async (randoms: number[], more: unknown[] = []) => {
+      const all = <T>(value: T): T[] => randoms.map(() => value);
+      const keys = randoms.map((random) => `r${random}`);
+      const values = [
+        all(1),
+        all(1),
+        all(0),
+        keys,
+        all(120_000),
+        all(nowSec),
+        all(9),
+        randoms,
+        all(0),
+        all(true),
+        all(604_800),
+      ];
+      const rest = [all(0), all('[]'), all(null), all(null), ...more.map(all)];
+      const parameters = [nowMs, ...values, ...rest].map((_, index) => `$${index + 1}`).join(', ');
+      return (await pool.query(`select status, seq from im_commit(${parameters})`, [nowMs, ...values, ...rest])).rows;
+    };
+    const states = (bits: number) =>
+      pool.query("select im_state_event($1, 7, 1, 'alice', 'Android', 'online', 'login', $2)", [bits, nowMs]);
+    t.match([await one(1), ...(await many([2, 3]))], [{ seq: '1' }, { seq: '2' }, { seq: '3' }]);
+
+    t.same(await migrateDatabase({ logger, metrics: createMetrics() }, url), { from: 4, to: schemaVersion });
+    t.match([await one(4), ...(await many([5, 6]))], [{ seq: '4' }, { seq: '5' }, { seq: '6' }], 'as before');
+    t.match(
+      [await one(1, ['{}']), ...(await many([5], ['{}']))],
+      [
+        { status: 1, seq: '1' },
+        { status: 1, seq: '5' },
+      ],
+    );
+    await states(0);
+    t.same((await pool.query('select * from outbox')).rows, [], 'nobody is told');
+    t.same(
+      (await pool.query('select distinct callbacks from message')).rows,
+      [{ callbacks: 0 }],
+      'and nothing noted of why',
+    );
+    await states(1);
+    t.match((await pool.query('select consumer, drain_key, event, day from outbox')).rows, [
+      { consumer: 1, drain_key: 'a1', event: 'State.StateChange', day: Math.floor(nowMs / 86_400_000) },
+    ]);
+  },
+);
 
 t.test('numbers of the database stay exact, and the pool says what it holds', async (t) => {
   t.same((await db.pool.query('select 9007199254740991::bigint as n')).rows, [{ n: 9_007_199_254_740_991 }]);
