@@ -655,11 +655,14 @@ t.test('wakes that do not reach the queue are counted, and there is a bound to t
 t.test('a batcher asks at once, then for all that came meanwhile, in order and no more than it may', async (t) => {
   const batches: number[][] = [];
   let open = Promise.withResolvers<void>();
-  const batcher = createBatcher(async (items: readonly number[]) => {
-    batches.push([...items]);
-    await open.promise;
-    return items.map((item) => item * 2);
-  }, 3);
+  const batcher = createBatcher(
+    async (items: readonly number[]) => {
+      batches.push([...items]);
+      await open.promise;
+      return items.map((item) => item * 2);
+    },
+    { max: 3, spacingMs: 0 },
+  );
   const first = batcher.add(1);
   const second = batcher.add(2);
   await until(() => batches.length === 1);
@@ -676,4 +679,22 @@ t.test('a batcher asks at once, then for all that came meanwhile, in order and n
   open = Promise.withResolvers();
   open.resolve();
   t.equal(await later.catch(() => batcher.add(9)), 18, 'it goes on');
+});
+
+t.test('a batcher keeps a distance between batches, but not for as many as it may', async (t) => {
+  const batches: number[][] = [];
+  const run = async (items: readonly number[]): Promise<readonly number[]> => {
+    batches.push([...items]);
+    return items;
+  };
+  const batcher = createBatcher(run, { max: 3, spacingMs: 200 });
+  const startedMs = performance.now();
+  t.equal(await batcher.add(1), 1);
+  t.ok(performance.now() - startedMs < 200, 'the first at once');
+  const second = batcher.add(2);
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  await Promise.all([second, batcher.add(3)]);
+  t.ok(performance.now() - startedMs >= 199);
+  await Promise.all([4, 5, 6, 7, 8, 9].map((item) => batcher.add(item)));
+  t.strictSame(batches, [[1], [2, 3], [4, 5, 6], [7, 8, 9]]);
 });

@@ -94,6 +94,8 @@ export const pageRows = 50;
 /** Lanes of one query, entries of one update. */
 const maxLanes = 64;
 const maxMarks = 500;
+/** Between two queries or updates of many. */
+const spacingMs = 5;
 /** Failed attempts that an entry remembers, the first among them. */
 const maxLog = 8;
 /** Events given up that the next one names, the last ones; as in the database's callback_gap_ids. */
@@ -157,10 +159,11 @@ export const outboxSettings = {
 export function createOutbox(deps: { pool: pg.Pool; oldestDay: () => number; clock: Clock }): Outbox {
   const { pool, oldestDay, clock } = deps;
 
-  const reads = createBatcher<LaneQuery, Page>(async (queries) => {
-    const { rows } = await pool.query<LaneRow>({
-      name: 'callbacks_lanes',
-      text: `
+  const reads = createBatcher<LaneQuery, Page>(
+    async (queries) => {
+      const { rows } = await pool.query<LaneRow>({
+        name: 'callbacks_lanes',
+        text: `
         select k.position, ${columns}, g.ids as gap
         from unnest($1::bigint[], $2::text[], $3::text[]) with ordinality as k(app, drain_key, commands, position)
         left join lateral (
@@ -174,25 +177,27 @@ export function createOutbox(deps: { pool: pg.Pool; oldestDay: () => number; clo
           order by o.id limit ${pageRows}
         ) o
         order by k.position, o.id`,
-      values: [
-        queries.map(({ sdkAppId }) => sdkAppId),
-        queries.map(({ drainKey }) => drainKey),
-        queries.map(({ commands }) => commands.join(',')),
-        oldestDay(),
-        // A day more: whoever wrote it may have a clock that is ahead.
-        Math.floor(clock() / dayMs) + 1,
-      ],
-    });
-    const entries = await withMessages(rows);
-    const pages = queries.map(() => ({ entries: [] as Entry[], gap: undefined as string | undefined }));
-    for (const [index, row] of rows.entries()) {
-      const page = pages[row.position - 1];
-      if (page === undefined) continue;
-      page.entries.push(entries[index] as Entry);
-      page.gap = row.gap ?? undefined;
-    }
-    return pages;
-  }, maxLanes);
+        values: [
+          queries.map(({ sdkAppId }) => sdkAppId),
+          queries.map(({ drainKey }) => drainKey),
+          queries.map(({ commands }) => commands.join(',')),
+          oldestDay(),
+          // A day more: whoever wrote it may have a clock that is ahead.
+          Math.floor(clock() / dayMs) + 1,
+        ],
+      });
+      const entries = await withMessages(rows);
+      const pages = queries.map(() => ({ entries: [] as Entry[], gap: undefined as string | undefined }));
+      for (const [index, row] of rows.entries()) {
+        const page = pages[row.position - 1];
+        if (page === undefined) continue;
+        page.entries.push(entries[index] as Entry);
+        page.gap = row.gap ?? undefined;
+      }
+      return pages;
+    },
+    { max: maxLanes, spacingMs },
+  );
 
   /** The entries of the rows, in order, with the messages that they are of. */
   async function withMessages(rows: readonly EntryRow[]): Promise<Entry[]> {
@@ -281,7 +286,7 @@ export function createOutbox(deps: { pool: pg.Pool; oldestDay: () => number; clo
       }
       return items.map(() => undefined);
     },
-    maxMarks,
+    { max: maxMarks, spacingMs },
   );
 
   return {
