@@ -198,6 +198,10 @@ t.test('bad input is refused by field', async (t) => {
     [{ body: '' }, { field: 'headers' }],
     [{ headers: [], body: '' }, { field: 'headers' }],
     [{ headers: { a: 1 }, body: '' }, { field: 'headers' }],
+    [
+      { headers: Object.fromEntries(Array.from({ length: 201 }, (_, i) => [`x-${i}`, ''])), body: '' },
+      { field: 'headers' },
+    ],
     [{ headers: {} }, { field: 'body' }],
     [{ headers: {}, body: {} }, { field: 'body' }],
     [{ headers: {}, body: '', bodyBase64: '' }, { field: 'body' }],

@@ -438,6 +438,27 @@ t.test(
   },
 );
 
+t.test('[I4] what waits for its turn when its terminal is kicked is not stored', async (t) => {
+  const answers: ((decision: SendDecision) => void)[] = [];
+  const beforeSend = asks(() => new Promise((resolve) => answers.push(resolve)));
+  const im = await open(t, { deps: { ports: { beforeSend } } });
+  const [alice, bob] = [name('alice'), name('bob')];
+  const [a, b] = [await im.link(alice), await im.link(bob)];
+  for (const word of ['m0', 'm1', 'm2']) void a.ask('send', messageTo(bob, word)).catch(() => {});
+  await until(() => answers.length === 3);
+  await im.im.accounts.kick(imAppId, alice as never);
+  await a.closed;
+  for (const answer of answers) answer({ kind: 'allow', outcome: 'allowed' });
+  await until(async () => (await metric(im, 'qalgate_im_messages_asking')) === 0);
+  await b.event(isMessage('m0'));
+  const { messages } = (await b.ok('history', { conversation: `c2c:${alice}` })) as { messages: { body: unknown }[] };
+  t.same(
+    messages.map(({ body }) => wordsOf(body)),
+    ['m0'],
+    'it was its turn when it came',
+  );
+});
+
 t.test('[M13] a message that is sent again over the next link is asked about once, and stored once', async (t) => {
   const answers: ((decision: SendDecision) => void)[] = [];
   const beforeSend = asks(() => new Promise((resolve) => answers.push(resolve)));
