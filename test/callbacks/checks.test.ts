@@ -255,6 +255,11 @@ t.test('[K5] a dry run knows what was sent: from the outbox, and from dead lette
   t.match(await checks.verify(app, { headers: letter, bodyBase64 }), {
     value: { findings: [{ code: 'BODY_REWRITTEN' }] },
   });
+  t.match(
+    await checks.verify({ ...app, sdkAppId: 8 }, { headers: letter, bodyBase64 }),
+    { value: { findings: [{ code: 'SIGNATURE_BY_OTHER_KEY' }] } },
+    'nor are the dead letters of another app',
+  );
   for (const unknown of [`cb_ffffffff_${id}`, `cb_${epoch}_999999`, 'cb_test_x', "cb_'; drop table outbox"]) {
     const named = createSigner().sign([secret], unknown, Math.floor(Date.now() / 1_000), sent);
     t.match(await checks.verify(app, { headers: named, bodyBase64 }), {
