@@ -137,6 +137,23 @@ t.test('[K6] what nobody was woken for is found, whichever of its key’s URLs i
   t.equal(backend.received[0]?.command, 'Sns.CallbackFriendAdd');
 });
 
+t.test('[K6] while old events are told, only those that are older still are looked for', async (t) => {
+  const clock = createMovableClock();
+  const { backend, app, tell, allDone } = await openOne(t, { options: { clock } });
+  await tell(newKey(), [1], { atMs: clock() - 80_000 });
+  await allDone();
+  const [young = '', old = ''] = [newKey(), newKey()];
+  await writeEvents(database, [
+    { app: app.sdkAppId, key: young, body: { fields: { number: 2 } }, atMs: clock() - 5_000 },
+    { app: app.sdkAppId, key: old, body: { fields: { number: 3 } }, atMs: clock() - 70_000 },
+  ]);
+  await until(() => backend.received.length === 2);
+  t.strictSame(numbersOf(backend.received), [1, 3]);
+  // Nothing has been told for a while: whatever waits was not woken.
+  clock.advance(6);
+  await until(() => backend.received.length === 3);
+});
+
 t.test('[K6] a queue that loses its jobs loses no events', async (t) => {
   const { backend, tell, callbacks, allDone } = await openOne(t, {
     behaviour: slowly,

@@ -62,6 +62,9 @@ const maxPages = 4;
 const maxUnmarked = 10;
 /** How long a page may be sent from: entries may have been dropped since, or given up. */
 const pageMs = 2_000;
+/** Deliveries over which their age is averaged, roughly, and how long that says anything. */
+const lagOf = 8;
+const lagForMs = 5_000;
 /** Accounts whose last told state change is remembered, for the pause between two. */
 const maxDebounced = 50_000;
 
@@ -91,6 +94,19 @@ export function createDrain(deps: DrainDeps, { parkAfterMs = 15 * 60_000 }: Drai
   );
   /** When the last state change of an account was told. Process-wide: another process knows nothing of it and may tell one more. */
   const lastToldMs = new Map<string, number>();
+
+  /** How old events of late were at their first attempt, and when that was last seen. */
+  let lagMs = 0;
+  let lagAtMs = Number.NEGATIVE_INFINITY;
+
+  function noteLag({ createdMs, attempts, originId }: Entry): void {
+    const nowMs = clock();
+    const ageMs = Math.max(0, nowMs - createdMs);
+    lags.observe(ageMs / 1_000);
+    if (attempts > 0 || originId !== null) return;
+    lagMs += (ageMs - lagMs) / lagOf;
+    lagAtMs = nowMs;
+  }
 
   function targetOf(lane: Lane): Target | undefined {
     const app = apps.get(lane.sdkAppId);
@@ -178,7 +194,7 @@ export function createDrain(deps: DrainDeps, { parkAfterMs = 15 * 60_000 }: Drai
       );
       if (verdict.kind === 'delivered') {
         deliveries.inc({ command: entry.command, outcome: 'delivered' });
-        lags.observe(Math.max(0, clock() - entry.createdMs) / 1_000);
+        noteLag(entry);
         if (entry.command === 'State.StateChange') remember(lane, clock());
         const mark = outbox.delivered(entry, { status: verdict.status, tookMs: result.tookMs, gap });
         gap = undefined;
@@ -360,7 +376,11 @@ export function createDrain(deps: DrainDeps, { parkAfterMs = 15 * 60_000 }: Drai
     if (oldest !== undefined) lastToldMs.delete(oldest);
   }
 
-  return { run };
+  return {
+    run,
+    /** How old events are that are told now; 0: none are. */
+    lagMs: () => (clock() - lagAtMs < lagForMs ? lagMs : 0),
+  };
 }
 
 function attemptOf(result: PostResult, nowMs: number): Attempt {

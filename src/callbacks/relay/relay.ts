@@ -77,6 +77,7 @@ export function createRelay(deps: RelayDeps, options: RelayOptions): Relay {
       pauses,
       wake: queue.wake,
       isDead: gate.isDead,
+      lagMs: drain.lagMs,
       clock,
       logger,
       metrics,

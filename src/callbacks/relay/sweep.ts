@@ -23,6 +23,8 @@ export interface SweepOptions {
   readonly graceMs?: number;
 }
 
+/** What is older than this is woken, however old what is told now may be. */
+const maxGraceMs = 60_000;
 /** Keys of one look. */
 const pageKeys = 500;
 
@@ -53,13 +55,15 @@ export function createSweep(
     wake(lanes: readonly Lane[], options: { now: boolean }): Promise<void>;
     /** Whether there is no use in waking lanes of that endpoint. */
     isDead(endpointId: string): boolean;
+    /** How old events are that are told now: others of about that age only wait for their turn. */
+    lagMs(): number;
     clock: Clock;
     logger: Logger;
     metrics: Metrics;
   },
   { everyMs = 1_000, graceMs = 1_500 }: SweepOptions = {},
 ): Sweep {
-  const { pool, oldestDay, apps, pauses, wake, isDead, clock, logger, metrics } = deps;
+  const { pool, oldestDay, apps, pauses, wake, isDead, lagMs, clock, logger, metrics } = deps;
   const failures = metrics.counter('qalgate_callbacks_sweep_failures_total', 'Looks for waiting lanes that failed');
   const found = metrics.counter('qalgate_callbacks_swept_lanes_total', 'Lanes that a look found and woke');
   const stop = new AbortController();
@@ -107,6 +111,7 @@ export function createSweep(
   /** The lanes that have something to do, of all that the rows show. */
   function lanesOf(rows: readonly HeadRow[], isHurry: boolean): Lane[] {
     const nowMs = clock();
+    const leastMs = Math.max(graceMs, Math.min(2 * lagMs(), maxGraceMs));
     const heads = new Map<string, { lane: Lane; head: HeadRow }>();
     for (const head of rows) {
       const app = apps.get(head.sdk_app_id);
@@ -118,7 +123,7 @@ export function createSweep(
       if (known === undefined || head.id < known.head.id) heads.set(laneId(lane), { lane, head });
     }
     return [...heads.values()]
-      .filter(({ head }) => head.created_ms <= nowMs - graceMs && (isHurry || head.next_attempt_ms <= nowMs))
+      .filter(({ head }) => head.created_ms <= nowMs - leastMs && (isHurry || head.next_attempt_ms <= nowMs))
       .map(({ lane }) => lane);
   }
 
