@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import type { Job, Queue, Worker } from 'bullmq';
 import type pg from 'pg';
 import type { Logger, Metrics } from '../../observe/index.ts';
@@ -93,6 +94,7 @@ const maxBulk = 500;
 /** Errors in a row after which a worker rests, and how long. */
 const manyErrors = 5;
 const restMs = 500;
+const settleMs = 200;
 
 /**
  * Makes or renews BullMQ's tables in our database. Processes that do it at once wait for one another.
@@ -216,12 +218,13 @@ export async function createDrainQueue(
       throw new DelayedError();
     };
     const made = new AnyWorker(queueName, process, workerOptions, factory);
+    let hasBegun = false;
     let hasFailed = false;
     let hasEnded = false;
     let resting: NodeJS.Timeout | undefined;
     /** After several errors in a row: what fails at once BullMQ tries again at once, and nothing else gets its turn. */
     const rest = (): void => {
-      if (resting !== undefined || hasEnded) return;
+      if (!hasBegun || resting !== undefined || hasEnded) return;
       made.pause(true).catch(onError('worker'));
       resting = setTimeout(() => {
         resting = undefined;
@@ -236,7 +239,11 @@ export async function createDrainQueue(
     });
     made
       .waitUntilReady()
-      .then(() => (hasEnded ? undefined : made.run()))
+      .then(() => {
+        if (hasEnded) return undefined;
+        hasBegun = true;
+        return made.run();
+      })
       .catch((error) => {
         hasFailed = true;
         onError('worker')(error);
@@ -262,10 +269,10 @@ export async function createDrainQueue(
           made.cancelAllJobs();
           return within(noneActive.promise, endMs).catch(() => {});
         });
-        // On a connection that is dead it would wait for ever.
-        await within(made.close(active > 0), endMs).catch(() =>
-          within(made.getBackend().close(true), endMs).catch(() => {}),
-        );
+        // What has just ended is being recorded. Not by close(false), which waits for a backend that is away for ever.
+        if (made.isRunning()) await delay(settleMs);
+        made.cancelAllJobs();
+        await within(made.close(true), endMs).catch(() => {});
       },
     };
   }
@@ -334,7 +341,7 @@ export async function createDrainQueue(
       closing = true;
       clearTimeout(watching);
       await Promise.all([worker?.end(), ending]);
-      await within(queue.close(), endMs).catch(() => {});
+      await within(queue.close(), endMs).catch(() => within(queue.disconnect(), endMs).catch(() => {}));
     },
   };
 }
