@@ -47,7 +47,7 @@ export {
 } from './endpoint/poster.ts';
 export type { Explanation, Step } from './explain/chain.ts';
 export type { Explain, Explained } from './explain/explain.ts';
-export { parseEventId } from './explain/fields.ts';
+export { allowedEvent, type EventName, parseEventName } from './explain/fields.ts';
 export {
   type EventState,
   type ExplainQuery,

@@ -1,7 +1,9 @@
 import {
+  allowedEvent,
   type CallbackAdmin,
+  type EventName,
   parseDrop,
-  parseEventId,
+  parseEventName,
   parseExplain,
   parseList,
   parsePause,
@@ -81,9 +83,9 @@ export function createCallbackCommands({ apps, callbackAdmin, asking, now }: Cal
       },
     ),
 
-    event: handle(readId, async (app, id, { role }) => {
-      const shown = await admin.show(app, id);
-      if (shown === undefined) return noEvent(app, id);
+    event: handle(readName, async (app, name, { role, params }) => {
+      const shown = await admin.show(app, name);
+      if (shown === undefined) return noEvent(app, params.id);
       const { event = null, log, letter, explained } = shown;
       return ok({
         event,
@@ -101,9 +103,9 @@ export function createCallbackCommands({ apps, callbackAdmin, asking, now }: Cal
       },
     ),
 
-    deadLetter: handle(readId, async (app, id, { role }) => {
-      const letter = await admin.letter(app, id);
-      return letter === undefined ? noEvent(app, id, 'dead letter') : ok({ deadLetter: forRole(letter, role) });
+    deadLetter: handle(readName, async (app, name, { role, params }) => {
+      const letter = await admin.letter(app, name);
+      return letter === undefined ? noEvent(app, params.id, 'dead letter') : ok({ deadLetter: forRole(letter, role) });
     }),
 
     replays: handle(nothing, async (app) => ok({ replays: await admin.replays(app) })),
@@ -119,8 +121,10 @@ export function createCallbackCommands({ apps, callbackAdmin, asking, now }: Cal
 
     cancel: handle(
       ({ params }) => {
-        const id = parseEventId(params.id);
-        return id === undefined ? wrongId('the number of a replay') : { ok: true, value: id };
+        const event = parseEventName(params.id);
+        return event === undefined || event.epoch !== undefined
+          ? wrongId('the number of a replay')
+          : { ok: true, value: event.id };
       },
       async (app, id) => {
         const done = await admin.cancel(app, id);
@@ -150,16 +154,16 @@ export function createCallbackCommands({ apps, callbackAdmin, asking, now }: Cal
   };
 }
 
-function readId({ params }: Call): Result<number> {
-  const id = parseEventId(params.id);
-  return id === undefined ? wrongId('the number of an event, or its webhook-id') : { ok: true, value: id };
+function readName({ params }: Call): Result<EventName> {
+  const name = parseEventName(params.id);
+  return name === undefined ? wrongId(allowedEvent) : { ok: true, value: name };
 }
 
 function wrongId(allowed: string): Refusal {
   return { ok: false, code: 'INVALID_FIELD', field: 'id', reason: 'in the path is no number of one', allowed };
 }
 
-function noEvent({ sdkAppId }: AppSettings, id: number, what = 'event'): Refusal {
+function noEvent({ sdkAppId }: AppSettings, id = '', what = 'event'): Refusal {
   return { ok: false, code: 'NOT_FOUND', reason: `app ${sdkAppId} has no ${what} ${id}` };
 }
 

@@ -135,11 +135,11 @@ export function createAppStore(db: Database, deps: { sealer: Sealer; bus: Contro
       isAll = rows.length < roundRows;
       for (const [day, some] of Map.groupBy(rows, (row) => row.day)) {
         for (let at = 0; at < some.length; at += chunkRows) {
+          // Not `done_ms is null`, which the planner might take for the index of what waits, and read all of that.
           await sql`
             update outbox set done_ms = 0, outcome = 'dropped'
-            where day = ${day} and id = any (${some.slice(at, at + chunkRows).map(({ id }) => id)}) and done_ms is null`.execute(
-            db.kysely,
-          );
+            where day = ${day} and id = any (${some.slice(at, at + chunkRows).map(({ id }) => id)})
+              and coalesce(done_ms, -1) = -1`.execute(db.kysely);
         }
       }
     }

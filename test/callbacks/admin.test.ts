@@ -54,6 +54,7 @@ function openReplays(t: { teardown(fn: () => unknown): void }, everyMs = 3_600_0
 const rowsOf = async (app: number, where = 'true') =>
   (await db.pool.query(`select * from outbox where sdk_app_id = $1 and ${where} order by id`, [app])).rows;
 const waiting = 'done_ms is null';
+const named = (id: number) => ({ id, epoch: undefined });
 
 t.test('[O1] the summary: endpoints, keys, what waits, what was given up, what is stopped', async (t) => {
   const old = `whsec_${Buffer.alloc(24, 7).toString('base64')}`;
@@ -159,14 +160,14 @@ t.test('[O2] lists by state, command, account and time, page by page', async (t)
     t.equal(new Set(paged).size, state === undefined ? 6 : 2, `${state} page by page`);
     t.equal(paged.length, new Set(paged).size, 'each once');
   }
-  t.match(await admin.show(app, first), {
+  t.match(await admin.show(app, named(first)), {
     event: { id: first },
     log: [{ failure: 'refused' }],
     letter: undefined,
     explained: { explanations: [{}] },
   });
-  t.equal(await admin.show(app, 1_000_000), undefined);
-  t.equal(await admin.show(newApp(), first), undefined, 'another app has no such event');
+  t.equal(await admin.show(app, named(1_000_000)), undefined);
+  t.equal(await admin.show(newApp(), named(first)), undefined, 'another app has no such event');
 });
 
 t.test('[O2] dead letters: lists without content, one with all of it', async (t) => {
@@ -196,11 +197,11 @@ t.test('[O2] dead letters: lists without content, one with all of it', async (t)
     letters: [{ id: ids[0] }],
     next: undefined,
   });
-  t.match(await admin.letter(app, ids[1] ?? 0), {
+  t.match(await admin.letter(app, named(ids[1] ?? 0)), {
     id: ids[1],
     content: { request: /"To_Account":"alice"/, response: 'an error page', origin: /1.2.3.4/ },
   });
-  t.match(await admin.show(app, ids[1] ?? 0), { event: { state: 'dead' }, letter: { content: {} } });
+  t.match(await admin.show(app, named(ids[1] ?? 0)), { event: { state: 'dead' }, letter: { content: {} } });
 });
 
 t.test('[O2] dropping ends what waits, names the gap, wakes what stood behind, and removes dead letters', async (t) => {
@@ -215,7 +216,7 @@ t.test('[O2] dropping ends what waits, names the gap, wakes what stood behind, a
 
   t.strictSame(await admin.drop(app, drop({ ids: [ids[0], dead] }), 'oncall'), { waiting: 1, dead: 1, isAll: true });
   t.match(await rowsOf(app.sdkAppId, `id = ${ids[0]}`), [{ outcome: 'dropped', done_ms: Number }]);
-  t.match(await admin.show(app, ids[0] ?? 0), {
+  t.match(await admin.show(app, named(ids[0] ?? 0)), {
     event: { state: 'dropped', lastError: /HTTP 500/ },
     log: [{ status: 500 }, { by: 'oncall' }],
   });
@@ -238,6 +239,59 @@ t.test('[O2] dropping ends what waits, names the gap, wakes what stood behind, a
   t.ok(gap.length <= 200);
   for (const id of gap.split(','))
     t.match(await rowsOf(app.sdkAppId, `id = ${Number(id)}`), [{ outcome: 'dropped' }], 'whole numbers');
+});
+
+t.test(
+  '[O2] an event that was sent again is named by what its backend got: its later entries are meant, too',
+  async (t) => {
+    const app = newApp();
+    const first = await writeEvent(db, app.sdkAppId, { key: 'a1', state: 'dead' });
+    const again = { key: 'a1', originId: first, body: stateBody('carol') };
+    const second = await writeEvent(db, app.sdkAppId, again);
+    await bury(db, app.sdkAppId, second, { response: 'the second time' });
+    const { webhookId = '' } = (await admin.letter(app, named(second))) ?? {};
+    t.match(webhookId, new RegExp(`_${first}$`));
+    const [, epoch = ''] = webhookId.split('_');
+    const ours = { id: first, epoch };
+    t.match(await admin.letter(app, ours), { id: second, content: { response: 'the second time' } });
+    t.match(await admin.show(app, ours), { event: { id: first }, letter: { id: second } });
+    t.match(must(await admin.replay(app, replay({ ids: [webhookId], preview: true }), 'oncall')), { total: 1 });
+
+    const foreign = { id: first, epoch: epoch === '00000000' ? '11111111' : '00000000' };
+    t.equal(await admin.letter(app, foreign), undefined, 'of another database');
+    t.equal(await admin.show(app, foreign), undefined);
+    const foreignId = `cb_${foreign.epoch}_${second}`;
+    t.match(await admin.replay(app, replay({ ids: [foreignId] }), 'oncall'), { ok: false, field: 'ids' });
+    t.match(await admin.drop(app, drop({ ids: [foreignId] }), 'oncall'), { waiting: 0, dead: 0, isAll: true });
+
+    const third = await writeEvent(db, app.sdkAppId, { ...again, attempts: 1, nextAttemptMs: Date.now() + 60_000 });
+    t.match(await admin.retry(app, selection({ ids: [foreignId] })), { retried: 0 });
+    t.match(await admin.retry(app, selection({ ids: [webhookId] })), { retried: 1 });
+    t.match(await admin.drop(app, drop({ ids: [webhookId] }), 'oncall'), { waiting: 1, dead: 1 });
+    t.match(await rowsOf(app.sdkAppId, `id = ${third}`), [{ outcome: 'dropped' }]);
+  },
+);
+
+t.test('what somebody has damaged can be seen, and dropped', async (t) => {
+  const app = newApp();
+  const logs = ['[{"atMs":1,"tookMs":2,"failure":"tls","detail":"\\u0000 \\ud800"}]', '[{}]', '{"a', '', '[]', 'null'];
+  const ids = [];
+  for (const log of logs) {
+    ids.push(await writeEvent(db, app.sdkAppId, { key: 'a1', attempts: 1 }));
+    await db.pool.query('update outbox set attempt_log = $2 where id = $1', [ids.at(-1), log]);
+  }
+  const lasts = (events: readonly { lastError?: string }[]) => events.map(({ lastError = '' }) => lastError.slice(-28));
+  const seen = ['at 1970-01-01T00:00:00.001Z', '', '', '', '', ''];
+  t.match(
+    lasts((await admin.list(app, list({ state: 'waiting' }))).events),
+    seen.map((one) => new RegExp(`${one}$`)),
+  );
+  t.match(await admin.drop(app, drop({ state: 'waiting', all: true }), 'oncall'), {
+    waiting: logs.length,
+    isAll: true,
+  });
+  for (const id of ids) t.match((await admin.show(app, named(id)))?.log.at(-1), { by: 'oncall' });
+  t.equal((await admin.show(app, named(ids[0] ?? 0)))?.log.length, 2);
 });
 
 t.test('[O2] what waits for its next attempt can be tried now', async (t) => {
@@ -339,10 +393,32 @@ t.test('[K6] events that were told are sent again; a crash or a lost lease moves
   t.equal(rows.length, 1, 'the lease is given back');
 
   const three = openReplays(t);
+  await db.pool.query(
+    `update outbox set done_ms = $2, outcome = 'delivered' where sdk_app_id = $1 and origin_id is not null`,
+    [app.sdkAppId, nowMs],
+  );
+  t.match(
+    await admin.replay(app, replay({ source: 'outbox', since: '1h', preview: true }), 'oncall'),
+    { ok: true, value: { total: 6 } },
+    'each event once, however often it was sent again',
+  );
+  const upTo = new Date(nowMs - 1_000).toISOString();
+  t.match(
+    await admin.replay(app, replay({ source: 'outbox', since: '1h', until: upTo, preview: true }), 'oncall'),
+    { ok: true, value: { total: 6 } },
+    'and those of the time asked for, though they were sent again later',
+  );
+  must(await admin.replay(app, order, 'oncall'));
+  for (let i = 0; i < 3; i++) await three.replays.run();
+  t.equal((await rowsOf(app.sdkAppId, waiting)).length, 7, 'one that waits, and each of the others once');
+  await db.pool.query(
+    `update outbox set done_ms = $2, outcome = 'delivered' where sdk_app_id = $1 and origin_id is not null`,
+    [app.sdkAppId, nowMs],
+  );
   const superseded = replay({ ids: [told[0]] });
   t.match(await admin.replay(app, superseded, 'oncall'), { ok: true, value: { total: 1 } });
   await three.replays.run();
-  t.equal((await rowsOf(app.sdkAppId, `${waiting} and origin_id = ${told[0]}`)).length, 2, 'one by its number');
+  t.equal((await rowsOf(app.sdkAppId, `${waiting} and origin_id = ${told[0]}`)).length, 1, 'one by its number');
 });
 
 t.test('[K6] [O2] with the relay: given up, sent again to the byte; paused and resumed; dropped', async (t) => {
@@ -353,14 +429,18 @@ t.test('[K6] [O2] with the relay: given up, sent again to the byte; paused and r
 
   const first = await relay.event({ key: 'g1', fields: { GroupId: '@TGS#1', Text: 'a "b" \u2028 汉' } });
   await until(async () => (await admin.letters(app, list({}))).letters.length === 1);
-  t.match(await admin.letter(app, first), { reason: 'retry-off', content: { request: backend.received[0]?.raw } });
+  t.match(await admin.letter(app, named(first)), {
+    reason: 'retry-off',
+    content: { request: backend.received[0]?.raw },
+  });
   backend.behave(() => 200);
   must(await admin.replay(app, replay({ all: true }), 'oncall'));
   await until(() => backend.received.length === 2);
   t.strictSame(received()[1], received()[0], 'the same event');
   t.equal(backend.received[1]?.headers['qalgate-replay'], 'true');
   await until(
-    async () => (await admin.explain(app, { by: 'event', id: first })).explanations[0]?.told[1]?.code === 'delivered',
+    async () =>
+      (await admin.explain(app, { by: 'event', event: named(first) })).explanations[0]?.told[1]?.code === 'delivered',
   );
 
   await admin.pause(app, {}, 'oncall');

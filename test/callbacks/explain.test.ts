@@ -1,5 +1,12 @@
 import t from 'tap';
-import { type ExplainQuery, endpointsOf, parseExplain, urlHash } from '../../src/callbacks/index.ts';
+import {
+  type ExplainQuery,
+  endpointsOf,
+  type ListQuery,
+  parseExplain,
+  parseList,
+  urlHash,
+} from '../../src/callbacks/index.ts';
 import type { Account } from '../../src/im/index.ts';
 import type { AppSettings } from '../../src/store/index.ts';
 import { type AccountId, type BeforeOutcome, messageKey } from '../../src/wire/index.ts';
@@ -59,6 +66,11 @@ async function send(from: Account, to: Account, draft = {}, more = {}) {
 
 function parsed(query: object): ExplainQuery {
   const read = parseExplain(query, service.clock());
+  if (!read.ok) throw new Error(JSON.stringify(read));
+  return read.value;
+}
+function listed(query: object): ListQuery {
+  const read = parseList(query, service.clock());
   if (!read.ok) throw new Error(JSON.stringify(read));
   return read.value;
 }
@@ -166,7 +178,7 @@ t.test('[O3] what is stored nowhere: refused, for those online alone, unknown', 
   t.match(await one({ from, to, key: `7_8_${time}` }), {
     happened: { code: 'refused' },
     asked: [{ code: 'refused', text: /refused it: code 120001/ }],
-    told: [],
+    told: [{ code: 'refused', text: /is not told, because it has refused/ }],
   });
 
   const sent = await send(alice, bob, { lifetimeSec: 0, msgSeq: 3, random: 4 });
@@ -181,8 +193,105 @@ t.test('[O3] what is stored nowhere: refused, for those online alone, unknown', 
     explanations: [],
     notes: [/no account nobody/, String],
   });
+  const unwanted = await ask({ from, to, key: '1_2_1700000000' }, appWithCallbacks(imAppId, { events: [] }));
+  t.match(unwanted.notes, [
+    /is known/,
+    /does not want C2C.CallbackBefore.*not among/,
+    /does not want C2C.CallbackAfter/,
+  ]);
   t.match(await ask({ from, to, seq: 99 }), { explanations: [], notes: [/no message 99/] });
   t.match(await ask({ id: 999_999 }), { explanations: [], notes: [/no event 999999/] });
+});
+
+t.test(
+  '[O3] by what a backend has: the key of a question, the webhook-id of one, names of another database',
+  async (t) => {
+    const [alice, bob] = await pair();
+    const [from, to] = [alice.identifier, bob.identifier];
+    port.outcome = 'error';
+    const sent = await send(alice, bob, { msgSeq: 5, random: 6 });
+    // Another message was stored while the backend was asked about it: it has a later time than in the question.
+    const asked = `5_6_${sent.time - 2}`;
+    const webhookId = `cb_5b0c0000-0000-4000-8000-00000000${String(names).padStart(4, '0')}`;
+    const about = { from_account: from, to_account: to, message_key: asked, webhook_id: webhookId };
+    await trace({ ...about, outcome: 'error', detail: 'not asked: 9 questions are under way' });
+    const found = await ask({ from, to, key: asked });
+    t.match(found, {
+      explanations: [{ key: sent.key, asked: [{ text: /^The backend was not asked: 9 questions/ }] }],
+      notes: [/later MsgTime/],
+    });
+    t.equal(found.explanations.length, 1);
+    t.match(await ask({ from, to, key: `0005_6_${sent.time}` }), { explanations: [{ key: sent.key }], notes: [] });
+    t.match(await ask({ from, to, key: `5_6_${sent.time - 601}` }), { explanations: [], notes: [/is known/] });
+    t.match(await ask({ from: to, to: from, key: sent.key }), {
+      explanations: [],
+      notes: [new RegExp(`^${from} has sent such a message to ${to}`)],
+    });
+    t.match(await ask({ id: webhookId }), { explanations: [{ key: sent.key }] }, 'by the webhook-id of the question');
+    t.match(await ask({ id: webhookId.replace('5b0c', '0000') }), { explanations: [], notes: [/Nothing is noted/] });
+    t.match(await ask({ id: webhookId }, appWithCallbacks(imAppId + 9)), {
+      explanations: [],
+      notes: [/Nothing is noted/],
+    });
+
+    const { id } = await entryOf(alice, bob, sent.seq);
+    t.match(await ask({ id: `cb_00000000_${id}` }), {
+      explanations: [],
+      notes: [/no event of this database: .* begin with cb_[0-9a-f]{8}_\./],
+    });
+    const silent = appWithCallbacks(imAppId, { events: [] });
+    t.match(await ask({ account: from }, silent), {
+      notes: ['The app wants no callbacks now: it has none switched on, or no URL.'],
+    });
+  },
+);
+
+t.test('[O3] of accounts that were deleted: what they sent and got is found all the same', async (t) => {
+  const [alice, bob] = await pair();
+  const [from, to] = [alice.identifier, bob.identifier];
+  const first = await send(alice, bob, { msgSeq: 1, random: 1 });
+  port.outcome = 'timeout';
+  const second = await send(alice, bob, { msgSeq: 2, random: 2 });
+  await trace({ from_account: from, to_account: to, message_key: second.key, outcome: 'timeout' });
+  await service.im.accounts.delete(imAppId, [to]);
+  const gone = new RegExp(`^The account ${to} was deleted at 20`);
+  t.match(await ask({ from, to, key: first.key }), {
+    explanations: [{ key: first.key, told: [{ code: 'waiting' }] }],
+    notes: [gone],
+  });
+  t.match(await ask({ from, to, seq: first.seq }), { explanations: [{ key: first.key }], notes: [gone] });
+  for (const query of [{ account: to }, { account: from }, { from, to }]) {
+    const { explanations } = await ask(query);
+    t.match(explanations, [{ happened: { code: 'stored' }, asked: [{ code: 'timeout' }] }, { key: first.key }]);
+    t.equal(explanations.length, 2, 'the question is told with its message');
+  }
+  t.match(await admin.list(app, listed({ account: to })), { events: [{ seq: second.seq }, { seq: first.seq }] });
+
+  const again = await service.im.accounts.ensure(imAppId, to);
+  await send(alice, again, { msgSeq: 3, random: 3 });
+  const { explanations, notes } = await ask({ account: to });
+  t.equal(explanations.length, 3);
+  t.match(notes, [/was deleted at .*another has its name now/]);
+  t.match(await ask({ from, to, key: first.key }), { explanations: [{ key: first.key }] });
+});
+
+t.test('[O3] a page of messages that were stored at once, out of the order of their times: each once', async (t) => {
+  const [alice, bob] = await pair();
+  for (let i = 0; i < 9; i++) await send(alice, bob);
+  await db.pool.query(
+    `update message x set stored_ms = $3 + ((x.seq * 5) % 9) from conversation c
+     where c.id = x.conversation_id and c.account_a = $1 and c.account_b = $2`,
+    [Math.min(alice.no, bob.no), Math.max(alice.no, bob.no), service.clock() - 1_000],
+  );
+  const seqs: (number | undefined)[] = [];
+  let after: string | undefined;
+  do {
+    const page = await ask({ account: bob.identifier, limit: 2, ...(after === undefined ? {} : { after }) });
+    seqs.push(...page.explanations.map(({ seq }) => seq));
+    after = page.next;
+  } while (after !== undefined);
+  t.equal(seqs.length, 9);
+  t.equal(new Set(seqs).size, 9);
 });
 
 t.test('[O3] what waits says why: all reasons that hold, what decides first', async (t) => {
@@ -218,10 +327,12 @@ t.test('[O3] what waits says why: all reasons that hold, what decides first', as
     (await waits(first.seq)).map(({ code }) => code),
     ['paused', 'no-relay', 'circuit-open', 'retry'],
   );
-  t.match((await waits(first.seq))[0], { text: /because the backend answered 410 since/ });
+  t.match((await waits(first.seq))[0], {
+    text: /all callbacks to URL [0-9a-f]{8} have been paused since .*, by the backend, which answered 410/,
+  });
   await pauses.resume(imAppId);
   await pauses.pause({ sdkAppId: imAppId, reason: 'operator', actor: 'oncall' });
-  t.match((await waits(first.seq))[0], { text: /all callbacks of the app have been paused by oncall since/ });
+  t.match((await waits(first.seq))[0], { text: /all callbacks of the app have been paused since .*, by oncall/ });
   await pauses.resume(imAppId);
 
   t.match(await waits(first.seq, appWithCallbacks(imAppId, { events: ['State.StateChange'] })), [{ code: 'off' }]);
@@ -372,13 +483,20 @@ t.test('bad questions say which field, why, and what would be right', async (t) 
     [{ from: 'a', to: 'b', key: '1_2_3', since: '2h' }, 'since', /beside key/],
     [{ from: 'a', to: 'b', seq: 0 }, 'seq', /bounds/],
     [{ id: 5, account: 'a' }, 'account', /beside id/],
-    [{ id: 'cb_1' }, 'id[0]', /no number of an event/],
+    [{ id: 'cb_1' }, 'id', /no number of an event/],
+    [{ id: 'cb_test_5b0c0000-0000-4000-8000-000000000000' }, 'id', /is of a test/],
+    [{ id: [5, 6] }, 'id', /more than once/],
+    [{ id: { valueOf: 5 } }, 'id', /no number of an event/],
     [{ account: 'a'.repeat(33) }, 'account', /32 bytes/],
     [{ account: 'a', from: 'a', to: 'b' }, 'account', /beside/],
     [{ command: 'C2C.CallbackAfterSendMs' }, 'command', /no callback/],
     [{ since: 'yesterday' }, 'since', /no time/],
     [{ since: '2026-11-26T10:00:00' }, 'since', /no time/],
     [{ since: '2026-13-26' }, 'since', /no time/],
+    [{ since: '2026-02-30' }, 'since', /no time/],
+    [{ since: '2026-11-31T10:00:00Z' }, 'since', /no time/],
+    [{ until: '2025-02-29T00:00:00+08:00' }, 'until', /no time/],
+    [{ since: '2026-11-26T10:00:00+25:00' }, 'since', /no time/],
     [{ since: '1h', until: '2h' }, 'since', /after until/],
     [{ since: '32d' }, 'since', /too long/],
     [{ limit: 0 }, 'limit', /bounds/],

@@ -8,6 +8,7 @@ import { formatCursor } from '../explain/cursor.ts';
 import { createEpoch } from '../explain/epoch.ts';
 import { type EventRow, eventColumns, eventRank, scanEvents, toEvents } from '../explain/events.ts';
 import { createExplain, type Explain, type Explained } from '../explain/explain.ts';
+import type { EventName } from '../explain/fields.ts';
 import { readLetters } from '../explain/letters.ts';
 import { drainKeyIs, findPlaces } from '../explain/places.ts';
 import type { EventFilter, ListQuery } from '../explain/queries.ts';
@@ -38,9 +39,9 @@ export interface CallbackAdmin extends Explain {
   /** Dead letters, the newest first, without their content. */
   letters(app: AppSettings, query: ListQuery): Promise<{ letters: LetterView[]; next: string | undefined }>;
   /** One event with its attempts, its chain and its dead letter, if it is one; undefined: nothing is known of it. */
-  show(app: AppSettings, eventId: number): Promise<Shown | undefined>;
+  show(app: AppSettings, event: EventName): Promise<Shown | undefined>;
   /** The dead letter of an event, with its content. */
-  letter(app: AppSettings, eventId: number): Promise<LetterView | undefined>;
+  letter(app: AppSettings, event: EventName): Promise<LetterView | undefined>;
   /** Begins to send events again, or counts them only. */
   replay(app: AppSettings, order: ReplayOrder, actor: string): Promise<Result<ReplayAnswer>>;
   replays(app: AppSettings): Promise<ReplayView[]>;
@@ -104,7 +105,7 @@ export interface CircuitView {
   readonly lastSuccessAt?: string;
 }
 
-const scanMs = 5_000;
+const scanMs = 3_000;
 /** Keys that are not in use any more are shown for so long. */
 const oldKeyMs = 90 * 86_400_000;
 
@@ -116,8 +117,8 @@ export function createAdmin(deps: AdminDeps): CallbackAdmin {
     new Set(circuits?.().after.flatMap(({ state, endpointId }) => (state === 'closed' ? [] : endpointId)) ?? []);
   const waitingDeps = { db, pauses, clock, openCircuits };
   const { explain } = createExplain({ db: deps.db, pauses, clock, openCircuits });
-  const changes = createChanges({ db, control, clock, logger });
-  const replayOrders = createReplayOrders({ db, clock, logger });
+  const changes = createChanges({ db, epoch, control, clock, logger });
+  const replayOrders = createReplayOrders({ db, epoch, clock, logger });
 
   async function viewEvents(app: AppSettings, rows: readonly EventRow[]): Promise<EventView[]> {
     const events = await toEvents(db, rows);
@@ -136,11 +137,12 @@ export function createAdmin(deps: AdminDeps): CallbackAdmin {
   /** The oldest first: among the few entries that wait, by an index of these alone. */
   async function listWaiting(app: AppSettings, { range, page }: ListQuery, where: RawBuilder<unknown>) {
     const [afterId = 0] = page.after?.ids ?? [];
+    // By the sum, as the index of ids leads through all that are done.
     const { rows } = await sql<EventRow>`
       select ${eventColumns} from outbox o
       where o.consumer = 1 and o.done_ms is null and o.sdk_app_id = ${app.sdkAppId} and o.id > ${afterId}
         and o.created_ms between ${range.sinceMs} and ${range.untilMs} and ${where}
-      order by o.id limit ${page.limit + 1}`.execute(db);
+      order by o.id + 0 limit ${page.limit + 1}`.execute(db);
     return rows;
   }
 
@@ -198,23 +200,28 @@ export function createAdmin(deps: AdminDeps): CallbackAdmin {
     };
   }
 
-  async function letter(app: AppSettings, eventId: number): Promise<LetterView | undefined> {
+  async function letter(app: AppSettings, event: EventName): Promise<LetterView | undefined> {
+    if (!(await epoch.isOurs(event))) return undefined;
+    const { id } = event;
     const [[found], cb] = await Promise.all([
-      readLetters(db, app.sdkAppId, sql`d.outbox_id = ${eventId}`, 1),
+      // It may be that of a later entry, by which the event was sent again.
+      readLetters(db, app.sdkAppId, sql`(d.outbox_id = ${id} or d.origin_id = ${id})`, 1),
       epoch.read(),
     ]);
     return found === undefined ? undefined : viewLetter(found, `cb_${cb}_${found.originId}`, true);
   }
 
-  async function show(app: AppSettings, id: number): Promise<Shown | undefined> {
+  async function show(app: AppSettings, name: EventName): Promise<Shown | undefined> {
+    if (!(await epoch.isOurs(name))) return undefined;
+    const { id } = name;
     const { rows } = await sql<EventRow>`
       select ${eventColumns} from outbox o where o.id = ${id} and o.sdk_app_id = ${app.sdkAppId} and o.consumer = 1`.execute(
       db,
     );
     const [dead, events, explained] = await Promise.all([
-      letter(app, id),
+      letter(app, name),
       viewEvents(app, rows),
-      explain(app, { by: 'event', id }),
+      explain(app, { by: 'event', event: name }),
     ]);
     if (rows.length === 0 && dead === undefined && explained.explanations.length === 0) return undefined;
     const [event] = await toEvents(db, rows);

@@ -1,14 +1,14 @@
 import type { AppSettings, Result } from '../../store/index.ts';
 import type { CallbackCommand } from '../../wire/index.ts';
 import { endpointsOf, urlHash } from '../endpoint/endpoint.ts';
-import { createFields, type Fields } from '../explain/fields.ts';
+import { createFields, type EventName, type Fields } from '../explain/fields.ts';
 import { type EventFilter, type EventState, readFilter } from '../explain/queries.ts';
 
 /** What operators do to events, read and checked. */
 
-/** Which events: those of these ids, or those that the filter leaves. */
+/** Which events: those that are named, or those that the filter leaves. */
 export interface Selection {
-  readonly ids: readonly number[] | undefined;
+  readonly events: readonly EventName[] | undefined;
   readonly filter: EventFilter;
   /** When they happened. */
   readonly sinceMs: number | undefined;
@@ -51,11 +51,11 @@ const maxIds = 1_000;
 export function parseReplay(input: unknown, nowMs: number): Result<ReplayOrder> {
   const fields = createFields(input, replayFields, nowMs);
   const selection = readSelection(fields, 'all dead letters of the app');
-  const source = fields.choice('source', replaySources) ?? (selection.ids === undefined ? 'dead' : undefined);
+  const source = fields.choice('source', replaySources) ?? (selection.events === undefined ? 'dead' : undefined);
   const state = fields.choice('state', ['delivered', 'dropped', 'superseded']);
   if (fields.has('state') && source === 'dead')
     fields.refuse('state', 'is of no dead letter', 'with source outbox alone');
-  if (source === 'outbox' && selection.ids === undefined && !fields.has('since')) {
+  if (source === 'outbox' && selection.events === undefined && !fields.has('since')) {
     fields.refuse('since', 'is missing', 'since when events happened that are sent again');
   }
   return fields.result({
@@ -63,7 +63,7 @@ export function parseReplay(input: unknown, nowMs: number): Result<ReplayOrder> 
     selection,
     states:
       state === undefined
-        ? selection.ids === undefined
+        ? selection.events === undefined
           ? ['delivered']
           : ['delivered', 'dropped', 'superseded']
         : [state],
@@ -76,7 +76,7 @@ export function parseDrop(input: unknown, nowMs: number): Result<DropOrder> {
   const fields = createFields(input, dropFields, nowMs);
   const selection = readSelection(fields, 'everything in that state');
   const state = fields.choice('state', ['waiting', 'dead']);
-  if (state === undefined && selection.ids === undefined && !fields.has('state')) {
+  if (state === undefined && selection.events === undefined && !fields.has('state')) {
     fields.refuse('state', 'is missing', 'waiting, dead');
   }
   return fields.result({ state, selection });
@@ -124,7 +124,7 @@ export function parseResume(input: unknown, nowMs: number): Result<PauseOrder> {
 
 function readSelection(fields: Fields, everything: string): Selection {
   const filter = readFilter(fields);
-  const ids = fields.ids('ids', maxIds);
+  const events = fields.events('ids', maxIds);
   const sinceMs = fields.moment('since');
   const untilMs = fields.moment('until');
   const all = fields.flag('all');
@@ -142,5 +142,5 @@ function readSelection(fields: Fields, everything: string): Selection {
   if (sinceMs !== undefined && untilMs !== undefined && sinceMs > untilMs) {
     fields.refuse('since', 'is after until', 'a time before it');
   }
-  return { ids, filter, sinceMs, untilMs };
+  return { events, filter, sinceMs, untilMs };
 }

@@ -3,10 +3,11 @@ import pg from 'pg';
 import type { Logger } from '../../observe/index.ts';
 import type { AppSettings, Refusal, Result } from '../../store/index.ts';
 import type { CallbackCommand, SdkAppId } from '../../wire/index.ts';
+import type { Epoch } from '../explain/epoch.ts';
 import type { Db } from '../explain/events.ts';
 import { timeText } from '../explain/words.ts';
 import type { ReplayOrder, ReplaySource, Selection } from './orders.ts';
-import { canBeSent, isDoneEntry, type ReplayFilter } from './replays.ts';
+import { canBeSent, isLastDone, type ReplayFilter } from './replays.ts';
 import { entryFits, letterFits, resolveSelection } from './selecting.ts';
 
 /** What a replay sends, or would send. */
@@ -74,14 +75,24 @@ const maxKept = 100;
 const queryCanceled = '57014';
 
 /** Begins, lists and ends replays; `createReplays` carries them out. */
-export function createReplayOrders({ db, clock, logger }: { db: Db; clock: () => number; logger: Logger }) {
+export function createReplayOrders({
+  db,
+  epoch,
+  clock,
+  logger,
+}: {
+  db: Db;
+  epoch: Epoch;
+  clock: () => number;
+  logger: Logger;
+}) {
   async function count(sdkAppId: SdkAppId, source: ReplaySource, filter: ReplayFilter): Promise<Count> {
     const entries = source === 'outbox' ? entryFits(filter) : undefined;
     const letters = source === 'dead' ? letterFits(filter) : undefined;
     const columns = sql`count(*) as count, min(id) as min_id, max(id) as max_id, min(created_ms) as oldest, max(created_ms) as newest`;
     const query =
       entries !== undefined
-        ? sql`select event as command, ${columns} from outbox o where ${isDoneEntry(sdkAppId, filter.states)} and ${entries} group by event`
+        ? sql`select event as command, ${columns} from outbox o where ${isLastDone(sdkAppId, filter)} and ${entries} group by event`
         : letters !== undefined
           ? sql`select command, ${columns} from dead_letter d where d.sdk_app_id = ${sdkAppId} and ${canBeSent} and ${letters} group by command`
           : undefined;
@@ -116,7 +127,7 @@ export function createReplayOrders({ db, clock, logger }: { db: Db; clock: () =>
     async start(app: AppSettings, order: ReplayOrder, actor: string): Promise<Result<ReplayAnswer>> {
       const { sdkAppId } = app;
       const { source, states, selection, perSec, preview } = order;
-      const filter: ReplayFilter = { ...(await resolveSelection(db, sdkAppId, selection)), states };
+      const filter: ReplayFilter = { ...(await resolveSelection({ db, epoch }, sdkAppId, selection)), states };
       const counts: Count[] = [];
       try {
         for (const one of source === undefined ? (['dead', 'outbox'] as const) : [source]) {
@@ -167,14 +178,14 @@ export function createReplayOrders({ db, clock, logger }: { db: Db; clock: () =>
 
   async function refusalOf(
     sdkAppId: SdkAppId,
-    { ids }: Selection,
+    { events }: Selection,
     some: readonly Count[],
   ): Promise<Refusal | undefined> {
     if (some.length === 0) {
       const reason = 'nothing that fits can be sent again';
       const allowed =
         'dead letters, or with source outbox events that were told; those that wait can be tried again at once (retry)';
-      return { ok: false, code: 'INVALID_FIELD', ...(ids === undefined ? {} : { field: 'ids' }), reason, allowed };
+      return { ok: false, code: 'INVALID_FIELD', ...(events === undefined ? {} : { field: 'ids' }), reason, allowed };
     }
     const { rows } = await sql<{ count: number }>`
       select count(*) as count from callback_replay where sdk_app_id = ${sdkAppId} and state = 'running'`.execute(db);

@@ -200,7 +200,7 @@ export function createReplays(
     const { rows } = await sql<Moved>`
       with next as (
         select o.id, o.sdk_app_id, o.drain_key, o.event, o.conversation_id, o.seq, o.body, o.origin_id from outbox o
-        where o.id > ${replay.cursor_id} and o.id <= ${throughId} and ${isDoneEntry(replay.sdk_app_id, filter.states)} and ${fits}
+        where o.id > ${replay.cursor_id} and o.id <= ${throughId} and ${isLastDone(replay.sdk_app_id, filter, replay.through_id)} and ${fits}
         order by o.id limit ${limit}
       ),
       made as (
@@ -243,7 +243,20 @@ export function createReplays(
 /** Of dead letters `d`: whether there is anything to send. */
 export const canBeSent: RawBuilder<unknown> = sql`(d.request_body is not null or d.conversation_id is not null)`;
 
-/** Of entries `o`: those of the app's callbacks of which that has become. */
-export function isDoneEntry(sdkAppId: SdkAppId, states: readonly EventState[]): RawBuilder<unknown> {
-  return sql`o.consumer = 1 and o.sdk_app_id = ${sdkAppId} and o.done_ms is not null and o.outcome = any (${[...states]})`;
+/**
+ * Of entries `o`: those of the app's callbacks of which that has become. Of an event that was sent again already only the last one, as
+ * far as `throughId` and within the times asked for: or each replay of a time would double what the next one of that time sends.
+ */
+export function isLastDone(
+  sdkAppId: SdkAppId,
+  { states, selection: { sinceMs, untilMs } }: ReplayFilter,
+  throughId: number = Number.MAX_SAFE_INTEGER,
+): RawBuilder<unknown> {
+  const isSuch = (entry: RawBuilder<unknown>) =>
+    sql`${entry}.consumer = 1 and ${entry}.done_ms is not null and ${entry}.outcome = any (${[...states]})`;
+  return sql`o.sdk_app_id = ${sdkAppId} and ${isSuch(sql`o`)} and not exists (
+    select from outbox p
+    where p.origin_id = coalesce(o.origin_id, o.id) and p.id > o.id and p.id <= ${throughId} and ${isSuch(sql`p`)}
+      and p.created_ms between ${sinceMs ?? 0} and ${untilMs ?? Number.MAX_SAFE_INTEGER}
+  )`;
 }

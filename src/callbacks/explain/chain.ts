@@ -181,7 +181,9 @@ function explanationOfTraces(traces: readonly WrittenTrace[]): Explanation {
           text: 'Nothing of it is stored: it was refused, was for those online alone, or has expired.',
         },
     asked: [...traces].sort((a, b) => a.atMs - b.atMs).map(askedStep),
-    told: [],
+    told: isRefused
+      ? [{ code: 'refused', text: 'The backend is not told, because it has refused the message itself.' }]
+      : [],
   };
 }
 

@@ -1,15 +1,29 @@
 import { sql } from 'kysely';
 import type { AppSettings, Database } from '../../store/index.ts';
-import { type AccountId, type CallbackCommand, isAfterCommand, type SdkAppId } from '../../wire/index.ts';
+import {
+  type AccountId,
+  type CallbackCommand,
+  callbackCommands,
+  isAfterCommand,
+  type SdkAppId,
+} from '../../wire/index.ts';
 import { endpointOf } from '../endpoint/endpoint.ts';
 import type { Pauses } from '../pauses.ts';
 import { after, before, chainsOf, type Explanation, type Found } from './chain.ts';
 import { type Cursor, compareCursors, formatCursor, lastRank } from './cursor.ts';
 import { createEpoch } from './epoch.ts';
 import { type EventRow, eventColumns, eventRank, nameOf, scanEvents, toEvents } from './events.ts';
+import type { EventName } from './fields.ts';
 import { readLetters } from './letters.ts';
 import { drainKeyIs, findPlaces } from './places.ts';
-import type { EventFilter, ExplainQuery, MessageKey, Page, Range } from './queries.ts';
+import {
+  type EventFilter,
+  type ExplainQuery,
+  type MessageKey,
+  type Page,
+  parseMessageKey,
+  type Range,
+} from './queries.ts';
 import { createSearch, maxTraces, messageRank, traceRank, traceSlackMs } from './search.ts';
 import { readTraces } from './traces-read.ts';
 import { whyWaiting } from './waiting.ts';
@@ -37,7 +51,7 @@ export interface Explain {
 }
 
 /** How long a look through the outbox may take; the rest is on the next page. */
-const scanMs = 5_000;
+const scanMs = 3_000;
 
 export function createExplain(deps: ExplainDeps): Explain {
   const { pauses, clock, openCircuits = () => new Set() } = deps;
@@ -53,16 +67,23 @@ export function createExplain(deps: ExplainDeps): Explain {
   ): Promise<Explained> {
     const { sdkAppId } = app;
     const places = await findPlaces(db, sdkAppId, { pair: [from, to] });
-    const notes = places.unknown.map((name) => `There is no account ${name}.`);
-    const { conversationId } = places;
+    const notes = [...places.notes];
+    const { conversationIds } = places;
     const found =
-      conversationId === undefined
+      conversationIds.length === 0
         ? []
         : await ('seq' in wanted
-            ? search.findBySeq(conversationId, wanted.seq)
-            : search.findByKey(conversationId, wanted));
-    const messages = found.filter((message) => 'seq' in wanted || message.from === from);
+            ? search.findBySeq(conversationIds, wanted.seq)
+            : search.findByKey(conversationIds, wanted));
+    const own = found.filter((message) => 'seq' in wanted || message.from === from);
+    const exact = own.filter((message) => 'seq' in wanted || message.key === wanted.text);
+    const messages = exact.length > 0 ? exact : own;
     if (messages.length > 0) {
+      if (exact.length === 0) {
+        notes.push(
+          'No message has exactly that key: it was stored with a later MsgTime than the backend was asked about it with, or the key is mistyped.',
+        );
+      }
       const [events, traces] = await Promise.all([
         search.eventsOf(sdkAppId, messages, true),
         search.tracesOf(sdkAppId, messages),
@@ -94,16 +115,42 @@ export function createExplain(deps: ExplainDeps): Explain {
           });
     const near = (await toEvents(db, rows)).filter(({ about }) => about.key === wanted.text && about.from === from);
     const explanations = await chain(app, { messages: [], events: near, traces });
-    if (explanations.length === 0) {
+    if (explanations.length > 0) return { explanations, notes, next: undefined };
+    if (found.length > 0) {
+      notes.push(`${to} has sent such a message to ${from}: what is asked for by key is \`from\` whoever sent it.`);
+    } else {
       notes.push(
-        `No message ${wanted.text} of ${from} to ${to} is known: it never came, was a repeat of another, was refused before anybody was asked, or has expired.`,
+        `No message ${wanted.text} of ${from} to ${to} is known: it never came, was a repeat of another (whose key its sender was given), has expired; or it is stored nowhere, being for those online alone or refused, and no callback was wanted of it.`,
+        ...standing(app, before),
+        ...standing(app, after),
       );
     }
     return { explanations, notes, next: undefined };
   }
 
-  async function explainEvent(app: AppSettings, id: number): Promise<Explained> {
+  async function explainQuestion(app: AppSettings, webhookId: string): Promise<Explained> {
+    const traces = await readTraces(db, app.sdkAppId, sql`t.webhook_id = ${webhookId}`, 1);
+    const [{ from, to, messageKey } = {}] = traces;
+    const message = messageKey === undefined ? undefined : parseMessageKey(messageKey);
+    if (from !== undefined && to !== undefined && message !== undefined) {
+      return explainMessage(app, from as AccountId, to as AccountId, message);
+    }
+    const notes =
+      traces.length > 0
+        ? []
+        : [
+            `Nothing is noted of a question ${webhookId}: the backend has plainly allowed it, it is of another app, or it is not among the newest 10,000 of the app.`,
+          ];
+    return { explanations: await chain(app, { messages: [], events: [], traces }), notes, next: undefined };
+  }
+
+  async function explainEvent(app: AppSettings, name: EventName): Promise<Explained> {
     const { sdkAppId } = app;
+    const { id } = name;
+    if (!(await epoch.isOurs(name))) {
+      const note = `cb_${name.epoch}_${id} is no event of this database: the names of its events begin with cb_${await epoch.read()}_. It was given by another, or by this one before it was restored.`;
+      return { explanations: [], notes: [note], next: undefined };
+    }
     const { rows } = await sql<EventRow>`
       select ${eventColumns} from outbox o
       where o.id = any (array[${id}, (select f.origin_id from outbox f where f.id = ${id})]::bigint[])
@@ -113,7 +160,7 @@ export function createExplain(deps: ExplainDeps): Explain {
     const events = await toEvents(db, [...rows, ...again]);
     const places = events.flatMap(({ message }) => message ?? []);
     const [place] = places;
-    const messages = place === undefined ? [] : await search.findBySeq(place.conversationId, place.seq);
+    const messages = place === undefined ? [] : await search.findBySeq([place.conversationId], place.seq);
     const traces = await search.tracesOf(sdkAppId, messages);
     const notes =
       events.length > 0
@@ -126,8 +173,10 @@ export function createExplain(deps: ExplainDeps): Explain {
     const { sdkAppId } = app;
     const { command } = filter;
     const places = await findPlaces(db, sdkAppId, filter);
-    const notes = places.unknown.map((name) => `There is no account ${name}.`);
+    const notes = [...places.notes];
     if (command !== undefined) notes.push(...standing(app, command));
+    else if (endpointsInUse(app) === 0)
+      notes.push('The app wants no callbacks now: it has none switched on, or no URL.');
     if (filter.groupId !== undefined) notes.push('Groups have no callbacks yet.');
     const limit = page.limit + 1;
     const isSomebodys = filter.account !== undefined || filter.pair !== undefined;
@@ -241,13 +290,18 @@ export function createExplain(deps: ExplainDeps): Explain {
         case 'message':
           return explainMessage(app, query.from, query.to, query.message);
         case 'event':
-          return explainEvent(app, query.id);
+          return explainEvent(app, query.event);
+        case 'question':
+          return explainQuestion(app, query.webhookId);
         default:
           return explainRange(app, query.filter, query.range, query.page);
       }
     },
   };
 }
+
+const endpointsInUse = (app: AppSettings): number =>
+  callbackCommands.filter((command) => endpointOf(app, command) !== undefined).length;
 
 /** How it stands with a command now. */
 function standing(app: AppSettings, command: CallbackCommand): string[] {

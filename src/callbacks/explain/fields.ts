@@ -7,6 +7,7 @@ import { type AccountId, type CallbackCommand, callbackCommands, parseAccountId 
  */
 export interface Fields {
   has(name: string): boolean;
+  value(name: string): unknown;
   account(name: string): AccountId | undefined;
   command(name: string): CallbackCommand | undefined;
   integer(name: string, bounds: { least: number; most: number }): number | undefined;
@@ -16,16 +17,23 @@ export interface Fields {
   flag(name: string): boolean;
   /** A text that the form recognises. */
   text(name: string, form: RegExp, allowed: string): string | undefined;
-  /** Numbers of events, `cb_…` or plain; in a query separated by commas. */
-  ids(name: string, most: number): readonly number[] | undefined;
+  /** Events, named `cb_…` or by their number alone; in a query separated by commas. */
+  events(name: string, most: number): readonly EventName[] | undefined;
   refuse(field: string, reason: string, allowed: string): undefined;
   /** The value, unless something was wrong. */
   result<T>(value: T): Result<T>;
 }
 
+/** How an event is named. Without an epoch: by its number alone. */
+export interface EventName {
+  readonly id: number;
+  /** Of the database that gave it that number. */
+  readonly epoch: string | undefined;
+}
+
 const allowedMoment =
-  'a date or time of day with its zone, such as 2026-11-26 or 2026-11-26T10:00:00Z; or how long ago: 90s, 30m, 2h, 3d';
-const allowedId = 'the number of an event, or its webhook-id';
+  'a date (its begin in UTC) or a time with its zone, such as 2026-11-26 or 2026-11-26T10:00:00+08:00; or how long ago: 90s, 30m, 2h, 3d';
+export const allowedEvent = 'the number of an event, or its webhook-id';
 const unitMs: Record<string, number> = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 };
 const maxId = Number.MAX_SAFE_INTEGER;
 
@@ -60,6 +68,7 @@ export function createFields(input: unknown, known: readonly string[], nowMs: nu
 
   return {
     has: (name) => values.has(name),
+    value: (name) => values.get(name),
     refuse,
 
     account(name) {
@@ -99,16 +108,16 @@ export function createFields(input: unknown, known: readonly string[], nowMs: nu
       return read(name, fitting, 'has not the right form', allowed);
     },
 
-    ids(name, most) {
+    events(name, most) {
       const value = values.get(name);
       if (value === undefined) return undefined;
       const list = Array.isArray(value) ? value : typeof value === 'string' ? value.split(',') : [value];
       if (list.length === 0 || list.length > most)
         return refuse(name, 'has too few or too many', `1 to ${most} of them`);
-      const ids = list.map(parseEventId);
-      const wrong = ids.indexOf(undefined);
-      if (wrong >= 0) return refuse(`${name}[${wrong}]`, 'is no number of an event', allowedId);
-      return [...new Set(ids as number[])];
+      const events = list.map(parseEventName);
+      const wrong = events.indexOf(undefined);
+      if (wrong >= 0) return refuse(`${name}[${wrong}]`, 'is no number of an event', allowedEvent);
+      return [...new Map(events.map((event) => [`${event?.epoch} ${event?.id}`, event as EventName])).values()];
     },
 
     result: (value) => refusal ?? { ok: true, value },
@@ -116,9 +125,10 @@ export function createFields(input: unknown, known: readonly string[], nowMs: nu
 }
 
 /** `17`, or the `webhook-id` of an event that was told: `cb_0a1b2c3d_17`. Pure. */
-export function parseEventId(value: unknown): number | undefined {
-  const [, digits] = /^(?:cb_[0-9a-f]{8}_)?([1-9][0-9]{0,15})$/.exec(String(value)) ?? [];
-  return digits === undefined || Number(digits) > maxId ? undefined : Number(digits);
+export function parseEventName(value: unknown): EventName | undefined {
+  if (typeof value !== 'string' && typeof value !== 'number') return undefined;
+  const [, epoch, digits] = /^(?:cb_([0-9a-f]{8})_)?([1-9][0-9]{0,15})$/.exec(String(value)) ?? [];
+  return digits === undefined || Number(digits) > maxId ? undefined : { id: Number(digits), epoch };
 }
 
 /** A moment as people write it, in milliseconds. Pure. */
@@ -128,6 +138,12 @@ export function parseMoment(value: unknown, nowMs: number): number | undefined {
   if (count !== undefined) return nowMs - Number(count) * (unitMs[unit] ?? 0);
   // Without a zone it would be another time on each machine.
   const form = /^[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?(Z|[+-][0-9]{2}:[0-9]{2}))?$/;
-  const ms = form.test(value) ? Date.parse(value) : Number.NaN;
+  const ms = form.test(value) && isDay(value.slice(0, 10)) ? Date.parse(value) : Number.NaN;
   return Number.isFinite(ms) ? Math.trunc(ms) : undefined;
+}
+
+/** `2026-02-30` is none, though it can be read as the 2nd of March. */
+function isDay(text: string): boolean {
+  const ms = Date.parse(text);
+  return Number.isFinite(ms) && new Date(ms).toISOString().startsWith(text);
 }

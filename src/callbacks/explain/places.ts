@@ -2,67 +2,102 @@ import { type RawBuilder, sql } from 'kysely';
 import type { SdkAppId } from '../../wire/index.ts';
 import type { Db } from './events.ts';
 import type { EventFilter } from './queries.ts';
+import { timeText } from './words.ts';
 
-/** Numbers of accounts and of the conversation that a filter names. */
+/**
+ * Numbers of accounts and of the conversations that a filter names. A name may stand for several accounts: those that were deleted, and
+ * the one that has it now.
+ */
 export interface Places {
-  /** Of the account; undefined: none was named, or there is no such account. */
-  readonly accountNo: number | undefined;
-  readonly pair: readonly [number, number] | undefined;
-  readonly conversationId: number | undefined;
-  /** Somebody was named whom there is not. */
-  readonly unknown: readonly string[];
+  /** Of the account; empty: none was named, or there is no such account. */
+  readonly accountNos: readonly number[];
+  readonly pairs: readonly (readonly [number, number])[];
+  readonly conversationIds: readonly number[];
+  /** What is to be said of the names: that there is nobody, or was. */
+  readonly notes: readonly string[];
 }
 
-/** Who there is of those that are named; accounts that were deleted are not found by name any more. */
+interface AccountRow {
+  id: number;
+  identifier: string;
+  deleted_ms: number | null;
+}
+
+/** Accounts of one name that are looked at, the newest. */
+const maxAccounts = 5;
+
+/** Both halves have an index of their own. */
+export const accountsEver = sql`(
+  select id, sdk_app_id, identifier, deleted_ms from account where deleted_ms is null
+  union all select id, sdk_app_id, identifier, deleted_ms from account where deleted_ms is not null
+)`;
+
+/** Who there is, or was, of those that are named. */
 export async function findPlaces(
   db: Db,
   sdkAppId: SdkAppId,
   { account, pair }: Pick<EventFilter, 'account' | 'pair'>,
 ): Promise<Places> {
-  const names = [...(account === undefined ? [] : [account]), ...(pair ?? [])];
-  const numbers = new Map<string, number>();
-  if (names.length > 0) {
-    const { rows } = await sql<{ id: number; identifier: string }>`
-      select id, identifier from account
-      where sdk_app_id = ${sdkAppId} and identifier = any (${names}) and deleted_ms is null`.execute(db);
-    for (const { id, identifier } of rows) numbers.set(identifier, id);
-  }
-  const [a, b] = pair?.map((name) => numbers.get(name)) ?? [];
-  const both = a === undefined || b === undefined ? undefined : ([a, b] as const);
-  let conversationId: number | undefined;
-  if (both !== undefined) {
-    const { rows } = await sql<{ id: number }>`
-      select id from conversation
-      where kind = 1 and account_a = ${Math.min(...both)} and account_b = ${Math.max(...both)}`.execute(db);
-    conversationId = rows[0]?.id;
-  }
+  const names = new Set([...(account === undefined ? [] : [account]), ...(pair ?? [])]);
+  if (names.size === 0) return { accountNos: [], pairs: [], conversationIds: [], notes: [] };
+  const { rows } = await sql<AccountRow>`
+    select id, identifier, deleted_ms from ${accountsEver} a
+    where a.sdk_app_id = ${sdkAppId} and a.identifier = any (${[...names]})
+    order by id desc limit 1000`.execute(db);
+  const found = Map.groupBy(rows, ({ identifier }) => identifier);
+  const numbersOf = (name: string): number[] => (found.get(name) ?? []).slice(0, maxAccounts).map(({ id }) => id);
+  const [from, to] = pair ?? [];
+  const pairs =
+    from === undefined || to === undefined
+      ? []
+      : numbersOf(from).flatMap((a) => numbersOf(to).map((b) => [a, b] as const));
   return {
-    accountNo: account === undefined ? undefined : numbers.get(account),
-    pair: both,
-    conversationId,
-    unknown: [...new Set(names.filter((name) => !numbers.has(name)))],
+    accountNos: account === undefined ? [] : numbersOf(account),
+    pairs,
+    conversationIds: await conversationsOf(db, pairs),
+    notes: [...names].flatMap((name) => noteOf(name, found.get(name) ?? [])),
   };
+}
+
+async function conversationsOf(db: Db, pairs: Places['pairs']): Promise<number[]> {
+  if (pairs.length === 0) return [];
+  const { rows } = await sql<{ id: number }>`
+    select distinct c.id from unnest(
+      ${pairs.map((pair) => Math.min(...pair))}::bigint[], ${pairs.map((pair) => Math.max(...pair))}::bigint[]
+    ) as k(a, b)
+    join conversation c on c.kind = 1 and c.account_a = k.a and c.account_b = k.b`.execute(db);
+  return rows.map(({ id }) => id);
+}
+
+function noteOf(name: string, accounts: readonly AccountRow[]): string[] {
+  if (accounts.length === 0) return [`There is no account ${name}.`];
+  const gone = accounts.find(({ deleted_ms: deletedMs }) => deletedMs !== null);
+  if (gone === undefined) return [];
+  const at = timeText(gone.deleted_ms ?? 0);
+  return accounts.some(({ deleted_ms: deletedMs }) => deletedMs === null)
+    ? [`An account ${name} was deleted at ${at}, and another has its name now: both are looked for.`]
+    : [`The account ${name} was deleted at ${at}.`];
 }
 
 /** A condition on `column`, a drain key of the outbox or of a dead letter; undefined: nothing can fit. */
 export function drainKeyIs(
   column: RawBuilder<unknown>,
   filter: Pick<EventFilter, 'account' | 'pair' | 'groupId'>,
-  { accountNo, pair, conversationId }: Places,
+  { accountNos, pairs, conversationIds }: Omit<Places, 'notes'>,
 ): RawBuilder<unknown> | undefined {
   // No group has callbacks yet.
   if (filter.groupId !== undefined) return undefined;
   if (filter.pair !== undefined) {
-    if (pair === undefined) return undefined;
-    const [a, b] = pair;
+    if (pairs.length === 0) return undefined;
     // Events of messages that are stored nowhere have these, where the two have no conversation.
-    const keys = [...(conversationId === undefined ? [] : [String(conversationId)]), `p${a}-${b}`, `p${b}-${a}`];
+    const keys = [...conversationIds.map(String), ...pairs.flatMap(([a, b]) => [`p${a}-${b}`, `p${b}-${a}`])];
     return sql`${column} = any (${keys})`;
   }
   if (filter.account === undefined) return sql`true`;
-  if (accountNo === undefined) return undefined;
+  if (accountNos.length === 0) return undefined;
   return sql`(
-    ${column} = ${`a${accountNo}`} or ${column} like ${`p${accountNo}-%`} or ${column} like ${`p%-${accountNo}`}
-    or ${column} in (select m.conversation_id::text from member m where m.account_id = ${accountNo})
+    ${column} = any (${accountNos.map((no) => `a${no}`)})
+    or ${column} like any (${accountNos.flatMap((no) => [`p${no}-%`, `p%-${no}`])})
+    or ${column} in (select m.conversation_id::text from member m where m.account_id = any (${[...accountNos]}))
   )`;
 }

@@ -1,7 +1,7 @@
 import type { Result } from '../../store/index.ts';
 import type { AccountId, CallbackCommand } from '../../wire/index.ts';
 import { type Cursor, parseCursor } from './cursor.ts';
-import { createFields, type Fields } from './fields.ts';
+import { allowedEvent, createFields, type EventName, type Fields, parseEventName } from './fields.ts';
 
 /** What operators ask of callbacks, read and checked. */
 
@@ -45,7 +45,9 @@ export type ExplainQuery =
       readonly to: AccountId;
       readonly message: MessageKey | { seq: number };
     }
-  | { readonly by: 'event'; readonly id: number }
+  | { readonly by: 'event'; readonly event: EventName }
+  /** A question before an action, by the webhook-id that it had. */
+  | { readonly by: 'question'; readonly webhookId: string }
   | { readonly by: 'range'; readonly filter: EventFilter; readonly range: Range; readonly page: Page };
 
 export interface ListQuery {
@@ -78,8 +80,7 @@ export function parseExplain(input: unknown, nowMs: number): Result<ExplainQuery
       explainFields.filter((name) => name !== 'id'),
       'id',
     );
-    const [id = 0] = fields.ids('id', 1) ?? [];
-    return fields.result({ by: 'event', id });
+    return readName(fields);
   }
   if (!fields.has('key') && !fields.has('seq')) {
     return fields.result({ by: 'range', ...readRange(fields, nowMs, dayMs) });
@@ -93,6 +94,19 @@ export function parseExplain(input: unknown, nowMs: number): Result<ExplainQuery
   const key = readKey(fields);
   const message = key ?? { seq: fields.integer('seq', { least: 1, most: Number.MAX_SAFE_INTEGER }) ?? 0 };
   return fields.result({ by: 'message', from, to, message });
+}
+
+/** What callbacks are named by: those that tell by a number, those that ask by one of their own. */
+function readName(fields: Fields): Result<ExplainQuery> {
+  const text = String(fields.value('id')).slice(0, 100);
+  if (/^cb_[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(text))
+    return fields.result({ by: 'question', webhookId: text });
+  const event = parseEventName(fields.value('id'));
+  if (event === undefined) {
+    const reason = text.startsWith('cb_test_') ? 'is of a test, which nothing caused' : 'is no number of an event';
+    fields.refuse('id', reason, allowedEvent);
+  }
+  return fields.result({ by: 'event', event: event ?? { id: 0, epoch: undefined } });
 }
 
 /** Any of state, account, from and to, group, command and a time range; `only`: the state is said already. Pure. */
@@ -152,8 +166,16 @@ function readTimes(fields: Fields, nowMs: number, defaultMs: number): Range {
 function readKey(fields: Fields): MessageKey | undefined {
   const allowed = 'MsgSeq_MsgRandom_MsgTime, such as 20481_771231_1543500000';
   const text = fields.text('key', /^\d{1,10}_\d{1,10}_\d{1,10}$/, allowed);
-  if (text === undefined) return undefined;
-  const [msgSeq = 0, random = 0, time = 0] = text.split('_').map(Number);
-  if (Math.max(msgSeq, random, time) > maxU32) return fields.refuse('key', 'has a part that is too large', allowed);
-  return { text, msgSeq, random, time };
+  return text === undefined
+    ? undefined
+    : (parseMessageKey(text) ?? fields.refuse('key', 'has a part that is too large', allowed));
+}
+
+/** `MsgSeq_MsgRandom_MsgTime`. Pure. */
+export function parseMessageKey(text: string): MessageKey | undefined {
+  const parts = /^\d{1,10}_\d{1,10}_\d{1,10}$/.test(text) ? text.split('_').map(Number) : [];
+  const [msgSeq, random, time] = parts;
+  if (msgSeq === undefined || random === undefined || time === undefined || Math.max(...parts) > maxU32)
+    return undefined;
+  return { text: parts.join('_'), msgSeq, random, time };
 }

@@ -15,7 +15,7 @@ import {
   selectMessages,
   toEvents,
 } from './events.ts';
-import type { Places } from './places.ts';
+import { accountsEver, type Places } from './places.ts';
 import type { EventFilter, MessageKey, Page, Range } from './queries.ts';
 import { readTraces, type WrittenTrace } from './traces-read.ts';
 
@@ -27,6 +27,10 @@ const entrySlackMs = 10_000;
 /** Questions before a message come right before it; a repeat may come later. */
 export const traceSlackMs = 600_000;
 export const maxTraces = 20;
+/** How far the MsgTime in a key may be from that of the message: a question has the time of the question. */
+const keySlackSec = 600;
+/** Commits of one conversation at the same moment: as far as its messages may be out of the order of their times. */
+const outOfOrder = 100;
 
 export type Search = ReturnType<typeof createSearch>;
 
@@ -104,45 +108,62 @@ export function createSearch(db: Db) {
     );
   }
 
-  const findByKey = (conversationId: number, { msgSeq, random, time }: MessageKey): Promise<MessageFacts[]> =>
+  /** Messages of that key, or nearly: another time, or sent by the other one. */
+  const findByKey = (
+    conversationIds: readonly number[],
+    { msgSeq, random, time }: MessageKey,
+  ): Promise<MessageFacts[]> =>
     selectMessages(
       db,
       // Nothing is stored before the day of its time, but for a time a little ahead of the clock that stored it.
       sql`
         select ${messageColumns} from message x join conversation c on c.id = x.conversation_id ${messageNames}
-        where x.conversation_id = ${conversationId} and x.day >= ${Math.floor(time / 86_400) - 1} and x.msg_time = ${time}
+        where x.conversation_id = any (${[...conversationIds]}) and x.day >= ${Math.floor(time / 86_400) - 1}
+          and x.msg_time between ${time - keySlackSec} and ${time + keySlackSec}
           and x.msg_seq = ${msgSeq} and x.msg_random = ${random}
-        order by x.seq desc limit 10`,
+        order by x.conversation_id desc, x.seq desc limit 10`,
     );
 
-  const findBySeq = (conversationId: number, seq: number): Promise<MessageFacts[]> =>
+  const findBySeq = (conversationIds: readonly number[], seq: number): Promise<MessageFacts[]> =>
     selectMessages(
       db,
       sql`
         select ${messageColumns} from message x join conversation c on c.id = x.conversation_id ${messageNames}
-        where x.conversation_id = ${conversationId} and x.seq = ${seq}`,
+        where x.conversation_id = any (${[...conversationIds]}) and x.seq = ${seq}`,
     );
 
   /** Messages of an account or of one conversation, the newest first. */
   async function scanMessages(places: Places, range: Range, page: Page, limit: number): Promise<MessageFacts[]> {
-    const { accountNo, conversationId } = places;
-    if (accountNo === undefined && conversationId === undefined) return [];
+    const { accountNos, conversationIds } = places;
+    if (accountNos.length === 0 && conversationIds.length === 0) return [];
     const bound = boundOf(page.after, messageRank, range.untilMs);
     const [id = 0, seq = 0] = bound.ids;
+    // Of each conversation the newest ones alone, and of conversations that have been quiet since those that spoke last: who writes a
+    // million messages a day is answered as quickly as anybody.
     return selectMessages(
       db,
       sql`
+        with own as (
+          select c.* from conversation c where c.kind = 1 and c.last_stored_ms >= ${range.sinceMs}
+            and ${
+              accountNos.length === 0
+                ? sql`c.id = any (${[...conversationIds]})`
+                : sql`c.id in (select m.conversation_id from member m where m.account_id = any (${[...accountNos]}))`
+            }
+        ),
+        near as (
+          (select * from own where last_stored_ms <= ${bound.atMs} order by last_stored_ms desc limit ${limit})
+          union all select * from own where last_stored_ms > ${bound.atMs}
+        )
         select ${messageColumns}
-        from conversation c join message x on x.conversation_id = c.id ${messageNames}
-        where c.kind = 1 and c.last_stored_ms >= ${range.sinceMs}
-          and ${
-            conversationId !== undefined
-              ? sql`c.id = ${conversationId}`
-              : sql`c.id in (select m.conversation_id from member m where m.account_id = ${accountNo})`
-          }
-          and x.day between ${dayOf(range.sinceMs) - 1} and ${dayOf(bound.atMs) + 1}
-          and x.stored_ms between ${range.sinceMs} and ${bound.atMs}
-          and (x.stored_ms < ${bound.atMs} or ${bound.all} or (x.conversation_id, x.seq) < (${id}, ${seq}))
+        from near c
+        cross join lateral (
+          select * from message m
+          where m.conversation_id = c.id and m.day between ${dayOf(range.sinceMs) - 1} and ${dayOf(bound.atMs) + 1}
+            and m.stored_ms between ${range.sinceMs} and ${bound.atMs}
+            and (m.stored_ms < ${bound.atMs} or ${bound.all} or (m.conversation_id, m.seq) < (${id}, ${seq}))
+          order by m.seq desc limit ${limit + outOfOrder}
+        ) x ${messageNames}
         order by x.stored_ms desc, x.conversation_id desc, x.seq desc limit ${limit}`,
     );
   }
@@ -190,8 +211,8 @@ export function createSearch(db: Db) {
         ${parts.map(([msgSeq]) => msgSeq)}::bigint[], ${parts.map(([, random]) => random)}::bigint[],
         ${parts.map(([, , time]) => time)}::bigint[]
       ) with ordinality as k(sender, receiver, msg_seq, random, time, position)
-      join account s on s.sdk_app_id = ${sdkAppId} and s.identifier = k.sender and s.deleted_ms is null
-      join account r on r.sdk_app_id = ${sdkAppId} and r.identifier = k.receiver and r.deleted_ms is null
+      join ${accountsEver} s on s.sdk_app_id = ${sdkAppId} and s.identifier = k.sender
+      join ${accountsEver} r on r.sdk_app_id = ${sdkAppId} and r.identifier = k.receiver
       join conversation c on c.kind = 1 and c.account_a = least(s.id, r.id) and c.account_b = greatest(s.id, r.id)
       where exists (
         select from message x

@@ -128,10 +128,14 @@ export const relayTasks = ['callbacks-replays', 'callbacks-backlog'] as const;
 
 /** Whether any process sends callbacks, as its leases tell: a process that was killed is noticed when they end. */
 export async function readRelay(db: Db): Promise<{ isAlive: boolean; seenMs: number | undefined }> {
-  const { rows } = await sql<{ task: string; is_held: boolean; until_ms: number }>`
-    select task, lease_until > now() as is_held, floor(extract(epoch from lease_until) * 1000)::bigint as until_ms
+  const { rows } = await sql<{ task: string; is_held: boolean; until_ms: number; now_ms: number }>`
+    select task, lease_until > now() as is_held, floor(extract(epoch from lease_until) * 1000)::bigint as until_ms,
+      floor(extract(epoch from now()) * 1000)::bigint as now_ms
     from task_lease where task = any (${[...relayTasks]})`.execute(db);
   // The one that is renewed more often knows better.
   const lease = rows.find(({ task }) => task === relayTasks[0]) ?? rows[0];
-  return { isAlive: lease?.is_held === true, seenMs: lease?.until_ms };
+  return {
+    isAlive: lease?.is_held === true,
+    seenMs: lease === undefined ? undefined : Math.min(lease.until_ms, lease.now_ms),
+  };
 }

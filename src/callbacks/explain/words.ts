@@ -21,7 +21,9 @@ export function askedText(
   more: { detail?: string | undefined; tookMs?: number | undefined } = {},
 ): string {
   const { detail, tookMs } = more;
-  const told = detail === undefined || detail === '' ? '' : `: ${detail}`;
+  // What the text says already is not said twice.
+  const rest = detail?.replace(/^(no answer in time: |paused: |paused (?=by ))/, '') ?? '';
+  const told = rest === '' ? '' : rest.startsWith('by ') ? ` ${rest}` : `: ${rest}`;
   const took = tookMs === undefined ? '' : ` after ${tookMs} ms`;
   const held = 'what the app has set for silence held';
   switch (outcome as BeforeOutcome) {
@@ -36,7 +38,9 @@ export function askedText(
     case 'timeout':
       return `The backend was asked, and gave no answer in time${took}${told}; ${held}.`;
     case 'error':
-      return `The backend gave no usable answer${took}${told}; ${held}.`;
+      return rest.startsWith('not asked: ')
+        ? `The backend was ${rest}; ${held}.`
+        : `The backend gave no usable answer${took}${told}; ${held}.`;
     case 'circuit-open':
       return `The backend was not asked, because it had failed several times in a row (its circuit was open); ${held}.`;
     case 'unasked-off':
@@ -46,7 +50,7 @@ export function askedText(
     case 'unasked-kind':
       return 'The backend was not asked: actions of this kind are never asked about (batch sends, imports, pushes).';
     case 'unasked-paused':
-      return `The backend was not asked: callbacks were paused${told}.`;
+      return `The backend was not asked, because callbacks were paused${told}.`;
     case 'none':
       return 'The backend was not asked, and nothing is noted of why: callbacks did not run on the process that took it.';
     default:
@@ -105,9 +109,9 @@ export function waitText(reason: WaitReason): string {
       return 'It waits because the settings of the app do not name its command any more: it goes when they do again, or is given up when it is too old.';
     case 'paused': {
       const { actor, sinceMs, command, urlHash, reason: why } = reason.pause;
-      const what = [command, urlHash === undefined ? undefined : `URL ${urlHash}`].filter((part) => part !== undefined);
-      const who = why === 'gone' ? 'because the backend answered 410' : `by ${actor}`;
-      return `It waits because ${what.length === 0 ? 'all callbacks of the app' : what.join(' to ')} have been paused ${who} since ${timeText(sinceMs)}.`;
+      const what = `${command ?? 'all callbacks'} ${urlHash === undefined ? 'of the app' : `to URL ${urlHash}`}`;
+      const who = why === 'gone' ? 'the backend, which answered 410' : actor;
+      return `It waits because ${what} ${command === undefined ? 'have' : 'has'} been paused since ${timeText(sinceMs)}, by ${who}.`;
     }
     case 'no-relay':
       return reason.seenMs === undefined
@@ -128,7 +132,7 @@ export function waitText(reason: WaitReason): string {
     case 'not-due':
       return `It waits for its time, ${timeText(reason.atMs)}.`;
     default:
-      return 'It is due, and waits for its turn.';
+      return 'It is due: it is being sent, or its turn comes next.';
   }
 }
 

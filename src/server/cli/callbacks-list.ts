@@ -4,7 +4,7 @@ import {
   eventStates,
   type LetterView,
   listFields,
-  parseEventId,
+  parseEventName,
   parseList,
   type Shown,
 } from '../../callbacks/index.ts';
@@ -69,13 +69,13 @@ export function callbacksShowCommand(context: CliContext): Command {
     .argument('<event>', 'number of the event, or its webhook-id')
     .addHelpText('after', '\nExample:\n  $ qalgate callbacks show 17 --app 1400000000')
     .action(async (name: string, options: CallbacksOptions) => {
-      const id = parseEventId(name);
-      if (id === undefined) {
+      const event = parseEventName(name);
+      if (event === undefined) {
         throw new CliError(exitCodes.usage, '<event>: is no number of an event; allowed: 17 or cb_0a1b2c3d_17');
       }
       await withCallbacks(context, options, async ({ admin, app }) => {
-        const shown = await admin.show(app, id);
-        if (shown === undefined) throw new CliError(exitCodes.failed, `app ${app.sdkAppId} has no event ${id}`);
+        const shown = await admin.show(app, event);
+        if (shown === undefined) throw new CliError(exitCodes.failed, `app ${app.sdkAppId} has no event ${name}`);
         context.print(options.json ? toJson(jsonOf(shown)) : formatShown(shown));
       });
     });

@@ -10,6 +10,8 @@ export async function up(db: Kysely<unknown>): Promise<void> {
 
 async function tables(db: Kysely<unknown>): Promise<void> {
   await sql`alter table app add column sealed_callbacks text`.execute(db);
+  // What was told of an account is looked for by its name when it is deleted, too.
+  await sql`create index account_deleted on account (sdk_app_id, identifier) where deleted_ms is not null`.execute(db);
   // Who is told and why not, packed as in src/wire/callbacks.ts.
   await sql`alter table message add column callbacks smallint not null default 0`.execute(db);
 
@@ -56,6 +58,8 @@ async function tables(db: Kysely<unknown>): Promise<void> {
   await sql`create index dead_letter_app on dead_letter (sdk_app_id, id)`.execute(db);
   await sql`create index dead_letter_key on dead_letter (drain_key)`.execute(db);
   await sql`create index dead_letter_event on dead_letter (outbox_id)`.execute(db);
+  // The same event under a later entry, by which it was sent again: a webhook-id says the first one.
+  await sql`create index dead_letter_origin on dead_letter (origin_id)`.execute(db);
 
   // Events given up since the last that was delivered: the next one to the same URL names them. ids: the last ten, comma-separated.
   await sql`
