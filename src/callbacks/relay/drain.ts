@@ -82,12 +82,12 @@ export function createDrain(deps: DrainDeps, { parkAfterMs = 15 * 60_000 }: Drai
   const failures = metrics.counter('qalgate_callbacks_attempts_failed_total', 'Failed attempts by what came', [
     'reason',
   ]);
-  const durations = metrics.histogram(
+  const durations = metrics.plainHistogram(
     'qalgate_callbacks_after_seconds',
     'Time of an attempt',
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
   );
-  const lags = metrics.histogram(
+  const lags = metrics.plainHistogram(
     'qalgate_callbacks_after_lag_seconds',
     'From the event to its delivery',
     [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 15, 60, 300, 3_600, 86_400],
