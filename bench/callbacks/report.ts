@@ -49,6 +49,8 @@ export function reportCallbacks(all: CallbacksResults): string {
     '  done. No outbox: an event is lost when its process ends between its transaction and the job. No order, no signature.',
     '- Each has servers of its own with the same settings: PostgreSQL 18 as our program brings it, as durable as installed;',
     '  redis-server with an append-only file, nothing evicted. With Redis, ours has its outbox in PostgreSQL all the same.',
+    '- In PostgreSQL our queue does not wait for the disk (`synchronous_commit` off on its own connections), as what it forgets is',
+    '  found again in the outbox, which does wait. The jobs of BullMQ alone are all that there is of an event: they wait.',
     '- Backend, senders and servers share the cores: deliveries/s says what this machine does in all; CPU per delivery says what',
     '  one costs.',
   ].join('\n');
