@@ -312,7 +312,7 @@ t.test(
     await new Promise((resolve) => setImmediate(resolve));
     t.equal(results.length, 12, 'eight of 32 wait');
     t.ok(results.every((slot) => slot === undefined));
-    t.ok((gate.away(a, lane(1)) ?? 0) >= 5_000, 'a lane that comes now is sent away at its beginning');
+    t.ok((gate.away(a, lane(1)) ?? 0) >= 15_000, 'a lane that comes now is sent away at its beginning');
     held.release('delivered');
     await until(() => results.length === 13);
     t.ok(results[12], 'one that waited has the place');
@@ -359,7 +359,7 @@ t.test('[K7] a slow endpoint sends lanes away at once, and has them back one for
   const slots = [await mustEnter(gate, a), await mustEnter(gate, a)];
   t.equal(gate.away(a, lane(0)), undefined, 'full, but quick so far');
   await until(() => gate.away(a, lane(0)) !== undefined);
-  for (const key of [1, 2, 3, 4, 1]) t.ok((gate.away(a, lane(key)) ?? 0) >= 5_000);
+  for (const key of [1, 2, 3, 4, 1]) t.ok((gate.away(a, lane(key)) ?? 0) >= 15_000);
   const beforeMs = performance.now();
   t.equal(await gate.enter(a), undefined);
   t.ok(performance.now() - beforeMs < 200);
@@ -385,11 +385,17 @@ t.test('[K7] a dead endpoint gets one probe at a time, with growing pauses', asy
   (await mustEnter(gate, a)).release('dead');
   t.equal(gate.isDead(a.id), true);
   t.equal(circuitOf(gate, a)?.state, 'open');
-  for (let key = 0; key < 100; key++) t.ok((gate.away(a, lane(key)) ?? 0) >= 30_000);
+  for (let key = 0; key < 100; key++) {
+    const awayMs = gate.away(a, lane(key));
+    if (performance.now() - turnedMs < 60 * 0.9) t.ok((awayMs ?? 0) >= 30_000);
+  }
 
   const calledMs: number[] = [turnedMs];
   for (const [probe, leastMs] of [60, 120, 200, 200].entries()) {
-    t.equal(await gate.enter(a), undefined, 'nobody before the pause is over');
+    const early = await gate.enter(a);
+    // On a busy machine the pause may be over by now.
+    if (performance.now() - (calledMs.at(-1) ?? 0) < leastMs * 0.9) t.equal(early, undefined, 'nobody before that');
+    early?.release('unused');
     await until(() => woken.length === probe + 1);
     t.ok(performance.now() - (calledMs.at(-1) ?? 0) >= leastMs, `after ${leastMs} ms`);
     const slot = await mustEnter(gate, a);
@@ -478,7 +484,7 @@ t.test('[K7] endpoints in trouble have half of the runs, all of them together', 
   const held = [await mustEnter(gate, a), await mustEnter(gate, a), await mustEnter(gate, b)];
   t.equal(await gate.enter(a), undefined);
   t.equal(await gate.enter(b), undefined);
-  t.ok((gate.away(b, lane(1, b)) ?? 0) >= 5_000, 'its lanes are sent away');
+  t.ok((gate.away(b, lane(1, b)) ?? 0) >= 15_000, 'its lanes are sent away');
   t.equal(gate.away(good, lane(1, good)), undefined);
   const others = await Promise.all(Array.from({ length: 8 }, () => mustEnter(gate, good)));
   t.equal(others.length, 8, 'the others are not bounded by it');
@@ -630,6 +636,40 @@ t.test(
     await waker.close();
   },
 );
+
+t.test('[K7] a lane that waits for its time costs nothing until then, unless it need not wait any more', async (t) => {
+  const { waker, calls } = openWaker();
+  const keys = (): string[] => calls.flatMap((call) => call.keys);
+  waker.begin(lane(1)).end(60_000);
+  waker.begin(lane(2)).end(60_000);
+  waker.begin(lane(3)).end(30);
+  waker.begin(lane(4)).end();
+  t.strictSame(
+    [1, 2, 3, 4, 5].map((key) => waker.waits(lane(key))),
+    [true, true, true, false, false],
+  );
+  for (const key of [1, 2, 4]) waker.wake(lane(key));
+  await until(() => calls.length === 1);
+  t.strictSame(keys(), ['4']);
+  waker.wakeNow([lane(1)]);
+  await until(() => calls.length === 2);
+  t.strictSame(calls[1], { keys: ['1'], now: true });
+  t.equal(waker.waits(lane(1)), false);
+  waker.wake(lane(1));
+  await until(() => calls.length === 3);
+  await until(() => !waker.waits(lane(3)));
+  waker.wake(lane(3));
+  await until(() => calls.length === 4);
+  // It runs earlier than was said, as another one woke it: what is said after that holds.
+  waker.begin(lane(2)).end();
+  waker.wake(lane(2));
+  await until(() => calls.length === 5);
+  t.strictSame(keys(), ['4', '1', '1', '3', '2']);
+  for (let key = 0; key < 50_100; key++) waker.begin(lane(`many ${key}`)).end(60_000);
+  t.equal(waker.waits(lane('many 99')), false, 'so many are known, the last ones');
+  t.equal(waker.waits(lane('many 100')), true);
+  await waker.close();
+});
 
 t.test('wakes that do not reach the queue are counted, and there is a bound to those that wait', async (t) => {
   let isAway = true;

@@ -65,7 +65,7 @@ const slowMs = 500;
 const maxParked = 20_000;
 /** How long lanes of a dead endpoint, or one without room, stay away unless they are woken. */
 const deadAwayMs = 30_000;
-const fullAwayMs = 5_000;
+const fullAwayMs = 15_000;
 const maxVainPerSec = 50;
 
 interface State {

@@ -139,6 +139,12 @@ const columns = `o.id, o.day, o.sdk_app_id, o.drain_key, o.event, o.conversation
     o.next_attempt_ms, o.attempts, o.attempt_log`;
 
 /**
+ * `done_ms is null` for what is looked up by id. As such the planner would take it for the index of what waits and read all of that:
+ * the index was small when the plan was made.
+ */
+const stillWaits = 'coalesce(o.done_ms, -1) = -1';
+
+/**
  * What the relay's connections are set to. Its few statements look for single rows by key in tables that are cut by day: the plan is
  * always the same, planning anew costs more than the work, and tables that were small when it was made tempt the planner to read them whole.
  */
@@ -261,7 +267,7 @@ export function createOutbox(deps: { pool: pg.Pool; oldestDay: () => number; clo
           update outbox o set done_ms = $2, outcome = 'delivered', status = t.status, took_ms = t.took_ms,
             attempts = o.attempts + 1
           from unnest($3::bigint[], $4::smallint[], $5::integer[]) as t(id, status, took_ms)
-          where o.day = $1 and o.id = t.id and o.done_ms is null`,
+          where o.day = $1 and o.id = t.id and ${stillWaits}`,
           values: [
             day,
             now,
@@ -295,7 +301,7 @@ export function createOutbox(deps: { pool: pg.Pool; oldestDay: () => number; clo
     async readMany(ids) {
       if (ids.length === 0) return [];
       const { rows } = await pool.query<EntryRow>(
-        `select ${columns} from outbox o where o.id = any ($1) and o.done_ms is null order by o.id`,
+        `select ${columns} from outbox o where o.id = any ($1) and ${stillWaits} order by o.id`,
         [ids],
       );
       return withMessages(rows);
@@ -305,7 +311,7 @@ export function createOutbox(deps: { pool: pg.Pool; oldestDay: () => number; clo
 
     async superseded(entries) {
       await pool.query(
-        `update outbox set done_ms = $1, outcome = 'superseded' where id = any ($2) and day = any ($3) and done_ms is null`,
+        `update outbox o set done_ms = $1, outcome = 'superseded' where id = any ($2) and day = any ($3) and ${stillWaits}`,
         [clock(), entries.map(({ id }) => id), [...new Set(entries.map(({ day }) => day))]],
       );
     },
@@ -314,8 +320,8 @@ export function createOutbox(deps: { pool: pg.Pool; oldestDay: () => number; clo
       await pool.query({
         name: 'callbacks_failed',
         text: `
-          update outbox set attempts = attempts + 1, next_attempt_ms = $3, attempt_log = $4, status = $5, took_ms = $6
-          where day = $1 and id = $2 and done_ms is null`,
+          update outbox o set attempts = attempts + 1, next_attempt_ms = $3, attempt_log = $4, status = $5, took_ms = $6
+          where day = $1 and id = $2 and ${stillWaits}`,
         values: [
           entry.day,
           entry.id,
@@ -359,7 +365,7 @@ export function createOutbox(deps: { pool: pg.Pool; oldestDay: () => number; clo
          ended as (
            update outbox o set done_ms = $2, outcome = 'dead', attempts = g.attempts, attempt_log = g.attempt_log,
              status = g.response_status
-           from given g where o.id = g.outbox_id and o.day = g.day and o.done_ms is null
+           from given g where o.id = g.outbox_id and o.day = g.day and ${stillWaits}
            returning o.id
          ),
          letters as (

@@ -16,7 +16,7 @@ export type QueueBackend =
  */
 export type RunResult =
   | { readonly again: 'when-woken' }
-  | { readonly again: 'after'; readonly delayMs: number; readonly settled?: () => void };
+  | { readonly again: 'after'; readonly delayMs: number; readonly settled?: (waits: boolean) => void };
 
 export interface DrainQueue {
   /** BullMQ's own, for looking into. */
@@ -209,10 +209,12 @@ export async function createDrainQueue(
         jobs.inc({ outcome: 'done' });
         return;
       }
+      let waits = false;
       try {
         await job.moveToDelayed(Date.now() + result.delayMs, token);
+        waits = true;
       } finally {
-        result.settled?.();
+        result.settled?.(waits);
       }
       jobs.inc({ outcome: 'delayed' });
       throw new DelayedError();

@@ -76,6 +76,7 @@ export function createRelay(deps: RelayDeps, options: RelayOptions): Relay {
       apps,
       pauses,
       wake: queue.wake,
+      waits: waker.waits,
       isDead: gate.isDead,
       lagMs: drain.lagMs,
       clock,
@@ -105,7 +106,9 @@ export function createRelay(deps: RelayDeps, options: RelayOptions): Relay {
     let result: RunResult | undefined;
     try {
       result = await runLane(lane, signal, running);
-      return result.again === 'after' ? { ...result, settled: running.end } : result;
+      if (result.again !== 'after') return result;
+      const { delayMs } = result;
+      return { ...result, settled: (waits) => running.end(waits ? delayMs : 0) };
     } finally {
       if (result?.again !== 'after') running.end();
     }

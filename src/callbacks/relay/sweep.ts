@@ -53,6 +53,8 @@ export function createSweep(
     apps: AppLookup;
     pauses: Pick<Pauses, 'find'>;
     wake(lanes: readonly Lane[], options: { now: boolean }): Promise<void>;
+    /** Whether the queue has the lane already, to be run at its time. */
+    waits(lane: Lane): boolean;
     /** Whether there is no use in waking lanes of that endpoint. */
     isDead(endpointId: string): boolean;
     /** How old events are that are told now: others of about that age only wait for their turn. */
@@ -63,7 +65,7 @@ export function createSweep(
   },
   { everyMs = 1_000, graceMs = 1_500 }: SweepOptions = {},
 ): Sweep {
-  const { pool, oldestDay, apps, pauses, wake, isDead, lagMs, clock, logger, metrics } = deps;
+  const { pool, oldestDay, apps, pauses, wake, waits, isDead, lagMs, clock, logger, metrics } = deps;
   const failures = metrics.counter('qalgate_callbacks_sweep_failures_total', 'Looks for waiting lanes that failed');
   const found = metrics.counter('qalgate_callbacks_swept_lanes_total', 'Lanes that a look found and woke');
   const stop = new AbortController();
@@ -124,7 +126,8 @@ export function createSweep(
     }
     return [...heads.values()]
       .filter(({ head }) => head.created_ms <= nowMs - leastMs && (isHurry || head.next_attempt_ms <= nowMs))
-      .map(({ lane }) => lane);
+      .map(({ lane }) => lane)
+      .filter((lane) => isHurry || !waits(lane));
   }
 
   async function look(): Promise<void> {

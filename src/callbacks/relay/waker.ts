@@ -8,6 +8,8 @@ export interface Waker {
   wake(lane: Lane): void;
   /** The lanes need not wait for their time any more. */
   wakeNow(lanes: readonly Lane[]): void;
+  /** Whether the lane waits in the queue for its time, as far as is known here: then a plain wake would change nothing. */
+  waits(lane: Lane): boolean;
   /** A lane begins to run. Wakes that come until it ends do not go to the queue, in whose job it is already: the run hears of them. */
   begin(lane: Lane): LaneRun;
   close(): Promise<void>;
@@ -16,14 +18,16 @@ export interface Waker {
 export interface LaneRun {
   /** Whether the lane was woken since it was asked last; `now`: it need not wait for its time either. */
   woken(): Woken;
-  /** Once the queue has it as waiting for its time, or before it hears that there is nothing to wait for. */
-  end(): void;
+  /** Once the queue has it as waiting for its time, so long; or before it hears that there is nothing to wait for. */
+  end(delayMs?: number): void;
 }
 
 type Woken = 'no' | 'yes' | 'now';
 
 /** Lanes that wait to be handed over. */
 const maxPending = 50_000;
+/** Lanes that are known to wait for their time; of more the queue is asked. */
+const maxWaiting = 50_000;
 const maxBatch = 500;
 
 export function createWaker(deps: { queue: Pick<DrainQueue, 'wake'>; logger: Logger; metrics: Metrics }): Waker {
@@ -32,6 +36,11 @@ export function createWaker(deps: { queue: Pick<DrainQueue, 'wake'>; logger: Log
   const pending = new Map<string, { lane: Lane; now: boolean }>();
   /** Lanes that run on this process. `runs`: two, where the queue has given up the first. */
   const active = new Map<string, { runs: number; woken: Woken }>();
+  /**
+   * Lanes that the queue has as waiting for their time, and when that is over. Every event of a conversation that fails wakes its lane:
+   * that shall cost nothing. Where it is wrong, as another process has run the lane, the sweep finds it.
+   */
+  const waiting = new Map<string, number>();
   let flushing: Promise<void> | undefined;
   let isClosed = false;
 
@@ -62,7 +71,8 @@ export function createWaker(deps: { queue: Pick<DrainQueue, 'wake'>; logger: Log
       running.woken = now || running.woken === 'now' ? 'now' : 'yes';
       return;
     }
-    if (isClosed) return;
+    if (isClosed || (!now && waits(id))) return;
+    waiting.delete(id);
     if (pending.size >= maxPending && !pending.has(id)) {
       lost.inc({ reason: 'full' });
       return;
@@ -71,8 +81,20 @@ export function createWaker(deps: { queue: Pick<DrainQueue, 'wake'>; logger: Log
     flushing ??= flush();
   }
 
+  function noteWaiting(id: string, delayMs: number): void {
+    waiting.set(id, performance.now() + delayMs);
+    const [oldest] = waiting.keys();
+    if (waiting.size > maxWaiting && oldest !== undefined) waiting.delete(oldest);
+  }
+
+  function waits(id: string): boolean {
+    const untilMs = waiting.get(id);
+    return untilMs !== undefined && untilMs > performance.now();
+  }
+
   return {
     wake: (lane) => add(lane, false),
+    waits: (lane) => waits(laneId(lane)),
     wakeNow(lanes) {
       for (const lane of lanes) add(lane, true);
     },
@@ -81,6 +103,7 @@ export function createWaker(deps: { queue: Pick<DrainQueue, 'wake'>; logger: Log
       const running = active.get(id) ?? { runs: 0, woken: 'no' };
       running.runs += 1;
       active.set(id, running);
+      waiting.delete(id);
       let isOver = false;
       return {
         woken() {
@@ -88,13 +111,14 @@ export function createWaker(deps: { queue: Pick<DrainQueue, 'wake'>; logger: Log
           running.woken = 'no';
           return woken;
         },
-        end() {
+        end(delayMs = 0) {
           if (isOver) return;
           isOver = true;
           running.runs -= 1;
           if (running.runs > 0) return;
           active.delete(id);
           if (running.woken === 'now') add(lane, true);
+          else if (delayMs > 0) noteWaiting(id, delayMs);
         },
       };
     },
