@@ -16,7 +16,8 @@ export {
 } from './admin/orders.ts';
 export type { ReplayAnswer, ReplayView } from './admin/replay-orders.ts';
 export { createReplays, type Replays, type ReplaysOptions } from './admin/replays.ts';
-export type { EventView, LetterView } from './admin/views.ts';
+export { refusalOfTooMuch } from './admin/too-much.ts';
+export { type EventView, type LetterView, withoutQuery } from './admin/views.ts';
 export {
   type BeforeCalls,
   type BeforeCallsOptions,

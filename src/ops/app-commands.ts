@@ -1,5 +1,5 @@
-import { type Revocations, userSigSecretId } from '../auth/index.ts';
-import { keyFingerprint } from '../callbacks/index.ts';
+import { type Caller, type Revocations, userSigSecretId } from '../auth/index.ts';
+import { keyFingerprint, withoutQuery } from '../callbacks/index.ts';
 import {
   type AppSettings,
   type AppStore,
@@ -32,12 +32,12 @@ export interface AppCommands {
 }
 
 /** What of an app is shown: everything but its secrets, of which the number and the fingerprints tell which are in use. */
-export function describeApp({ settings, origin, createdAt, updatedAt }: StoredApp): object {
+export function describeApp({ settings, origin, createdAt, updatedAt }: StoredApp, role: Caller): object {
   const { secret: _, ...shown } = settings;
   const secrets = appSecrets(settings);
   const signing = callbackSecrets(settings);
   return {
-    settings: { ...shown, callbacks: openCallbacks(settings) },
+    settings: { ...shown, callbacks: openCallbacks(settings, role) },
     secret: { count: secrets.length, fingerprints: secrets.map(userSigSecretId) },
     callbackSecret: { count: signing.length, fingerprints: signing.map(keyFingerprint) },
     callbackSignToken: settings.callbacks.signToken !== undefined,
@@ -47,10 +47,23 @@ export function describeApp({ settings, origin, createdAt, updatedAt }: StoredAp
   };
 }
 
-/** The settings of an app's callbacks without what signs them. */
-export function openCallbacks({ callbacks }: Pick<AppSettings, 'callbacks'>): object {
+/** The settings of an app's callbacks without what signs them; for whoever may not change them also without queries of URLs. */
+export function openCallbacks({ callbacks }: Pick<AppSettings, 'callbacks'>, role: Caller): object {
   const { secret: _, signToken: __, ...open } = callbacks;
-  return open;
+  return role === 'operator' ? open : withoutQueries(open);
+}
+
+/** The URLs of callbacks may hold a key of the backend, where their query stands. Whatever has no such URLs stays as it is. */
+export function withoutQueries<T extends { url?: unknown; commands?: unknown }>(callbacks: T): T {
+  const shorten = (url: string): string => (url.includes('?') ? `${withoutQuery(url)}?…` : url);
+  const { url, commands } = callbacks;
+  return {
+    ...callbacks,
+    ...(typeof url === 'string' ? { url: shorten(url) } : {}),
+    ...(Array.isArray(commands)
+      ? { commands: commands.map((one) => (typeof one?.url === 'string' ? { ...one, url: shorten(one.url) } : one)) }
+      : {}),
+  };
 }
 
 /**
@@ -60,30 +73,30 @@ export function openCallbacks({ callbacks }: Pick<AppSettings, 'callbacks'>): ob
 export function createAppCommands({ apps, asking, revocations, checkApp }: AppCommandDeps): AppCommands {
   const find = (sdkAppId: string): Promise<Result<StoredApp>> => findApp(apps, sdkAppId);
 
-  async function show(status: 200 | 201, sdkAppId: SdkAppId): Promise<Result<Answer>> {
+  async function show(status: 200 | 201, sdkAppId: SdkAppId, role: Caller): Promise<Result<Answer>> {
     const app = await apps.get(sdkAppId);
     // Deleted in the meantime by somebody else.
     if (app === undefined) return unknownApp(sdkAppId);
     const location = status === 201 ? { Location: `/ops/v1/apps/${sdkAppId}` } : {};
-    return { ok: true, value: { status, headers: { ETag: etagOf(app), ...location }, body: describeApp(app) } };
+    return { ok: true, value: { status, headers: { ETag: etagOf(app), ...location }, body: describeApp(app, role) } };
   }
 
   return {
-    list: asking(async () => {
+    list: asking(async ({ role }) => {
       const all = await apps.list();
-      return { ok: true, value: { status: 200, body: { apps: all.map(describeApp) } } };
+      return { ok: true, value: { status: 200, body: { apps: all.map((app) => describeApp(app, role)) } } };
     }),
 
-    read: asking(async ({ sdkAppId }) => {
+    read: asking(async ({ sdkAppId, role }) => {
       const id = parseSdkAppId(sdkAppId);
-      return id.ok ? show(200, id.value) : id;
+      return id.ok ? show(200, id.value, role) : id;
     }),
 
-    create: asking(async ({ body }) => {
+    create: asking(async ({ body, role }) => {
       const app = checkApp(body);
       if (!app.ok) return app;
       const created = await apps.create(app.value);
-      return created.ok ? show(201, app.value.sdkAppId) : created;
+      return created.ok ? show(201, app.value.sdkAppId, role) : created;
     }),
 
     replace: asking(async (call) => {
@@ -99,7 +112,7 @@ export function createAppCommands({ apps, asking, revocations, checkApp }: AppCo
         return { ok: false, code: 'INVALID_FIELD', field: 'sdkAppId', reason, allowed: String(settings.sdkAppId) };
       }
       const done = await apps.set(app.value, asRead(call.ifMatch, found.value));
-      return done.ok ? show(200, settings.sdkAppId) : done;
+      return done.ok ? show(200, settings.sdkAppId, call.role) : done;
     }),
 
     remove: asking(async ({ sdkAppId, ifMatch }) => {

@@ -10,6 +10,7 @@ import {
   parseReplay,
   parseResume,
   parseRetry,
+  refusalOfTooMuch,
 } from '../callbacks/index.ts';
 import type { AppSettings, AppStore, Refusal, Result } from '../store/index.ts';
 import type { Answer, Call, Handle } from './answer.ts';
@@ -61,13 +62,30 @@ export function createCallbackCommands({ apps, callbackAdmin, asking, now }: Cal
       return input.ok ? act(settings, input.value, call) : input;
     });
   }
+  /** The same of look-ups: one that takes too long is asked for too much, and changes nothing. */
+  function look<T>(
+    read: (call: Call, app: AppSettings) => Result<T>,
+    act: (app: AppSettings, input: T, call: Call) => Promise<Result<Answer>>,
+  ): Handle {
+    return handle(read, async (app, input, call) => {
+      try {
+        return await act(app, input, call);
+      } catch (error) {
+        const refusal = refusalOfTooMuch(error);
+        if (refusal === undefined) throw error;
+        return refusal;
+      }
+    });
+  }
   const nothing = (): Result<undefined> => ({ ok: true, value: undefined });
   const ok = (body: object): Result<Answer> => ({ ok: true, value: { status: 200, body } });
 
   return {
-    summary: handle(nothing, async (app) => ok({ settings: openCallbacks(app), ...(await admin.summary(app)) })),
+    summary: handle(nothing, async (app, _, { role }) =>
+      ok({ settings: openCallbacks(app, role), ...(await admin.summary(app)) }),
+    ),
 
-    explain: handle(
+    explain: look(
       ({ query }) => parseExplain(query, now()),
       async (app, query) => {
         const { explanations, notes, next } = await admin.explain(app, query);
@@ -75,7 +93,7 @@ export function createCallbackCommands({ apps, callbackAdmin, asking, now }: Cal
       },
     ),
 
-    events: handle(
+    events: look(
       ({ query }) => parseList(query, now()),
       async (app, query) => {
         const { events, next } = await admin.list(app, query);
@@ -95,7 +113,7 @@ export function createCallbackCommands({ apps, callbackAdmin, asking, now }: Cal
       });
     }),
 
-    deadLetters: handle(
+    deadLetters: look(
       ({ query }) => parseList(query, now(), 'dead'),
       async (app, query) => {
         const { letters, next } = await admin.letters(app, query);
@@ -149,7 +167,7 @@ export function createCallbackCommands({ apps, callbackAdmin, asking, now }: Cal
 
     resume: handle(
       ({ body }) => parseResume(body, now()),
-      async (app, order) => ok({ resumed: await admin.resume(app, order) }),
+      async (app, order) => ok(await admin.resume(app, order)),
     ),
   };
 }

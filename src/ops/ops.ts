@@ -6,7 +6,7 @@ import { type Command, requireCommand } from '../auth/index.ts';
 import type { Health, Logger, Metrics } from '../observe/index.ts';
 import { type ErrorCode, type ErrorDetail, errorBody, errorCatalogue } from '../wire/index.ts';
 import type { Answer, Handle } from './answer.ts';
-import { type AppCommandDeps, createAppCommands } from './app-commands.ts';
+import { type AppCommandDeps, createAppCommands, withoutQueries } from './app-commands.ts';
 import { type CacheCommandDeps, createCacheCommands } from './cache-commands.ts';
 import { type CallbackCheckCommandDeps, createCallbackCheckCommands } from './callback-check-commands.ts';
 import { type CallbackCommandDeps, changedCallbacks, createCallbackCommands } from './callback-commands.ts';
@@ -150,7 +150,10 @@ export async function createOps(deps: OpsDeps, options: OpsOptions): Promise<Ops
     const body = await metrics.registry.metrics();
     return { ok: true, value: { status: 200, headers: { 'Content-Type': metrics.registry.contentType }, body } };
   };
-  const readConfig: Handle = async () => ({ ok: true, value: { status: 200, body: deps.effectiveConfig() } });
+  const readConfig: Handle = async ({ role }) => {
+    const config = deps.effectiveConfig();
+    return { ok: true, value: { status: 200, body: role === 'operator' ? config : forViewers(config) } };
+  };
 
   const app = '/ops/v1/apps/:sdkAppId';
   const routes: { method: 'GET' | 'POST' | 'PUT' | 'DELETE'; url: string; command: Command; handle: Handle }[] = [
@@ -284,12 +287,33 @@ function targetOf(request: FastifyRequest): string {
     ...(command === 'ops.callback.write' ? changedCallbacks(request.url, body) : []),
     hasField(body, 'account') && command !== 'ops.callback.write' ? body.account : '',
     ...(command === 'ops.cache.purge' ? purgedOf(body) : []),
+    ...(command === 'ops.callback.test' && hasField(body, 'url')
+      ? [
+          `to ${String(body.url)
+            .replace(/[?#].*/s, '')
+            .replace(/\/\/[^/]*@/, '//')}`,
+        ]
+      : []),
     command === 'ops.queue.write' && hasField(request.params, '*') ? request.params['*'] : '',
   ];
   return parts
     .filter((part) => (typeof part === 'string' && part !== '') || typeof part === 'number')
     .join('/')
     .slice(0, 200);
+}
+
+/** The configuration as whoever may not change anything sees it. */
+function forViewers(config: object): object {
+  const { apps } = config as { apps?: unknown };
+  if (!Array.isArray(apps)) return config;
+  return {
+    ...config,
+    apps: apps.map((app: unknown) =>
+      hasField(app, 'callbacks') && typeof app.callbacks === 'object' && app.callbacks !== null
+        ? { ...app, callbacks: withoutQueries(app.callbacks) }
+        : app,
+    ),
+  };
 }
 
 /** What a purge is to end; of a URL without query and user name, which may carry secrets. */

@@ -323,6 +323,9 @@ async function openOps(
     stack.defer(() => own.close());
     pauses = own;
   }
+  // Whoever looks through a backlog takes no connection from those who add to it, and is told in time that it was too much.
+  const lookUps = db.another({ max: 3, statementMs: 6_000 });
+  stack.defer(() => lookUps.close());
   const circuits =
     callbacks === undefined
       ? {}
@@ -336,7 +339,7 @@ async function openOps(
       revocations,
       purges,
       callbackChecks: createCallbackChecks({ db, poster, clock: Date.now, randomUuid: randomUUID }),
-      callbackAdmin: createAdmin({ db, control: bus, pauses, clock: Date.now, logger, ...circuits }),
+      callbackAdmin: createAdmin({ db: lookUps, control: bus, pauses, clock: Date.now, logger, ...circuits }),
       checkApp,
       effectiveConfig: () => shownConfig,
       ...(callbacks === undefined ? {} : { queues: [callbacks.queue] }),

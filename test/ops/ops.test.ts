@@ -429,8 +429,9 @@ t.test('[K5] what signs callbacks is never shown, and stays where a replacement 
   const { call, lines } = await open(t);
   const keys = [randomBytes(24), randomBytes(24)].map((bytes) => `whsec_${bytes.toString('base64')}`);
   const signToken = 'a token that nobody may see';
-  const url = 'https://backend.example.com/callbacks';
-  const settings = newApp({ callbacks: { url, secret: keys, signToken, events: 'all' } });
+  const url = 'https://backend.example.com/callbacks?key=hidden-too';
+  const commands = [{ command: 'State.StateChange', url: 'https://states.example.com/?key=hidden-too' }];
+  const settings = newApp({ callbacks: { url, secret: keys, signToken, events: 'all', commands } });
   const path = `/ops/v1/apps/${settings.sdkAppId}`;
   const stored = async () => (await apps.get(settings.sdkAppId))?.settings.callbacks;
   const seen: string[] = [];
@@ -448,8 +449,17 @@ t.test('[K5] what signs callbacks is never shown, and stays where a replacement 
       callbackSignToken: true,
     },
   });
-  await act('GET', path);
-  await act('GET', '/ops/v1/apps');
+  const shown = {
+    url: 'https://backend.example.com/callbacks?…',
+    commands: [{ url: 'https://states.example.com/?…' }],
+  };
+  t.match(await act('GET', path), { json: { settings: { callbacks: shown } } }, 'what may be a key of the backend');
+  const listed = await act('GET', '/ops/v1/apps');
+  t.match(
+    listed.json.apps.find((one: { settings: { sdkAppId: number } }) => one.settings.sdkAppId === settings.sdkAppId),
+    { settings: { callbacks: shown } },
+  );
+  t.match((await call('GET', path, { token: operator })).json, { settings: { callbacks: { url, commands } } });
   await act('PUT', path, { access: {}, callbacks: { url: `${url}/2` } });
   t.match(await stored(), { url: `${url}/2`, secret: keys, signToken });
   await act('PUT', path, { access: {} });
@@ -489,7 +499,7 @@ t.test(
     const act = (rest: string, body?: object) => call('POST', `${path}/${rest}`, { token: operator, body });
 
     t.match(await look(''), {
-      settings: { url, events: ['State.StateChange'] },
+      settings: { url: 'https://backend.example.com/cb?…', events: ['State.StateChange'] },
       keys: [{ fingerprint: keyFingerprint(key), isCurrent: true, lastUsedAt: null }],
       waiting: [{ command: 'State.StateChange', count: 1 }],
       deadLetters: { count: 1 },
@@ -523,9 +533,12 @@ t.test(
       json: { pauses: [{ urlHash: urlHash(url), actor: 'oncall', reason: 'operator' }] },
     });
     t.match(await look(`/events/${waits}`), {
-      event: { waits: [{ code: 'paused', text: /by oncall since/ }, { code: 'no-relay' }] },
+      event: { waits: [{ code: 'paused', text: /since .*, by oncall/ }, { code: 'no-relay' }] },
     });
-    t.match(await act('resume'), { status: 200, json: { resumed: 1 } });
+    const one = { command: 'State.StateChange' };
+    t.match(await act('resume', one), { status: 200, json: { resumed: 0, pauses: [{ urlHash: urlHash(url) }] } });
+    t.strictSame((await act('resume')).json, { resumed: 1, pauses: [] });
+    t.match(await look('', operator), { settings: { url } });
     t.match(await act('replays', { all: true, preview: true }), { status: 200, json: { total: 1, replays: [] } });
     const begun = await act('replays', { ids: [dead], perSec: 10 });
     t.match(begun, { status: 201, json: { total: 1, replays: [{ state: 'running', perSec: 10, actor: 'oncall' }] } });
@@ -545,6 +558,7 @@ t.test(
         .map(({ target, outcome }) => [target, outcome]),
       [
         [`${app.sdkAppId}/pause`, 'ok'],
+        [`${app.sdkAppId}/resume command=State.StateChange`, 'ok'],
         [`${app.sdkAppId}/resume`, 'ok'],
         [`${app.sdkAppId}/replays all=true preview=true`, 'ok'],
         [`${app.sdkAppId}/replays ids=${dead}`, 'ok'],
@@ -561,6 +575,8 @@ t.test(
       ['/dead-letters?state=dead', undefined, 400, { field: 'state', reason: /not a known field/ }],
       ['/events/x', undefined, 400, { field: 'id' }],
       ['/events/987654', undefined, 404, { code: 'NOT_FOUND' }],
+      ['/events/cb_00000000_1', undefined, 404, { reason: /cb_00000000_1/ }],
+      ['/replays/cb_00000000_1/cancel', {}, 400, { field: 'id', allowed: /replay/ }],
       ['/dead-letters/987654', undefined, 404, { code: 'NOT_FOUND' }],
       ['/explain?from=a&to=b&key=1', undefined, 400, { field: 'key', allowed: /MsgSeq_MsgRandom_MsgTime/ }],
       ['/replays', {}, 400, { field: 'all' }],
@@ -576,8 +592,46 @@ t.test(
       );
     }
     t.equal((await call('GET', '/ops/v1/apps/4/callbacks', { token: viewer })).status, 404);
+
+    await call('POST', `${path}/test`, {
+      token: operator,
+      body: { url: 'http://u:p@127.0.0.1:1/x?hidden', send: false },
+    });
+    t.equal(
+      audit().at(-1)?.target,
+      `${app.sdkAppId}/to http://127.0.0.1:1/x`,
+      'whoever sends elsewhere is known by where',
+    );
   },
 );
+
+t.test('[O2] a look at callbacks that takes longer than it may is asked for too much', async (t) => {
+  const hurried = db.another({ max: 2, statementMs: 50 });
+  t.teardown(() => hurried.close());
+  const admin = createAdmin({ db: hurried, control: bus, pauses, clock: Date.now, logger: quiet });
+  const { call } = await open(t, { deps: { callbackAdmin: admin } });
+  const app = newApp();
+  const path = `/ops/v1/apps/${app.sdkAppId}/callbacks`;
+  await call('POST', '/ops/v1/apps', { token: operator, body: app });
+  const holder = await db.pool.connect();
+  try {
+    await holder.query('begin');
+    await holder.query('lock table outbox, dead_letter in access exclusive mode');
+    for (const rest of ['/explain', '/events', '/dead-letters']) {
+      const error = { code: 'INVALID_FIELD', field: 'since', reason: /in time/, allowed: /shorter/ };
+      t.match(await call('GET', `${path}${rest}`, { token: viewer }), { status: 400, json: { error } }, rest);
+    }
+    const body = { source: 'outbox', since: '1d', preview: true };
+    t.match(await call('POST', `${path}/replays`, { token: operator, body }), { json: { error: { field: 'since' } } });
+    t.match(await call('POST', `${path}/drop`, { token: operator, body: { state: 'waiting', all: true } }), {
+      status: 503,
+      json: { error: { code: 'DATABASE_UNAVAILABLE', reason: /whether anything was changed/ } },
+    });
+  } finally {
+    await holder.query('rollback');
+    holder.release();
+  }
+});
 
 t.test('If-Match: a change is made only to the app that was read', async (t) => {
   const { call, audit } = await open(t);
@@ -702,6 +756,21 @@ t.test('the effective configuration is what the process says it is', async (t) =
     status: 200,
     json: { data: './data', ops: { tokens: '[redacted]' } },
   });
+  const callbacks = {
+    url: 'https://a.example.com/cb?key=hidden',
+    commands: [{ command: 'x', url: 'https://b/?hidden' }],
+  };
+  const config = { apps: [{ sdkAppId: 1, callbacks }, { sdkAppId: 2 }, 'odd'] };
+  const { call: ask } = await open(t, { deps: { effectiveConfig: () => config } });
+  t.same((await ask('GET', '/ops/v1/config', { token: operator })).json, config);
+  t.same((await ask('GET', '/ops/v1/config', { token: viewer })).json.apps, [
+    {
+      sdkAppId: 1,
+      callbacks: { url: 'https://a.example.com/cb?…', commands: [{ command: 'x', url: 'https://b/?…' }] },
+    },
+    { sdkAppId: 2 },
+    'odd',
+  ]);
 });
 
 t.test('bad requests get their own error, and every answer its security headers', async (t) => {

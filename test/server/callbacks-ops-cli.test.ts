@@ -68,7 +68,7 @@ t.test('[O1] [O3] status, list, show and explain', async (t) => {
     log: [{ atMs: nowMs, tookMs: 3, status: 503 }],
   });
   const dead = await writeEvent(db, app, { key: 'a2', body: stateBody('bob') });
-  await bury(db, app, dead, { response: 'an\u001b[31m error' });
+  await bury(db, app, dead, { response: 'an\u001b[31m error\u009b31m' });
 
   const status = await run('status');
   t.match(status.stdout, new RegExp(`endpoints:\n  ${urlHash(url)}  https://backend.example.com/cb  1 commands`));
@@ -97,8 +97,11 @@ t.test('[O1] [O3] status, list, show and explain', async (t) => {
     /dead letter since .*: it failed for a long time.*\nsent to https:\/\/backend\.example\.com\/cb\n/,
   );
   t.match(shown.stdout, /sent:\n {2}\{\n {4}"CallbackCommand": "State\.StateChange",/);
-  t.match(shown.stdout, /answered:\n {2}an\\u001b\[31m error\n/, 'nothing that acts on a terminal');
+  t.match(shown.stdout, /answered:\n {2}an\\u001b\[31m error\\u009b31m\n/, 'nothing that acts on a terminal');
   t.match(await json('show', String(waits)), { event: { id: waits }, log: [{ status: 503 }], deadLetter: null });
+  const whole = (await run('show', String(dead), '--json')).stdout;
+  t.match(JSON.parse(whole).deadLetter, { content: { response: 'an\u001b[31m error\u009b31m' } });
+  t.notMatch(whole, /[\u001b\u009b]/);
   t.match(await run('show', '99999'), { code: 1, stderr: /has no event 99999/ });
   t.match(await run('show', 'x'), { code: 2, stderr: /<event>: is no number of an event; allowed: 17 or/ });
 
@@ -153,7 +156,7 @@ t.test('[O2] replay, cancel, retry, drop, pause, resume', async (t) => {
   });
   t.match(await run('cancel', '1'), { code: 1, stderr: /no replay 1 that is running/ });
 
-  t.match(await run('retry', '--all'), { code: 0, stdout: '1 are tried now\n' });
+  t.match(await run('retry', '--all'), { code: 0, stdout: /^1 do not wait for their time any more; / });
   t.match(await run('drop', '--state', 'dead', '--all'), { code: 2, stderr: /repeat with --yes/ });
   t.match(await run('drop', '--state', 'dead', '--all', '--yes'), {
     code: 0,
@@ -169,7 +172,12 @@ t.test('[O2] replay, cancel, retry, drop, pause, resume', async (t) => {
     stdout: new RegExp(`paused:\n  all to ${urlHash(url)}  by cli \\(lin\\)  since`),
   });
   t.match(await run('pause', '--command', 'State.StateChange'), { stdout: /State\.StateChange {2}by cli/ });
-  t.match(await run('resume'), { code: 0, stdout: '2 pauses ended\n' });
+  t.match(await run('resume', '--command', 'C2C.CallbackAfterSendMsg'), {
+    code: 0,
+    stdout: /^no pause was exactly that\nstill paused:\n {2}all to [0-9a-f]{8} .*\n {2}State\.StateChange /,
+  });
+  t.match(await run('resume', '--command', 'State.StateChange'), { stdout: /^1 pause ended\nstill paused:\n.*\n$/ });
+  t.match(await run('resume'), { code: 0, stdout: '1 pause ended\n' });
   t.match(await run('resume'), { code: 0, stdout: 'nothing was paused\n' });
 });
 

@@ -52,8 +52,8 @@ export interface CallbackAdmin extends Explain {
   /** Has events that wait for their next attempt tried now. */
   retry(app: AppSettings, selection: Selection): Promise<Retried>;
   pause(app: AppSettings, order: PauseOrder, actor: string): Promise<PauseView[]>;
-  /** Gives back how many pauses ended. */
-  resume(app: AppSettings, order: PauseOrder): Promise<number>;
+  /** Gives back how many pauses ended, and those of the app that still hold. */
+  resume(app: AppSettings, order: PauseOrder): Promise<{ resumed: number; pauses: PauseView[] }>;
 }
 
 export interface AdminDeps {
@@ -334,6 +334,9 @@ export function createAdmin(deps: AdminDeps): CallbackAdmin {
       return viewPauses(app);
     },
 
-    resume: (app, order) => pauses.resume(app.sdkAppId, order),
+    async resume(app, order) {
+      const resumed = await pauses.resume(app.sdkAppId, order);
+      return { resumed, pauses: viewPauses(app) };
+    },
   };
 }

@@ -1,5 +1,4 @@
 import { sql } from 'kysely';
-import pg from 'pg';
 import type { Logger } from '../../observe/index.ts';
 import type { AppSettings, Refusal, Result } from '../../store/index.ts';
 import type { CallbackCommand, SdkAppId } from '../../wire/index.ts';
@@ -9,6 +8,7 @@ import { timeText } from '../explain/words.ts';
 import type { ReplayOrder, ReplaySource, Selection } from './orders.ts';
 import { canBeSent, isLastDone, type ReplayFilter } from './replays.ts';
 import { entryFits, letterFits, resolveSelection } from './selecting.ts';
+import { refusalOfTooMuch } from './too-much.ts';
 
 /** What a replay sends, or would send. */
 export interface ReplayAnswer {
@@ -71,8 +71,6 @@ interface Count {
 /** Replays of one app that go on at once, and finished ones that are remembered. */
 const maxRunning = 10;
 const maxKept = 100;
-/** PostgreSQL's: the statement took too long. */
-const queryCanceled = '57014';
 
 /** Begins, lists and ends replays; `createReplays` carries them out. */
 export function createReplayOrders({
@@ -134,7 +132,8 @@ export function createReplayOrders({
           counts.push(await count(sdkAppId, one, filter));
         }
       } catch (error) {
-        if (error instanceof pg.DatabaseError && error.code === queryCanceled) return tooMany;
+        const tooMuch = refusalOfTooMuch(error);
+        if (tooMuch !== undefined) return tooMuch;
         throw error;
       }
       const some = counts.filter(({ total }) => total > 0);
@@ -203,14 +202,6 @@ interface CountRow {
   oldest: number;
   newest: number;
 }
-
-const tooMany: Refusal = {
-  ok: false,
-  code: 'INVALID_FIELD',
-  field: 'since',
-  reason: 'spans more than can be counted in time',
-  allowed: 'a shorter range, a command or an account',
-};
 
 function viewReplay(row: ReplayRow): ReplayView {
   const { selection, states } = JSON.parse(row.filter) as ReplayFilter;

@@ -122,6 +122,7 @@ export function viewAttempt({ atMs, tookMs, status, failure, detail, by }: Logge
   };
 }
 
+/** A URL as it may be shown to everybody: its query may hold a key. */
 export function withoutQuery(url: string): string {
   return url.replace(/\?.*$/s, '');
 }

@@ -89,7 +89,11 @@ export function callbacksRetryCommand(context: CliContext): Command {
           total += retried;
           if (isAll) break;
         }
-        context.print(options.json ? toJson({ retried: total }) : `${total} are tried now`);
+        context.print(
+          options.json
+            ? toJson({ retried: total })
+            : `${total} do not wait for their time any more; an endpoint that seems dead gets one callback at a time, every 30 s at the latest`,
+        );
       });
     });
 }
@@ -132,9 +136,15 @@ export function callbacksResumeCommand(context: CliContext): Command {
     .action(async (options: CallbacksOptions) => {
       const order = readOrFail(parseResume(given(options, pauseFields), Date.now()));
       await withCallbacks(context, options, async ({ admin, app }) => {
-        const resumed = await admin.resume(app, order);
-        const text = resumed === 0 ? 'nothing was paused' : `${resumed === 1 ? '1 pause' : `${resumed} pauses`} ended`;
-        context.print(options.json ? toJson({ resumed }) : text);
+        const { resumed, pauses } = await admin.resume(app, order);
+        const count =
+          resumed === 0 ? 'no pause was exactly that' : `${resumed === 1 ? '1 pause' : `${resumed} pauses`} ended`;
+        const text = pauses.length === 0 && resumed === 0 ? 'nothing was paused' : count;
+        context.print(
+          options.json
+            ? toJson({ resumed, pauses })
+            : [text, ...(pauses.length === 0 ? [] : [`still ${formatPauses(pauses)}`])].join('\n'),
+        );
       });
     });
 }

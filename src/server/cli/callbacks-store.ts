@@ -1,6 +1,6 @@
 import { type Command, Option } from 'commander';
-import { type CallbackAdmin, createAdmin, createPauses } from '../../callbacks/index.ts';
-import type { AppSettings, Result } from '../../store/index.ts';
+import { type CallbackAdmin, createAdmin, createPauses, refusalOfTooMuch } from '../../callbacks/index.ts';
+import type { AppSettings, Refusal, Result } from '../../store/index.ts';
 import type { SdkAppId } from '../../wire/index.ts';
 import { parseAppNumber } from './arguments.ts';
 import { appOf } from './callbacks-test.ts';
@@ -8,6 +8,7 @@ import { CliError } from './cli-error.ts';
 import { type CliContext, type ConfigOption, loadOrFail, withConfig } from './context.ts';
 import { exitCodes } from './exit-codes.ts';
 import { withStore } from './open-store.ts';
+import { printable } from './printable.ts';
 
 /** What the commands that look into callbacks, and change what waits, have in common. */
 
@@ -48,9 +49,12 @@ export function given(options: object, names: readonly string[]): Record<string,
 /** The value, or the end of the command with what is wrong with which option. */
 export function readOrFail<T>(read: Result<T>): T {
   if (read.ok) return read.value;
-  const { field, reason, allowed } = read;
+  throw new CliError(exitCodes.usage, textOf(read));
+}
+
+function textOf({ field, reason, allowed }: Refusal): string {
   const where = field === undefined ? '' : `${optionOf(field)}: `;
-  throw new CliError(exitCodes.usage, `${where}${reason}${allowed === undefined ? '' : `; allowed: ${allowed}`}`);
+  return `${where}${reason}${allowed === undefined ? '' : `; allowed: ${allowed}`}`;
 }
 
 function optionOf(field: string): string {
@@ -85,14 +89,18 @@ export async function withCallbacks(
     try {
       const admin = createAdmin({ db, control: bus, pauses, clock: Date.now, logger });
       await work({ admin, app, isAlone: db.kind === 'embedded' });
+    } catch (error) {
+      const tooMuch = refusalOfTooMuch(error);
+      throw tooMuch === undefined ? error : new CliError(exitCodes.failed, textOf(tooMuch));
     } finally {
       await pauses.close();
     }
   });
 }
 
+/** What backends answered is among it: nothing that acts on a terminal stays, and JSON it is all the same. */
 export function toJson(value: unknown): string {
-  return JSON.stringify(value, undefined, 2);
+  return printable(JSON.stringify(value, undefined, 2));
 }
 
 export function table(rows: readonly (readonly string[])[]): string {
