@@ -9,6 +9,7 @@ import { benchBefore } from './before.ts';
 import { benchC2c } from './c2c.ts';
 import { benchCache } from './cache.ts';
 import { benchCallbacks } from './callbacks.ts';
+import { benchIsolation } from './isolation.ts';
 import { benchProxy } from './proxy.ts';
 import type { Question } from './support/question.ts';
 
@@ -18,6 +19,7 @@ const questions: Record<string, Question> = {
   c2c: benchC2c,
   before: benchBefore,
   callbacks: benchCallbacks,
+  isolation: benchIsolation,
 };
 
 const page = new URL('../docs/benchmarks.md', import.meta.url);
