@@ -90,24 +90,22 @@ async function readHeads(
 ): Promise<(undefined | { head: Head; ahead: number })[]> {
   const commandsOf = (endpoint: Endpoint | undefined): AfterCommand[] =>
     endpoint === undefined ? [] : afterCommands.filter((command) => endpointOf(app, command)?.id === endpoint.id);
+  const isAhead = sql`o.consumer = 1 and o.drain_key = k.drain_key and o.done_ms is null and o.sdk_app_id = ${app.sdkAppId}
+    and o.event = any (string_to_array(k.commands, ','))`;
+  // The first one and how many there are apart: together they tempt the planner to sort all that waits of the key, for each event.
   const { rows } = await sql<HeadRow>`
-    select k.position, h.id, h.attempts, h.next_attempt_ms, h.attempt_log, h.ahead
+    select k.position, h.id, h.attempts, h.next_attempt_ms, h.attempt_log, n.ahead
     from unnest(
       ${events.map(({ drainKey }) => drainKey)}::text[], ${events.map(({ id }) => id)}::bigint[],
       ${endpoints.map((endpoint) => commandsOf(endpoint).join(','))}::text[]
     ) with ordinality as k(drain_key, id, commands, position)
     cross join lateral (
-      select (array_agg(o.id order by o.id))[1] as id, (array_agg(o.attempts order by o.id))[1] as attempts,
-        (array_agg(o.next_attempt_ms order by o.id))[1] as next_attempt_ms,
-        (array_agg(o.attempt_log order by o.id))[1] as attempt_log, count(*) filter (where o.id < k.id) as ahead
-      from (
-        select * from outbox o
-        where o.consumer = 1 and o.drain_key = k.drain_key and o.done_ms is null and o.sdk_app_id = ${app.sdkAppId}
-          and o.event = any (string_to_array(k.commands, ',')) and o.id <= k.id
-        order by o.id limit ${maxAhead}
-      ) o
+      select o.id, o.attempts, o.next_attempt_ms, o.attempt_log from outbox o
+      where ${isAhead} and o.id <= k.id order by o.id limit 1
     ) h
-    where h.id is not null`.execute(db);
+    cross join lateral (
+      select count(*) as ahead from (select from outbox o where ${isAhead} and o.id < k.id limit ${maxAhead}) o
+    ) n`.execute(db);
   const heads = events.map((): undefined | { head: Head; ahead: number } => undefined);
   for (const row of rows) {
     heads[row.position - 1] = {
