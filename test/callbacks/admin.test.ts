@@ -214,7 +214,9 @@ t.test('[O2] dropping ends what waits, names the gap, wakes what stood behind, a
   const dead = await writeEvent(db, app.sdkAppId, { key: 'a9' });
   await bury(db, app.sdkAppId, dead);
 
-  t.strictSame(await admin.drop(app, drop({ ids: [ids[0], dead] }), 'oncall'), { waiting: 1, dead: 1, isAll: true });
+  const both = drop({ ids: [ids[0], dead] });
+  t.match(await admin.drop(newApp(), both, 'oncall'), { waiting: 0, dead: 0 }, 'none of them is of another app');
+  t.strictSame(await admin.drop(app, both, 'oncall'), { waiting: 1, dead: 1, isAll: true });
   t.match(await rowsOf(app.sdkAppId, `id = ${ids[0]}`), [{ outcome: 'dropped', done_ms: Number }]);
   t.match(await admin.show(app, named(ids[0] ?? 0)), {
     event: { state: 'dropped', lastError: /HTTP 500/ },
@@ -315,12 +317,12 @@ t.test('[K6] dead letters are sent again: previewed, at a bounded rate, to the b
   for (let i = 0; i < 5; i++) {
     ids.push(await writeEvent(db, app.sdkAppId, { key: `a${i % 2}` }));
     await bury(db, app.sdkAppId, ids[i] ?? 0, { request });
+    // Nothing was made of it, so nothing can be sent.
+    if (i === 2) await bury(db, app.sdkAppId, await writeEvent(db, app.sdkAppId, { key: 'a1' }), { request: null });
   }
   await bury(db, app.sdkAppId, await writeEvent(db, app.sdkAppId, { key: 'a1', command: 'C2C.CallbackAfterSendMsg' }), {
     request: '{}',
   });
-  // Nothing was made of it, so nothing can be sent.
-  await bury(db, app.sdkAppId, await writeEvent(db, app.sdkAppId, { key: 'a1' }), { request: null });
 
   const order = { command: 'State.StateChange', perSec: 2 };
   t.match(await admin.replay(app, replay({ ...order, preview: true }), 'oncall'), {
@@ -372,6 +374,25 @@ t.test('[K6] events that were told are sent again; a crash or a lost lease moves
   const order = replay({ source: 'outbox', since: '1h', perSec: 4 });
   t.match(await admin.replay(app, order, 'oncall'), { ok: true, value: { total: 6 } });
   await one.replays.run();
+
+  // Another takes the lease from one that has looked at it already, and was stopped before it moved anything.
+  const moved = (await rowsOf(app.sdkAppId, 'origin_id is not null')).length;
+  const thief = await db.pool.connect();
+  await thief.query('begin');
+  await thief.query(`update task_lease set token = token + 1, holder = 'thief' where task = 'callbacks-replays'`);
+  const stopped = one.replays.run();
+  await until(async () => {
+    const { rows } = await db.pool.query(`select from pg_stat_activity where wait_event_type = 'Lock'`);
+    return rows.length > 0;
+  });
+  await thief.query('commit');
+  thief.release();
+  await stopped;
+  t.equal(
+    (await rowsOf(app.sdkAppId, 'origin_id is not null')).length,
+    moved,
+    'what is not its own any more it leaves alone',
+  );
 
   // Another process takes over when the lease has run out; the one that was stopped goes on and finds that it lost it.
   await db.pool.query(`update task_lease set lease_until = now() - interval '1 s' where task = 'callbacks-replays'`);
@@ -475,6 +496,32 @@ t.test('a replay can be cancelled; runs by itself; refuses what cannot be', asyn
     reason: /nothing/,
   });
   t.match(await admin.replay(app, replay({ ids: [1] }), 'oncall'), { ok: false, field: 'ids' });
+
+  const busy = newApp();
+  await writeEvent(db, busy.sdkAppId, { key: 'a1', state: 'delivered' });
+  const { rows } = await db.pool.query<{ id: number }>(
+    `insert into callback_replay (sdk_app_id, source, filter, per_sec, total, through_id, state, actor, created_ms)
+     select $1, 'dead', '{"selection":{"filter":{}},"places":{},"states":[]}', 1, 1, 0,
+       case when n <= 9 then 'running' else 'done' end, 'oncall', 1 from generate_series(1, 120) n returning id`,
+    [busy.sdkAppId],
+  );
+  // As long as nobody has carried them out.
+  await db.pool.query(
+    `update task_lease set holder = 'nobody', lease_until = now() + interval '1 h' where task = 'callbacks-replays'`,
+  );
+  await db.pool.query(`update callback_replay set state = 'running', finished_ms = null where id = any ($1)`, [
+    rows.slice(0, 9).map(({ id }) => id),
+  ]);
+  const again = replay({ source: 'outbox', since: '1h' });
+  t.match(await admin.replay(busy, again, 'oncall'), { ok: true }, 'the tenth');
+  t.match(await admin.replay(busy, again, 'oncall'), { ok: false, code: 'CONFLICT', reason: /10 replays/ });
+  t.match(await admin.replay(busy, { ...again, preview: true }, 'oncall'), { ok: true }, 'counted all the same');
+  const left = await db.pool.query<{ running: number; done: number }>(
+    `select count(*) filter (where state = 'running') as running, count(*) filter (where state = 'done') as done
+     from callback_replay where sdk_app_id = $1`,
+    [busy.sdkAppId],
+  );
+  t.match(left.rows, [{ running: 10, done: 99 }], 'finished ones are forgotten, none that runs');
 });
 
 t.test('bad orders say which field, why, and what would be right', async (t) => {
