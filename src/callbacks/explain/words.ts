@@ -92,7 +92,7 @@ export function toldText(event: CallbackEvent, letter: DeadLetter | undefined): 
     }
     case 'dropped': {
       const by = log.findLast((attempt) => attempt.by !== undefined)?.by;
-      return `It was dropped${at}${by === undefined ? '' : ` by ${by}`}, and not told.`;
+      return `It was dropped${at}${by === undefined ? '' : ` by ${by}`}, and not told, unless it was on its way just then.`;
     }
     case 'superseded':
       return 'It was not told, because the same terminal changed its state again right after: that was told instead.';
