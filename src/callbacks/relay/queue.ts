@@ -274,6 +274,8 @@ export async function createDrainQueue(
         // What has just ended is being recorded. Not by close(false), which waits for a backend that is away for ever.
         if (made.isRunning()) await delay(settleMs);
         made.cancelAllJobs();
+        // Else it may begin to wait for a job, for up to an hour, on a connection that is closed.
+        await within(made.getBackend().disconnectBlocking(true), endMs).catch(() => {});
         await within(made.close(true), endMs).catch(() => {});
       },
     };

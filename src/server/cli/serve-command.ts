@@ -45,6 +45,8 @@ export function serveCommand(context: CliContext): Command {
         context.print(demo.describe(server.addresses));
       }
       const exitCode = await runUntilSignal(server, { logger });
+      // Everything of ours is closed. A timer or connection that a library has left behind must not keep the process.
+      setTimeout(() => process.exit(), 10_000).unref();
       if (exitCode !== 0) throw new CliError(exitCodes.failed, 'the service ended on an error: the log has it');
     });
 }
