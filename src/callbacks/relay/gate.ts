@@ -67,6 +67,7 @@ const maxParked = 20_000;
 const deadAwayMs = 30_000;
 const fullAwayMs = 15_000;
 const maxVainPerSec = 50;
+const callEveryMs = 1_000;
 
 interface State {
   endpoint: Endpoint;
@@ -264,6 +265,11 @@ export function createGate(
       clearTimeout(waiter.timer);
       waiter.resolve(admit(state));
     }
+    callBack(state);
+  }
+
+  /** Lanes that stay away are woken where there is room. */
+  function callBack(state: State): void {
     if (isCrowded(state) || state.breaker.state !== 'closed') return;
     // As many as there is room for; when all places are taken, one more that waits.
     const room = Math.max(1, state.endpoint.concurrency - state.startsMs.size);
@@ -279,6 +285,12 @@ export function createGate(
   function admit(state: State): Slot | undefined {
     return isDead(state) || state.breaker.admit(performance.now()) === 'no' ? undefined : take(state);
   }
+
+  // Each lane that has had its place calls the next one; where such a wake is lost, nobody else would.
+  const calling = setInterval(() => {
+    for (const state of states.values()) callBack(state);
+  }, callEveryMs);
+  calling.unref();
 
   return {
     away(endpoint, lane) {
@@ -338,6 +350,7 @@ export function createGate(
     },
 
     close() {
+      clearInterval(calling);
       for (const state of states.values()) {
         clearTimeout(state.probe);
         for (const { timer, resolve, share } of state.waiters.splice(0)) {

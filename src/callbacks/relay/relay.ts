@@ -79,6 +79,7 @@ export function createRelay(deps: RelayDeps, options: RelayOptions): Relay {
       waits: waker.waits,
       isDead: gate.isDead,
       lagMs: drain.lagMs,
+      isBusy: async () => (await queue.waiting()) > 0,
       clock,
       logger,
       metrics,

@@ -59,13 +59,15 @@ export function createSweep(
     isDead(endpointId: string): boolean;
     /** How old events are that are told now: others of about that age only wait for their turn. */
     lagMs(): number;
+    /** Whether lanes wait in the queue for their turn. */
+    isBusy(): Promise<boolean>;
     clock: Clock;
     logger: Logger;
     metrics: Metrics;
   },
   { everyMs = 1_000, graceMs = 1_500 }: SweepOptions = {},
 ): Sweep {
-  const { pool, oldestDay, apps, pauses, wake, waits, isDead, lagMs, clock, logger, metrics } = deps;
+  const { pool, oldestDay, apps, pauses, wake, waits, isDead, lagMs, isBusy, clock, logger, metrics } = deps;
   const failures = metrics.counter('qalgate_callbacks_sweep_failures_total', 'Looks for waiting lanes that failed');
   const found = metrics.counter('qalgate_callbacks_swept_lanes_total', 'Lanes that a look found and woke');
   const stop = new AbortController();
@@ -111,9 +113,8 @@ export function createSweep(
   }
 
   /** The lanes that have something to do, of all that the rows show. */
-  function lanesOf(rows: readonly HeadRow[], isHurry: boolean): Lane[] {
+  function lanesOf(rows: readonly HeadRow[], leastMs: number, isHurry: boolean): Lane[] {
     const nowMs = clock();
-    const leastMs = Math.max(graceMs, Math.min(2 * lagMs(), maxGraceMs));
     const heads = new Map<string, { lane: Lane; head: HeadRow }>();
     for (const head of rows) {
       const app = apps.get(head.sdk_app_id);
@@ -133,7 +134,10 @@ export function createSweep(
   async function look(): Promise<void> {
     const isHurry = isHurried;
     const rows = await headsAfter(cursor);
-    const lanes = lanesOf(rows, isHurry);
+    const turnMs = Math.min(2 * lagMs(), maxGraceMs);
+    // Where the queue has nothing, nothing waits for its turn: it has lost what it had.
+    const leastMs = turnMs > graceMs && (await isBusy()) ? turnMs : graceMs;
+    const lanes = lanesOf(rows, leastMs, isHurry);
     if (lanes.length > 0) {
       await wake(lanes, { now: isHurry });
       found.inc(lanes.length);
