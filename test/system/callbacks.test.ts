@@ -54,9 +54,13 @@ async function sendAll(t: Test, url: () => string, count: number): Promise<{ sen
   t.equal((await call('im_open_login_svc/multiaccount_import', { Accounts: accounts })).ErrorCode, 0);
   const sent: Sent[] = [];
   let next = 0;
+  let isOver = false;
+  t.teardown(() => {
+    isOver = true;
+  });
   const sendOne = async (number: number): Promise<void> => {
     const pair = number % conversations;
-    for (;;) {
+    while (!isOver) {
       const answer = await call('openim/sendmsg', {
         From_Account: `p${pair * 2}`,
         To_Account: `p${pair * 2 + 1}`,
@@ -158,8 +162,20 @@ async function survive(t: Test, { messages, kills, withRedis }: Run): Promise<vo
       await delay(200);
       await redis?.restart();
     } else {
-      const [pid] = (await readFile(path.join(clusterFolder(database.dataDir), 'postmaster.pid'), 'utf8')).split('\n');
+      const readPid = async () =>
+        (await readFile(path.join(clusterFolder(database.dataDir), 'postmaster.pid'), 'utf8')).split('\n')[0];
+      const pid = await readPid();
       process.kill(Number(pid), 'SIGKILL');
+      // Who is started next needs it: a program does not wait for a database that is not there.
+      await until(async () => (await readPid().catch(() => pid)) !== pid, 30_000);
+      await until(
+        () =>
+          db.pool.query('select').then(
+            () => true,
+            () => false,
+          ),
+        30_000,
+      );
     }
   }
   await done;
