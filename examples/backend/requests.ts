@@ -1,5 +1,6 @@
 /** What several routes need of a request and its answer. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { readRawBody } from '../../src/sdk/backend/index.ts';
 
 const bodyMs = 5_000;
 
@@ -15,21 +16,8 @@ export function isJson({ headers }: IncomingMessage): boolean {
 }
 
 /** Undefined: it is too long. Rejects when it takes too long. */
-export async function readBody(request: IncomingMessage, maxBytes: number): Promise<Buffer | undefined> {
-  const timer = setTimeout(() => request.destroy(), bodyMs);
-  const parts: Buffer[] = [];
-  let bytes = 0;
-  try {
-    // Not destroyed, so that the refusal can be said.
-    for await (const part of request.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
-      bytes += part.length;
-      if (bytes > maxBytes) return undefined;
-      parts.push(part);
-    }
-    return Buffer.concat(parts);
-  } finally {
-    clearTimeout(timer);
-  }
+export function readBody(request: IncomingMessage, maxBytes: number): Promise<Buffer | undefined> {
+  return readRawBody(request, { maxBytes, timeoutMs: bodyMs });
 }
 
 /** A field of a JSON object; undefined: it is none, or has no such field. */

@@ -2,7 +2,8 @@ import t, { type Test } from 'tap';
 import type { AccountId, TerminalId } from '../../src/wire/index.ts';
 import { testApp, testRoute } from '../support/access.ts';
 import { allAnswered, answersOf, cacheStatusOf, type Live, openLive, request, until } from '../support/cache/live.ts';
-import { fieldOf, findClosedPort, type Message, respond, statusOf, type Wire } from '../support/wire.ts';
+import { freePort } from '../support/free-port.ts';
+import { fieldOf, type Message, respond, statusOf, type Wire } from '../support/wire.ts';
 
 /** Any number of clients and one request to the backend, on real sockets (C11). */
 
@@ -201,7 +202,7 @@ t.test('[C11, C12] sessions on one key share one request where the response or t
 t.test(
   '[C11] a leader that fails fails nobody who may have what is stale, nor those who ask for themselves',
   async (t) => {
-    const closed = await findClosedPort();
+    const closed = await freePort();
     const failures: Record<string, (wire: Wire) => void> = {
       reset: (wire) => void wire.socket.resetAndDestroy(),
       end: (wire) => void wire.socket.end(),

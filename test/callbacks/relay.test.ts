@@ -339,6 +339,21 @@ t.test('[K7] more than may wait: the oldest are given up, counted and said; what
   t.equal((await letters()).length, 21);
 });
 
+t.test('[K7] what waits of an app that is gone is kept for 72 hours, then dropped, counted and said', async (t) => {
+  const { app, callbacks, rows, events, metrics, setApps } = await openOne(t, { options: { tuning: lazy } });
+  const hourMs = 3_600_000;
+  const ages = [73, 71];
+  await writeEvents(
+    database,
+    ages.map((hours) => ({ app: app.sdkAppId, key: newKey(), body: {}, atMs: Date.now() - hours * hourMs })),
+  );
+  setApps([]);
+  await callbacks.maintain();
+  t.match(await rows(), [{ outcome: 'dropped' }, { outcome: null }]);
+  t.equal(await metricOf(metrics, 'qalgate_callbacks_buried_total', { bound: 'no-app' }), 1);
+  t.ok(events.includes('callbacks.entries.without_app'));
+});
+
 t.test('[K7] one process at a time does away with anything; all of them count', async (t) => {
   const { app, callbacks, letters } = await openOne(t, { settings: { backlogHours: 1 } });
   await callbacks.pauses.pause({ sdkAppId: app.sdkAppId, reason: 'operator', actor: 'test' });

@@ -10,10 +10,10 @@ import type { AccountId, ErrorBody, ErrorCode, TerminalId } from '../../src/wire
 import { testApp, testAppId } from '../support/access.ts';
 import { createCertificate } from '../support/certificates.ts';
 import { countBytes, floodBytes, kernelBytes, pour, standstill } from '../support/flood.ts';
+import { freePort } from '../support/free-port.ts';
 import { openProxied, originHead, type ProxiedOptions } from '../support/proxied.ts';
 import {
   fieldOf,
-  findClosedPort,
   hasEnded,
   type Message,
   openOrigin,
@@ -304,11 +304,7 @@ t.test('an origin that fails an upgrade: an error of ours', async (t) => {
     });
   }
   await t.test('refuses connections', async (t) => {
-    const { access } = await openProxied(
-      t,
-      {},
-      { route: { upstream: [`http://127.0.0.1:${await findClosedPort()}`] } },
-    );
+    const { access } = await openProxied(t, {}, { route: { upstream: [`http://127.0.0.1:${await freePort()}`] } });
     assertError(t, (await sendAlone(access.port, upgrade())).received, 502, 'UPSTREAM_CONNECT_FAILED');
   });
   await t.test('never gets ready with TLS', async (t) => {

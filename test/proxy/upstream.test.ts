@@ -6,10 +6,10 @@ import type { ErrorBody, ErrorCode } from '../../src/wire/index.ts';
 import { testApp } from '../support/access.ts';
 import { createCertificate } from '../support/certificates.ts';
 import { until } from '../support/database.ts';
+import { freePort } from '../support/free-port.ts';
 import { openProxied, type Proxied } from '../support/proxied.ts';
 import {
   fieldOf,
-  findClosedPort,
   hasEnded,
   type Message,
   openClient,
@@ -55,7 +55,7 @@ async function assertBrokenOff(t: Test, proxied: Proxied, request = get()): Prom
 }
 
 t.test('an origin that refuses connections: 502', async (t) => {
-  const proxied = await openProxied(t, {}, { route: { upstream: [`http://127.0.0.1:${await findClosedPort()}`] } });
+  const proxied = await openProxied(t, {}, { route: { upstream: [`http://127.0.0.1:${await freePort()}`] } });
   assertError(t, await ask(proxied), 502, 'UPSTREAM_CONNECT_FAILED');
   assertError(
     t,
@@ -458,7 +458,7 @@ t.test('bytes that answer nothing end the connection at once and are counted', a
 });
 
 t.test('[A4] a failed connect goes on to the next origin under the same serial number', async (t) => {
-  const dead = `http://127.0.0.1:${await findClosedPort()}`;
+  const dead = `http://127.0.0.1:${await freePort()}`;
   const alive = await openOrigin();
   t.teardown(alive.close);
   const proxied = await openProxied(t, {}, { route: { upstream: [dead, alive.url] } });
@@ -481,7 +481,7 @@ t.test('[A4] a failed connect goes on to the next origin under the same serial n
 });
 
 t.test('with all origins failing the last error is told, and they are tried all the same', async (t) => {
-  const upstream = [`http://127.0.0.1:${await findClosedPort()}`, `http://127.0.0.1:${await findClosedPort()}`];
+  const upstream = [`http://127.0.0.1:${await freePort()}`, `http://127.0.0.1:${await freePort()}`];
   const proxied = await openProxied(t, {}, { route: { upstream } });
   for (let i = 0; i < 6; i += 1) assertError(t, await ask(proxied), 502, 'UPSTREAM_CONNECT_FAILED');
   t.equal(proxied.access.logLines.filter(({ event }) => event === 'proxy.upstream.ejected').length >= 2, true);

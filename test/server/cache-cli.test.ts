@@ -4,33 +4,17 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import t from 'tap';
-import { runCli } from '../../src/server/cli/run-cli.ts';
+import { runInProcess } from '../support/cli.ts';
 import { makeDataDir, until } from '../support/database.ts';
 import { runCommand, spawnService } from '../support/service.ts';
 
 const folder = t.testdir();
 
-/** Runs a command in this process. */
-async function call(args: string[], env: Record<string, string> = {}, input = '') {
-  const lines = { stdout: '', stderr: '' };
-  const code = await runCli(args, {
-    env,
-    print: (line) => {
-      lines.stdout += `${line}\n`;
-    },
-    warn: (line) => {
-      lines.stderr += `${line}\n`;
-    },
-    readInput: async () => input,
-  });
-  return { code, ...lines };
-}
-
 const date = 'Wed, 04 Nov 2015 08:00:00 GMT';
 
 /** What `cache explain` says: the facts above the table, and its rows. */
 async function explained(response: string, ...more: string[]) {
-  const { code, stdout, stderr } = await call(['cache', 'explain', '--response', response, ...more]);
+  const { code, stdout, stderr } = await runInProcess(['cache', 'explain', '--response', response, ...more]);
   if (code !== 0) throw new Error(stderr);
   const [facts = '', table = ''] = stdout.trimEnd().split(/\n\n(?=AGE|Each)/);
   const rows = table.split('\n').map((row) => row.split(/ {2,}/));
@@ -325,15 +309,15 @@ t.test('explain: files, standard input, times and JSON', async (t) => {
   writeFileSync(file, `HTTP/1.1 200 OK\r\nDate: ${date}\r\nCache-Control: max-age=60\r\n\r\n{"a":1}`);
   const request = 'GET /feed?page=2 HTTP/1.1\nHost: api.example.com\n\n';
   const args = ['cache', 'explain', '--request', '-', '--response', `@${file}`];
-  const { code, stdout } = await call(args, {}, request);
+  const { code, stdout } = await runInProcess(args, {}, request);
   t.equal(code, 0);
   t.match(stdout, `GET /feed?page=2 -> 200, received ${date}\nmode qal, the shared cache of the access service\n`);
 
   for (const received of ['30', 'Wed, 04 Nov 2015 08:00:30 GMT', '2015-11-04T08:00:30Z']) {
-    const { stdout } = await call([...args, '--received', received], {}, request);
+    const { stdout } = await runInProcess([...args, '--received', received], {}, request);
     t.match(stdout, '\n30 to 60 s', `${received}: its age begins where it was received`);
   }
-  const { stdout: json } = await call([...args, '--json'], {}, request);
+  const { stdout: json } = await runInProcess([...args, '--json'], {}, request);
   t.match(JSON.parse(json), {
     request: { method: 'GET', target: '/feed?page=2' },
     response: { status: 200, receivedAt: '2015-11-04T08:00:00.000Z' },
@@ -381,7 +365,7 @@ t.test('explain and purge: wrong usage says what is wrong', async (t) => {
     [[...purge, ...app, '--tag', 'a,b'], /--tag: has characters that a tag cannot have/],
   ];
   for (const [args, message] of wrong) {
-    const { code, stdout, stderr } = await call(args);
+    const { code, stdout, stderr } = await runInProcess(args);
     t.equal(code, 2, JSON.stringify(args));
     t.match(stderr, message);
     t.equal(stdout, '');

@@ -13,7 +13,7 @@ import { type Arrival, openCallbackReceiver } from '../../src/server/cli/callbac
 import { formatArrival, parseAnswer, parseFailure } from '../../src/server/cli/callbacks-listen.ts';
 import { parseHeaders } from '../../src/server/cli/callbacks-verify.ts';
 import { printable, readableBody } from '../../src/server/cli/printable.ts';
-import { runCli } from '../../src/server/cli/run-cli.ts';
+import { runInProcess } from '../support/cli.ts';
 import { openTestDatabase, until } from '../support/database.ts';
 
 const main = fileURLToPath(new URL('../../src/server/main.ts', import.meta.url));
@@ -23,22 +23,6 @@ const bare = secret.slice('whsec_'.length);
 const masterKey = randomBytes(32).toString('base64');
 const keyFile = join(folder, 'whsec.key');
 writeFileSync(keyFile, `${secret}\n`);
-
-/** Runs a command in this process. */
-async function call(args: string[], input = '', env: Record<string, string> = {}) {
-  const lines = { stdout: '', stderr: '' };
-  const code = await runCli(args, {
-    env,
-    print: (line) => {
-      lines.stdout += `${line}\n`;
-    },
-    warn: (line) => {
-      lines.stderr += `${line}\n`;
-    },
-    readInput: async () => input,
-  });
-  return { code, ...lines };
-}
 
 /** `callbacks listen` as a process. */
 async function listen(t: Test, ...args: string[]) {
@@ -211,7 +195,7 @@ t.test('listen, test and verify: wrong options are told', async (t) => {
     ],
   ];
   for (const [args, says] of cases) {
-    const { code, stderr } = await call(args, 'a: b');
+    const { code, stderr } = await runInProcess(args, {}, 'a: b');
     t.equal(code, 2, args.join(' '));
     t.match(stderr, says);
     t.notOk(stderr.includes(bare) || stderr.includes('my secret'));
@@ -220,7 +204,7 @@ t.test('listen, test and verify: wrong options are told', async (t) => {
   await once(taken, 'listening');
   t.teardown(() => taken.close());
   const { port } = taken.address() as AddressInfo;
-  t.match(await call(listen('--port', String(port))), {
+  t.match(await runInProcess(listen('--port', String(port))), {
     code: 1,
     stderr: /cannot listen on 127\.0\.0\.1:\d+: EADDRINUSE/,
   });
@@ -238,8 +222,9 @@ t.test('[K5] verify: from files, without a database', async (t) => {
   const bodyFile = join(folder, 'body.json');
   writeFileSync(bodyFile, body);
   const verify = (...more: string[]) =>
-    call(
+    runInProcess(
       ['callbacks', 'verify', '--secret-file', keyFile, '--headers-file', '-', '--body-file', bodyFile, ...more],
+      {},
       headers,
     );
   t.match(await verify(), { code: 0, stdout: /^It verifies\.\n- SIGNATURE_RIGHT: / });
@@ -276,7 +261,7 @@ t.test('[K5] [K8] test and verify: with an app, and the database of the service'
   ]);
   const said: string[] = [];
   const run = async (...args: string[]) => {
-    const answer = await call(['callbacks', ...args], '', {
+    const answer = await runInProcess(['callbacks', ...args], {
       QALGATE_DATA: dataDir,
       QALGATE_APPS: apps,
       QALGATE_MASTER_KEY: masterKey,

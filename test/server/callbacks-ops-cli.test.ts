@@ -3,9 +3,9 @@ import t from 'tap';
 import { createReplays, keyFingerprint, urlHash } from '../../src/callbacks/index.ts';
 import { createMetrics } from '../../src/observe/index.ts';
 import { formatExplained } from '../../src/server/cli/callbacks-explain.ts';
-import { runCli } from '../../src/server/cli/run-cli.ts';
 import { createControlBus } from '../../src/store/index.ts';
 import { bury, callbackKey, stateBody, writeEvent } from '../support/callback-admin.ts';
+import { runInProcess } from '../support/cli.ts';
 import { openTestDatabase, until } from '../support/database.ts';
 
 const { db, dataDir, logger } = await openTestDatabase(t);
@@ -31,19 +31,9 @@ function run(...args: string[]) {
   return call('callbacks', command, '--app', String(app), ...rest);
 }
 async function call(...args: string[]) {
-  const lines = { stdout: '', stderr: '' };
-  const code = await runCli(args, {
-    env,
-    print: (line) => {
-      lines.stdout += `${line}\n`;
-    },
-    warn: (line) => {
-      lines.stderr += `${line}\n`;
-    },
-    readInput: async () => '',
-  });
-  if (args[0] === 'callbacks') said.push(lines.stdout, lines.stderr);
-  return { code, ...lines };
+  const answer = await runInProcess(args, env);
+  if (args[0] === 'callbacks') said.push(answer.stdout, answer.stderr);
+  return answer;
 }
 async function json(...args: string[]) {
   const { code, stdout, stderr } = await run(...args, '--json');
@@ -281,13 +271,6 @@ t.test('wrong options are told, by the name of the option', async (t) => {
     [['cancel', 'x'], /<replay>: is no number/],
   ];
   for (const [args, stderr] of cases) t.match(await run(...args), { code: 2, stderr }, args.join(' '));
-  const unknown = await runCli(['callbacks', 'status', '--app', '10'], {
-    env,
-    print: () => {},
-    warn: (line) => said.push(line),
-    readInput: async () => '',
-  });
-  t.equal(unknown, 1);
-  t.match(said.at(-1), /there is no app 10/);
+  t.match(await call('callbacks', 'status', '--app', '10'), { code: 1, stderr: /there is no app 10/ });
   t.notMatch(said.join(''), /hidden|whsec_/);
 });

@@ -11,8 +11,8 @@ import { mergePatch, parseRouteOption } from '../../src/server/cli/app-input.ts'
 import { parseDurationSec } from '../../src/server/cli/arguments.ts';
 import { checkClock } from '../../src/server/cli/doctor-database.ts';
 import { checkNode } from '../../src/server/cli/doctor-machine.ts';
-import { runCli } from '../../src/server/cli/run-cli.ts';
 import { createCertificate } from '../support/certificates.ts';
+import { runInProcess } from '../support/cli.ts';
 import { spawnService } from '../support/service.ts';
 
 const main = fileURLToPath(new URL('../../src/server/main.ts', import.meta.url));
@@ -37,22 +37,6 @@ async function run(args: string[], env: Env = {}, input = '') {
   return { code, stdout, stderr };
 }
 
-/** Runs a command in this process. */
-async function call(args: string[], env: Env = {}, input = '') {
-  const lines = { stdout: '', stderr: '' };
-  const code = await runCli(args, {
-    env,
-    print: (line) => {
-      lines.stdout += `${line}\n`;
-    },
-    warn: (line) => {
-      lines.stderr += `${line}\n`;
-    },
-    readInput: async () => input,
-  });
-  return { code, ...lines };
-}
-
 t.test('help and usage', async (t) => {
   const help = await run(['--help']);
   t.equal(help.code, 0);
@@ -60,8 +44,8 @@ t.test('help and usage', async (t) => {
     help.stdout,
     /serve[\s\S]*doctor[\s\S]*Exit codes:[\s\S]*3 {2}the configuration or the master key is invalid/,
   );
-  t.match(await call(['app', 'create', '--help']), { code: 0, stdout: /Examples:\n {2}\$ qalgate app create/ });
-  t.match(await call(['version']), { code: 0, stdout: /^qalgate \d+\.\d+\.\d+, Node v\d+/ });
+  t.match(await runInProcess(['app', 'create', '--help']), { code: 0, stdout: /Examples:\n {2}\$ qalgate app create/ });
+  t.match(await runInProcess(['version']), { code: 0, stdout: /^qalgate \d+\.\d+\.\d+, Node v\d+/ });
 
   const wrong: [string[], RegExp][] = [
     [['sreve'], /^qalgate: unknown command 'sreve'\n\(Did you mean serve\?\)/],
@@ -76,7 +60,7 @@ t.test('help and usage', async (t) => {
     [['app', 'delete', '5'], /repeat with --yes/],
   ];
   for (const [args, message] of wrong) {
-    const { code, stdout, stderr } = await call(args);
+    const { code, stdout, stderr } = await runInProcess(args);
     t.equal(code, 2, args.join(' '));
     t.match(stderr, message);
     t.equal(stdout, '');
@@ -103,7 +87,7 @@ t.test('config check', async (t) => {
   t.match(await run(['serve', '--config', file]), { code: 3, stderr: /4 problems|3 problems/ }, 'nothing starts on it');
 
   const right = write('right.yaml', 'apps: [{ sdkAppId: 1400000000, secret: 0123456789abcdef }]\n');
-  t.match(await call(['config', 'check', '-c', right]), { code: 0, stdout: `${right} is valid: 1 app\n` });
+  t.match(await runInProcess(['config', 'check', '-c', right]), { code: 0, stdout: `${right} is valid: 1 app\n` });
 });
 
 t.test('config print', async (t) => {
@@ -123,7 +107,7 @@ t.test('config print', async (t) => {
 t.test('usersig of a configured app needs no database', async (t) => {
   const secret = 'configured-secret-0123';
   const env = { QALGATE_APPS: `[{ sdkAppId: 1400000000, secret: [${secret}, older-secret-0123456] }]` };
-  const { code, stdout } = await call(['usersig', 'älice', '--app', '1400000000', '--expire', '2h'], env);
+  const { code, stdout } = await runInProcess(['usersig', 'älice', '--app', '1400000000', '--expire', '2h'], env);
   t.equal(code, 0);
   const nowSec = Math.floor(Date.now() / 1_000);
   const verified = verifyUserSig(stdout.trim(), {
@@ -144,7 +128,7 @@ listen: { access: 127.0.0.1:18080 }
 apps: [{ sdkAppId: 1400000001, name: fixed, secret: config-secret-0123, access: { routes: [{ host: a.example, upstream: ["http://127.0.0.1:9"] }] } }]
 `,
   );
-  const app = (args: string[], input = '') => call(['app', ...args, '--config', configFile], {}, input);
+  const app = (args: string[], input = '') => runInProcess(['app', ...args, '--config', configFile], {}, input);
   const shown = async (args: string[], input = '') => {
     const { code, stdout, stderr } = await app([...args, '--json'], input);
     if (code !== 0) throw new Error(stderr);
@@ -227,29 +211,32 @@ apps: [{ sdkAppId: 1400000001, name: fixed, secret: config-secret-0123, access: 
 
   t.match(await app(['delete', '7', '--yes']), { code: 0, stdout: 'app 7 is deleted\n' });
   t.match(await app(['show', '7']), { code: 1 });
-  t.match(await call(['kick', 'alice', '--app', '7', '-c', configFile]), { code: 1, stderr: /there is no app 7/ });
-  t.match(await call(['kick', 'alice', '--app', '1400000002', '-c', configFile]), { code: 0 });
-  t.match(await call(['migrate', '-c', configFile]), { code: 0, stdout: /migrates itself at start/ });
+  t.match(await runInProcess(['kick', 'alice', '--app', '7', '-c', configFile]), {
+    code: 1,
+    stderr: /there is no app 7/,
+  });
+  t.match(await runInProcess(['kick', 'alice', '--app', '1400000002', '-c', configFile]), { code: 0 });
+  t.match(await runInProcess(['migrate', '-c', configFile]), { code: 0, stdout: /migrates itself at start/ });
   t.equal(statSync(join(folder, 'data', 'master.key')).mode & 0o777, 0o600);
 
-  const otherKey = await call(['app', 'list', '-c', configFile], { QALGATE_MASTER_KEY: key });
+  const otherKey = await runInProcess(['app', 'list', '-c', configFile], { QALGATE_MASTER_KEY: key });
   t.match(otherKey, { code: 3, stderr: /cannot be opened/ }, 'another master key');
 });
 
 t.test('a database that is not there', async (t) => {
   const env = { QALGATE_DATABASE: 'postgres://u:hush@127.0.0.1:1/q', QALGATE_MASTER_KEY: key };
   for (const args of [['app', 'list'], ['migrate'], ['serve']]) {
-    const { code, stdout, stderr } = await (args[0] === 'serve' ? run(args, env) : call(args, env));
+    const { code, stdout, stderr } = await (args[0] === 'serve' ? run(args, env) : runInProcess(args, env));
     t.equal(code, 5, args.join(' '));
     t.match(stderr.trim().split('\n'), { length: 1, 0: /^qalgate: .*127\.0\.0\.1:1.*ECONNREFUSED/ }, 'one sentence');
     t.notMatch(stdout + stderr, /hush/);
   }
-  t.match((await call(['migrate', '--debug'], env)).stderr, /\n\s+at .*\n/, 'the stack on demand');
+  t.match((await runInProcess(['migrate', '--debug'], env)).stderr, /\n\s+at .*\n/, 'the stack on demand');
 });
 
 t.test('[O5] doctor tells what is wrong and what to do', async (t) => {
   const doctor = async (env: Env) => {
-    const { code, stdout } = await call(['doctor', '--json'], env);
+    const { code, stdout } = await runInProcess(['doctor', '--json'], env);
     const checks: { name: string; state: string; detail: string; remedy?: string }[] = JSON.parse(stdout);
     return { code, checks, of: (name: string) => checks.filter((check) => check.name === name) };
   };
@@ -289,7 +276,7 @@ t.test('[O5] doctor tells what is wrong and what to do', async (t) => {
   t.match(bad.of('open files'), [{ state: 'warn', remedy: /ulimit -n 2000200/ }]);
   t.match(bad.of('upstream'), [{ state: 'warn', detail: /127\.0\.0\.1:1 of app 1 does not answer \(ECONNREFUSED\)/ }]);
 
-  t.match(await call(['doctor'], { QALGATE_LOG_LEVEL: 'loud' }), {
+  t.match(await runInProcess(['doctor'], { QALGATE_LOG_LEVEL: 'loud' }), {
     code: 1,
     stdout: /fail {2}configuration +QALGATE_LOG_LEVEL: log\.level: "loud" is none of/,
     stderr: 'qalgate: 1 check failed\n',

@@ -8,6 +8,7 @@ import { Worker } from 'node:worker_threads';
 import { gzipSync } from 'node:zlib';
 import type { Test } from 'tap';
 import { createCertificate, type TestCertificate } from './certificates.ts';
+import { freePort } from './free-port.ts';
 
 /** A request as it came. */
 export interface GotRequest {
@@ -244,7 +245,7 @@ export async function createFaultServer(t: Pick<Test, 'teardown'>): Promise<Faul
     'wrong-host': await listen(speaking(elsewhere)),
     expired: await listen(speaking(old)),
   };
-  const refused = await closedPort();
+  const refused = await freePort();
   const unaccepted = await createUnaccepting();
 
   const portOf = (fault: Fault, protocol: 'http' | 'https'): number => {
@@ -406,15 +407,6 @@ function drip(socket: Socket, text: string): void {
 function reset(socket: Socket): void {
   const { _parent: parent } = socket as Socket & { _parent?: Socket };
   (parent ?? socket).resetAndDestroy();
-}
-
-async function closedPort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
 }
 
 interface Unaccepting {

@@ -3,12 +3,12 @@ import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { accessSync, constants } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
 import type { Test } from 'tap';
 import type { TestCertificate } from './certificates.ts';
+import { freePort } from './free-port.ts';
 
 /** A redis-server of the test's own, set up as we ask operators to: AOF, noeviction, a password. */
 export interface TestRedis {
@@ -125,15 +125,4 @@ function findProgram(): string | undefined {
         return false;
       }
     });
-}
-
-/** Free when asked; nobody keeps it for us, but the system gives out others first. */
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const address = server.address();
-  server.close();
-  await once(server, 'close');
-  if (address === null || typeof address === 'string') throw new Error('a TCP server has a port');
-  return address.port;
 }

@@ -345,13 +345,3 @@ export async function openOrigin(script: OriginScript = {}): Promise<Origin> {
     },
   };
 }
-
-/** A port of this machine on which nobody listens. */
-export async function findClosedPort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
-}

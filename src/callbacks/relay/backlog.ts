@@ -42,6 +42,8 @@ const buryRows = 500;
 /** Given up in one run at most: the rest in the next ones, so that a run ends. */
 const maxBuried = 50_000;
 const letterDays = 30;
+/** How long entries of an app that there is not are kept. */
+const orphanHours = 72;
 const task = 'callbacks-backlog';
 const leaseSec = 60;
 const closeMs = 1_000;
@@ -96,7 +98,27 @@ export function createBacklog(
     for (const { command, rows: one } of figures) waiting.inc({ command }, one);
   }
 
+  /**
+   * What came into the outbox while its app was being deleted: nobody is to be told, and its day could never go. Not at once: an app that
+   * was left out of a configuration by mistake has its events still when it is back.
+   */
+  async function dropOrphans(): Promise<void> {
+    const known = new Set(apps.list().map(({ sdkAppId }) => sdkAppId));
+    const beforeMs = clock() - orphanHours * hourMs;
+    const gone = figures.filter(({ sdkAppId, oldestMs }) => !known.has(sdkAppId) && oldestMs < beforeMs);
+    if (gone.length === 0) return;
+    const { rowCount } = await db.pool.query(
+      `update outbox set done_ms = $1, outcome = 'dropped'
+       where consumer = 1 and done_ms is null and sdk_app_id = any ($2) and created_ms < $3`,
+      [clock(), gone.map(({ sdkAppId }) => sdkAppId), beforeMs],
+    );
+    if (!rowCount) return;
+    buried.inc({ bound: 'no-app' }, rowCount);
+    logger.warn({ entries: rowCount }, 'callbacks.entries.without_app');
+  }
+
   async function bound(): Promise<void> {
+    await dropOrphans();
     for (const app of apps.list()) {
       const { backlogRows, backlogHours, deadLetters } = app.callbacks;
       const own = figures.filter(({ sdkAppId }) => sdkAppId === app.sdkAppId);

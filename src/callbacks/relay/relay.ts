@@ -2,7 +2,7 @@ import type { AppLookup, Clock } from '../../auth/index.ts';
 import type { Logger, Metrics } from '../../observe/index.ts';
 import type { AppSettings, Database } from '../../store/index.ts';
 import type { AfterCommand, SdkAppId } from '../../wire/index.ts';
-import { endpointsOf } from '../endpoint/endpoint.ts';
+import { endpointOf, endpointsOf } from '../endpoint/endpoint.ts';
 import type { Poster } from '../endpoint/poster.ts';
 import type { Pauses } from '../pauses.ts';
 import { type Backlog, type BacklogFigure, createBacklog } from './backlog.ts';
@@ -41,7 +41,7 @@ const maxRuns = 10;
 
 /** Sends what stands in the outbox (DESIGN §7). */
 export interface Relay {
-  /** Wakes the lanes of an entry's key, whichever endpoint they lead to. */
+  /** Wakes the lane of an entry: it need not wait for its time any more. */
   wake(sdkAppId: SdkAppId, drainKey: string, command: AfterCommand): void;
   circuits(): Circuit[];
   backlog(): readonly BacklogFigure[];
@@ -116,10 +116,10 @@ export function createRelay(deps: RelayDeps, options: RelayOptions): Relay {
   });
 
   return {
-    wake(sdkAppId, drainKey, _command) {
+    wake(sdkAppId, drainKey, command) {
       const app = apps.get(sdkAppId);
-      if (app === undefined) return;
-      waker.wakeNow([...endpointsOf(app).keys()].map((endpointId) => ({ sdkAppId, endpointId, drainKey })));
+      const endpoint = app === undefined ? undefined : endpointOf(app, command);
+      if (endpoint !== undefined) waker.wakeNow([{ sdkAppId, endpointId: endpoint.id, drainKey }]);
     },
     circuits: gate.circuits,
     backlog: backlog.figures,

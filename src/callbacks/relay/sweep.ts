@@ -3,7 +3,7 @@ import type pg from 'pg';
 import type { AppLookup, Clock } from '../../auth/index.ts';
 import type { Logger, Metrics } from '../../observe/index.ts';
 import type { AfterCommand, SdkAppId } from '../../wire/index.ts';
-import { endpointOf, urlHash } from '../endpoint/endpoint.ts';
+import { endpointOf, endpointsOf, urlHash } from '../endpoint/endpoint.ts';
 import type { Pauses } from '../pauses.ts';
 import { type Lane, laneId } from './lane.ts';
 
@@ -27,11 +27,10 @@ export interface SweepOptions {
 const maxGraceMs = 60_000;
 /** Keys of one look. */
 const pageKeys = 500;
-
 /** Entries of a key that are looked into for the commands that wait. */
 const headRows = 1_000;
 
-/** The oldest entry of a key and command. */
+/** The oldest entry of a key, or of a key and command. */
 interface HeadRow {
   drain_key: string;
   event: AfterCommand;
@@ -77,8 +76,8 @@ export function createSweep(
   let restart = false;
   let wakeUp = new AbortController();
 
-  /** The heads of the keys after `from`, which are found by jumping along the index of waiting entries. */
-  async function headsAfter(from: string): Promise<HeadRow[]> {
+  /** The oldest entry of each key after `from`. Keys are found by jumping along the index of waiting entries. */
+  async function headsAfter(from: string, days: readonly [number, number]): Promise<HeadRow[]> {
     const { rows } = await pool.query<HeadRow>({
       name: 'callbacks_sweep',
       text: `
@@ -98,6 +97,25 @@ export function createSweep(
         select k.drain_key, h.*
         from (select drain_key from keys where drain_key is not null limit ${pageKeys}) k
         cross join lateral (
+          select event, id, sdk_app_id, created_ms, next_attempt_ms from outbox o
+          where o.consumer = 1 and o.done_ms is null and o.drain_key = k.drain_key and o.day between $2 and $3
+          order by o.id limit 1
+        ) h
+        order by k.drain_key`,
+      values: [from, ...days],
+    });
+    return rows;
+  }
+
+  /** The oldest entry of each command of those keys: where an app has several URLs, others may wait behind the head. */
+  async function headsOf(keys: readonly string[], days: readonly [number, number]): Promise<HeadRow[]> {
+    if (keys.length === 0) return [];
+    const { rows } = await pool.query<HeadRow>({
+      name: 'callbacks_sweep_commands',
+      text: `
+        select k.drain_key, h.*
+        from unnest($1::text[]) as k(drain_key)
+        cross join lateral (
           select distinct on (event) event, id, sdk_app_id, created_ms, next_attempt_ms
           from (
             select id, sdk_app_id, created_ms, next_attempt_ms, event from outbox o
@@ -105,11 +123,15 @@ export function createSweep(
             order by o.id limit ${headRows}
           ) oldest
           order by event, id
-        ) h
-        order by k.drain_key`,
-      values: [from, oldestDay(), Math.floor(clock() / 86_400_000) + 1],
+        ) h`,
+      values: [keys, ...days],
     });
     return rows;
+  }
+
+  function hasSeveralUrls({ sdk_app_id: sdkAppId }: HeadRow): boolean {
+    const app = apps.get(sdkAppId);
+    return app !== undefined && endpointsOf(app).size > 1;
   }
 
   /** The lanes that have something to do, of all that the rows show. */
@@ -133,11 +155,16 @@ export function createSweep(
 
   async function look(): Promise<void> {
     const isHurry = isHurried;
-    const rows = await headsAfter(cursor);
+    const days = [oldestDay(), Math.floor(clock() / 86_400_000) + 1] as const;
+    const rows = await headsAfter(cursor, days);
+    const more = await headsOf(
+      rows.filter(hasSeveralUrls).map(({ drain_key }) => drain_key),
+      days,
+    );
     const turnMs = Math.min(2 * lagMs(), maxGraceMs);
     // Where the queue has nothing, nothing waits for its turn: it has lost what it had.
     const leastMs = turnMs > graceMs && (await isBusy()) ? turnMs : graceMs;
-    const lanes = lanesOf(rows, leastMs, isHurry);
+    const lanes = lanesOf([...rows, ...more], leastMs, isHurry);
     if (lanes.length > 0) {
       await wake(lanes, { now: isHurry });
       found.inc(lanes.length);
@@ -148,8 +175,7 @@ export function createSweep(
       cursor = '';
       return;
     }
-    const keys = new Set(rows.map(({ drain_key }) => drain_key));
-    cursor = keys.size < pageKeys ? '' : (rows.at(-1)?.drain_key ?? '');
+    cursor = rows.length < pageKeys ? '' : (rows.at(-1)?.drain_key ?? '');
     if (cursor === '') isHurried = false;
   }
 

@@ -3,6 +3,7 @@ import { callbackFields } from '../../wire/index.ts';
 import { type Answer, type Answers, allow } from './answers.ts';
 import type { AfterCommand, BeforeCommand, CallbackCommand, CallbackEvent, CallbackEvents } from './events.ts';
 import { findHeader } from './header-lookup.ts';
+import { readRawBody } from './raw-body.ts';
 import { readKey } from './signature.ts';
 import { type Verified, type VerifyInput, verifyCallback } from './verify.ts';
 
@@ -142,7 +143,7 @@ export function createCallbackHandler(options: CallbackHandlerOptions): Callback
       if (request.readableDidRead) {
         return send(response, 500, 'the body was read before: put this handler before any body parser');
       }
-      const body = await readBody(request, maxBodyBytes, bodyTimeoutMs);
+      const body = await readRawBody(request, { maxBytes: maxBodyBytes, timeoutMs: bodyTimeoutMs });
       if (body === undefined) {
         return send(response, 413, `the body has at most ${maxBodyBytes} bytes`, { Connection: 'close' });
       }
@@ -218,24 +219,6 @@ function contextOf(
       .filter((one) => one !== ''),
     isReplay: field(callbackFields.replay) === 'true',
   };
-}
-
-/** Undefined: it is too long. Rejects when it does not come to its end in time. */
-async function readBody(request: IncomingMessage, maxBytes: number, timeoutMs: number): Promise<Buffer | undefined> {
-  const timer = setTimeout(() => request.destroy(), timeoutMs);
-  const parts: Buffer[] = [];
-  let bytes = 0;
-  try {
-    // Not destroyed, so that the refusal can be said.
-    for await (const part of request.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
-      bytes += part.length;
-      if (bytes > maxBytes) return undefined;
-      parts.push(part);
-    }
-    return Buffer.concat(parts);
-  } finally {
-    clearTimeout(timer);
-  }
 }
 
 /** A refusal; its status is what counts. */

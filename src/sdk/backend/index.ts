@@ -34,5 +34,6 @@ export {
   type SeenEvents,
 } from './handler.ts';
 export type { HeadersLike } from './header-lookup.ts';
+export { readRawBody } from './raw-body.ts';
 export { type Refused, type Verified, type VerifyFailure, type VerifyInput, verifyCallback } from './verify.ts';
 export { type SignFailure, type SignVerified, type VerifySignInput, verifySign } from './verify-sign.ts';

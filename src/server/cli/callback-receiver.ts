@@ -1,7 +1,7 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { diagnose } from '../../callbacks/index.ts';
-import { allow, drop, refuse, refuseFriends, verifyCallback } from '../../sdk/backend/index.ts';
+import { allow, drop, readRawBody, refuse, refuseFriends, verifyCallback } from '../../sdk/backend/index.ts';
 import { beforeCommands, callbackFields } from '../../wire/index.ts';
 
 /** What the receiver says to a callback. */
@@ -65,7 +65,7 @@ export async function openCallbackReceiver(options: {
   async function receive(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const atMs = Date.now();
     if (request.method !== 'POST') return send(response, 405, '', { Allow: 'POST' });
-    const body = await readBody(request);
+    const body = await readRawBody(request, { maxBytes: maxBodyBytes, timeoutMs: bodyMs });
     if (body === undefined) return send(response, 413, '', { Connection: 'close' });
     const { verified, faults } = check(request, body, secrets, atMs);
     const field = (name: string): string => String(request.headers[name] ?? '');
@@ -174,22 +174,6 @@ function parse(body: Buffer): Record<string, unknown> | undefined {
 }
 
 /** Undefined: it is too long. Rejects when it takes too long. */
-async function readBody(request: IncomingMessage): Promise<Buffer | undefined> {
-  const timer = setTimeout(() => request.destroy(), bodyMs);
-  const parts: Buffer[] = [];
-  let bytes = 0;
-  try {
-    for await (const part of request.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
-      bytes += part.length;
-      if (bytes > maxBodyBytes) return undefined;
-      parts.push(part);
-    }
-    return Buffer.concat(parts);
-  } finally {
-    clearTimeout(timer);
-  }
-}
-
 function send(response: ServerResponse, status: number, body: string, headers: Record<string, string> = {}): void {
   response.writeHead(status, {
     'Content-Type': 'application/json',
