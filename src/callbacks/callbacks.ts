@@ -96,9 +96,8 @@ export async function createCallbacks(deps: CallbacksDeps, options: CallbacksOpt
     ...(tuning.lockMs === undefined ? {} : { lockMs: tuning.lockMs }),
     ...(tuning.idleMs === undefined ? {} : { idleMs: tuning.idleMs }),
   });
-  stack.defer(() => queue.close());
-  const waker = createWaker({ queue, logger, metrics });
-  stack.defer(() => waker.close());
+  const waker = createWaker({ queue, logger, metrics }, { handOverMs: options.isAlone ? undefined : 1_000 });
+  stack.defer(() => Promise.all([waker.close(), queue.close()]).then(() => {}));
   if (options.relay) {
     const nodeId = randomUUID();
     relay = createRelay(
@@ -116,7 +115,7 @@ export async function createCallbacks(deps: CallbacksDeps, options: CallbacksOpt
         logger,
         metrics,
       },
-      { ...tuning, gate: { concurrency: options.concurrency, ...tuning.gate } },
+      { ...tuning, concurrency: options.concurrency, gate: { concurrency: options.concurrency, ...tuning.gate } },
     );
     stack.defer(() => relay?.stop());
     const replays = createReplays({ db, control, wake: relay.wake, nodeId, clock, logger, metrics });

@@ -24,8 +24,8 @@ t.setTimeout(120_000);
 const database = await openTestDatabase(t);
 const { db } = database;
 let nextApp = 1;
-/** Keys of lanes are numbers of conversations and accounts, which no two apps share. */
-let nextKey = 1;
+/** Keys of lanes are numbers of conversations and accounts, which no two apps share: none of those that im makes here. */
+let nextKey = 1_000;
 const key = (): string => String(nextKey++);
 /** What nobody is woken for is found at once. */
 const eager = { sweep: { everyMs: 20, graceMs: 0 } };

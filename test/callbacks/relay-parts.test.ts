@@ -616,10 +616,16 @@ t.test('a lane that runs here is not woken in the queue: its run hears of it', a
   // What waits for its time goes on waiting when there is only more of it.
   const second = waker.begin(lane(1));
   waker.wake(lane(1));
-  second.end();
+  second.end(60_000);
   waker.wake(lane(3));
   await until(() => calls.length === 3);
   t.strictSame(calls.at(-1)?.keys, ['3']);
+  // Between its last look and its end: nobody else would have it run.
+  const third = waker.begin(lane(4));
+  waker.wake(lane(4));
+  third.end();
+  await until(() => calls.length === 4);
+  t.strictSame(calls.at(-1)?.keys, ['4']);
   await waker.close();
 });
 
@@ -652,7 +658,7 @@ t.test('[K7] a lane that waits for its time costs nothing until then, unless it 
   waker.begin(lane(3)).end(30);
   waker.begin(lane(4)).end();
   t.strictSame(
-    [1, 2, 3, 4, 5].map((key) => waker.waits(lane(key))),
+    [1, 2, 3, 4, 5].map((key) => waker.knows(lane(key))),
     [true, true, true, false, false],
   );
   for (const key of [1, 2, 4]) waker.wake(lane(key));
@@ -661,10 +667,10 @@ t.test('[K7] a lane that waits for its time costs nothing until then, unless it 
   waker.wakeNow([lane(1)]);
   await until(() => calls.length === 2);
   t.strictSame(calls[1], { keys: ['1'], now: true });
-  t.equal(waker.waits(lane(1)), false);
+  t.equal(waker.knows(lane(1)), false);
   waker.wake(lane(1));
   await until(() => calls.length === 3);
-  await until(() => !waker.waits(lane(3)));
+  await until(() => !waker.knows(lane(3)));
   waker.wake(lane(3));
   await until(() => calls.length === 4);
   // It runs earlier than was said, as another one woke it: what is said after that holds.
@@ -673,8 +679,8 @@ t.test('[K7] a lane that waits for its time costs nothing until then, unless it 
   await until(() => calls.length === 5);
   t.strictSame(keys(), ['4', '1', '1', '3', '2']);
   for (let key = 0; key < 50_100; key++) waker.begin(lane(`many ${key}`)).end(60_000);
-  t.equal(waker.waits(lane('many 99')), false, 'so many are known, the last ones');
-  t.equal(waker.waits(lane('many 100')), true);
+  t.equal(waker.knows(lane('many 99')), false, 'so many are known, the last ones');
+  t.equal(waker.knows(lane('many 100')), true);
   await waker.close();
 });
 

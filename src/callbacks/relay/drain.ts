@@ -132,7 +132,7 @@ export function createDrain(deps: DrainDeps, { parkAfterMs = 15 * 60_000 }: Drai
     wake([...endpointsOf(app).keys()].map((endpointId) => ({ ...lane, endpointId })));
   }
 
-  async function run(lane: Lane, signal: AbortSignal): Promise<RunResult> {
+  async function run(lane: Lane, mustStop: () => boolean): Promise<RunResult> {
     const target = targetOf(lane);
     if (target === undefined) {
       redirect(lane);
@@ -148,7 +148,7 @@ export function createDrain(deps: DrainDeps, { parkAfterMs = 15 * 60_000 }: Drai
       for (let page = 0; page < maxPages; page++) {
         const { sdkAppId, drainKey } = lane;
         const found = await outbox.read({ sdkAppId, drainKey, commands: target.commands });
-        const sent = await sendAll(lane, target, found, marks, signal);
+        const sent = await sendAll(lane, target, found, marks, mustStop);
         await Promise.all(marks.splice(0));
         if (typeof sent === 'object') return sent;
         if (sent === 'all' && found.entries.length < pageRows) return whenWoken;
@@ -164,7 +164,7 @@ export function createDrain(deps: DrainDeps, { parkAfterMs = 15 * 60_000 }: Drai
     target: Target,
     page: Page,
     marks: Promise<void>[],
-    signal: AbortSignal,
+    mustStop: () => boolean,
   ): Promise<Sent> {
     const readMs = performance.now();
     const { entries, isWhole } = await debounce(lane, target, page.entries);
@@ -183,7 +183,7 @@ export function createDrain(deps: DrainDeps, { parkAfterMs = 15 * 60_000 }: Drai
       }
       const slot = await gate.enter(target.endpoint);
       if (slot === undefined) return after(gate.away(target.endpoint, lane) ?? 250 * (1 + random()));
-      if (signal.aborted) {
+      if (mustStop()) {
         slot.release('unused');
         throw new Error('another worker may run this lane');
       }

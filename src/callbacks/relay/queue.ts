@@ -23,9 +23,10 @@ export interface DrainQueue {
   readonly queue: Queue;
   /**
    * Has lanes run: once, however often they are woken; one that is running runs again after. A lane that waits for its time goes on
-   * waiting, unless `now`. Rejects when the backend does not take it: then somebody has to wake it later.
+   * waiting, unless `now`. With `delayMs` they wait for so long, also those that wait already. Rejects when the backend does not take
+   * it: then somebody has to wake them later.
    */
-  wake(lanes: readonly Lane[], options?: { now?: boolean }): Promise<void>;
+  wake(lanes: readonly Lane[], options?: { now?: boolean; delayMs?: number }): Promise<void>;
   /** Begins to run lanes, each by one worker of all processes at a time. */
   start(run: (lane: Lane, signal: AbortSignal) => Promise<RunResult>): void;
   /** Lanes that wait to be run, those that wait for their time aside. */
@@ -298,13 +299,20 @@ export async function createDrainQueue(
   return {
     queue,
 
-    async wake(lanes, { now = false } = {}) {
+    async wake(lanes, { now = false, delayMs } = {}) {
       if (closing) throw new Error('the queue is closed');
       for (let start = 0; start < lanes.length; start += maxBulk) {
         const some = lanes.slice(start, start + maxBulk).map((lane) => ({
           name: 'drain',
           data: lane,
-          opts: { deduplication: { id: laneId(lane), keepLastIfActive: true, ...(now ? { reschedule: true } : {}) } },
+          opts: {
+            deduplication: {
+              id: laneId(lane),
+              keepLastIfActive: true,
+              ...(now || delayMs !== undefined ? { reschedule: true } : {}),
+            },
+            ...(delayMs === undefined ? {} : { delay: delayMs }),
+          },
         }));
         await within(queue.addBulk(some), answerMs);
       }

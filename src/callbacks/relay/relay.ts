@@ -8,7 +8,8 @@ import type { Pauses } from '../pauses.ts';
 import { type Backlog, type BacklogFigure, createBacklog } from './backlog.ts';
 import { createDrain, type DrainOptions } from './drain.ts';
 import { type Circuit, createGate, type GateOptions } from './gate.ts';
-import type { Lane } from './lane.ts';
+import { type Lane, laneId } from './lane.ts';
+import { createLaneLocks, type LaneLocksOptions } from './lane-locks.ts';
 import { createOutbox, type Entry, outboxSettings } from './outbox.ts';
 import type { DrainQueue, RunResult } from './queue.ts';
 import { createSweep, type SweepOptions } from './sweep.ts';
@@ -30,7 +31,9 @@ export interface RelayDeps {
   metrics: Metrics;
 }
 
-export interface RelayOptions extends DrainOptions {
+export interface RelayOptions extends DrainOptions, LaneLocksOptions {
+  /** Lanes that run on this process at once; as many again that had to wait in the queue. */
+  readonly concurrency: number;
   readonly gate: GateOptions;
   readonly sweep?: SweepOptions;
   readonly backlogEveryMs?: number;
@@ -38,6 +41,10 @@ export interface RelayOptions extends DrainOptions {
 
 /** Runs of a lane that is woken all the time, before others have their turn. */
 const maxRuns = 10;
+/** How soon to look again for a lane that runs on another process. */
+const elsewhereMs = 100;
+/** A pause below that is another lane's turn: the queue is for those that wait. */
+const turnMs = 10;
 
 /** Sends what stands in the outbox (DESIGN §7). */
 export interface Relay {
@@ -60,6 +67,12 @@ export function createRelay(deps: RelayDeps, options: RelayOptions): Relay {
     { db, apps, outbox: () => outbox, nodeId, clock, logger, metrics },
     options.backlogEveryMs === undefined ? {} : { everyMs: options.backlogEveryMs },
   );
+  const locks = createLaneLocks({ db, logger }, options);
+  const runsHere = metrics.counter(
+    'qalgate_callbacks_runs_here_total',
+    'Runs of lanes without the queue, by how they ended',
+    ['outcome'],
+  );
   const outbox = createOutbox({ pool: own.pool, oldestDay: backlog.oldestDay, clock });
   const gate = createGate(
     { wake: waker.wakeNow, lookForAll: () => sweep.hurry(), clock, random, metrics },
@@ -75,11 +88,12 @@ export function createRelay(deps: RelayDeps, options: RelayOptions): Relay {
       oldestDay: backlog.oldestDay,
       apps,
       pauses,
-      wake: queue.wake,
-      waits: waker.waits,
+      // Without the queue this process goes on by itself.
+      wake: (lanes, how) => queue.wake(lanes, how).catch(() => waker.wakeNow(lanes)),
+      knows: waker.knows,
       isDead: gate.isDead,
       lagMs: drain.lagMs,
-      isBusy: async () => (await queue.waiting()) > 0,
+      isBusy: async () => waker.isBusy() || (await queue.waiting()) > 0,
       clock,
       logger,
       metrics,
@@ -93,16 +107,29 @@ export function createRelay(deps: RelayDeps, options: RelayOptions): Relay {
   }, 60_000);
   forgetting.unref();
 
+  /** Runs a lane until nobody has woken it any more, it has to wait, or others have their turn. */
   async function runLane(lane: Lane, signal: AbortSignal, running: LaneRun): Promise<RunResult> {
-    for (let runs = 0; runs < maxRuns; runs++) {
-      const result = await drain.run(lane, signal);
-      const woken = running.woken();
-      if (woken === 'no' || (woken === 'yes' && result.again === 'after')) return result;
+    const lock = await locks.take(lane);
+    if (lock === undefined) return { again: 'after', delayMs: elsewhereMs * (1 + random()) };
+    const mustStop = () => signal.aborted || lock.isLost();
+    try {
+      for (let runs = 0; runs < maxRuns; runs++) {
+        const result = await drain.run(lane, mustStop);
+        const woken = running.woken();
+        if (woken === 'no' || (woken === 'yes' && result.again === 'after')) return result;
+      }
+      return { again: 'after', delayMs: 1 };
+    } finally {
+      lock.release();
     }
-    return { again: 'after', delayMs: 1 };
   }
 
+  /** A lane that the queue has called. */
   queue.start(async (lane, signal) => {
+    if (waker.isRunning(lane)) {
+      waker.wake(lane);
+      return { again: 'when-woken' };
+    }
     const running = waker.begin(lane);
     let result: RunResult | undefined;
     try {
@@ -114,6 +141,28 @@ export function createRelay(deps: RelayDeps, options: RelayOptions): Relay {
       if (result?.again !== 'after') running.end();
     }
   });
+
+  /** A lane that was woken on this process: the queue hears of it only where it has to wait. */
+  waker.runHere(async (lane, signal) => {
+    const running = waker.begin(lane);
+    let waitsMs = 0;
+    try {
+      const result = await runLane(lane, signal, running);
+      runsHere.inc({ outcome: result.again === 'after' ? 'delayed' : 'done' });
+      if (result.again === 'when-woken') return;
+      if (result.delayMs < turnMs) waker.wake(lane);
+      else if (await waker.callLater(lane, result.delayMs)) waitsMs = result.delayMs;
+    } catch (error) {
+      // The sweep finds it.
+      runsHere.inc({ outcome: 'failed' });
+      logger.warn(
+        { lane: laneId(lane), reason: error instanceof Error ? error.message : String(error) },
+        'callbacks.lane.failed',
+      );
+    } finally {
+      running.end(waitsMs);
+    }
+  }, options.concurrency);
 
   return {
     wake(sdkAppId, drainKey, command) {
@@ -131,7 +180,7 @@ export function createRelay(deps: RelayDeps, options: RelayOptions): Relay {
     },
     async close() {
       gate.close();
-      await own.close();
+      await Promise.all([locks.close(), own.close()]);
     },
   };
 }

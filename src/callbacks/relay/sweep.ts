@@ -52,13 +52,13 @@ export function createSweep(
     apps: AppLookup;
     pauses: Pick<Pauses, 'find'>;
     wake(lanes: readonly Lane[], options: { now: boolean }): Promise<void>;
-    /** Whether the queue has the lane already, to be run at its time. */
-    waits(lane: Lane): boolean;
+    /** Whether the lane runs here already, or will without being woken. */
+    knows(lane: Lane): boolean;
     /** Whether there is no use in waking lanes of that endpoint. */
     isDead(endpointId: string): boolean;
     /** How old events are that are told now: others of about that age only wait for their turn. */
     lagMs(): number;
-    /** Whether lanes wait in the queue for their turn. */
+    /** Whether lanes wait for their turn. */
     isBusy(): Promise<boolean>;
     clock: Clock;
     logger: Logger;
@@ -66,7 +66,7 @@ export function createSweep(
   },
   { everyMs = 1_000, graceMs = 1_500 }: SweepOptions = {},
 ): Sweep {
-  const { pool, oldestDay, apps, pauses, wake, waits, isDead, lagMs, isBusy, clock, logger, metrics } = deps;
+  const { pool, oldestDay, apps, pauses, wake, knows, isDead, lagMs, isBusy, clock, logger, metrics } = deps;
   const failures = metrics.counter('qalgate_callbacks_sweep_failures_total', 'Looks for waiting lanes that failed');
   const found = metrics.counter('qalgate_callbacks_swept_lanes_total', 'Lanes that a look found and woke');
   const stop = new AbortController();
@@ -150,7 +150,7 @@ export function createSweep(
     return [...heads.values()]
       .filter(({ head }) => head.created_ms <= nowMs - leastMs && (isHurry || head.next_attempt_ms <= nowMs))
       .map(({ lane }) => lane)
-      .filter((lane) => isHurry || !waits(lane));
+      .filter((lane) => isHurry || !knows(lane));
   }
 
   async function look(): Promise<void> {

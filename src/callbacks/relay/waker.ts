@@ -1,15 +1,28 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import type { Logger, Metrics } from '../../observe/index.ts';
+import { withDeadline } from '../../store/index.ts';
 import { type Lane, laneId } from './lane.ts';
 import type { DrainQueue } from './queue.ts';
 
-/** Hands lanes to the queue, many at a time. */
+/**
+ * Has lanes run: here, where this process runs any, in the order in which they were woken; elsewhere through the queue, many at a time.
+ * A lane that is woken and run on one process costs the queue nothing.
+ */
 export interface Waker {
   /** Something was written for the lane. Synchronous, best effort: what does not get through the sweep finds. */
   wake(lane: Lane): void;
   /** The lanes need not wait for their time any more. */
   wakeNow(lanes: readonly Lane[]): void;
-  /** Whether the lane waits in the queue for its time, as far as is known here: then a plain wake would change nothing. */
-  waits(lane: Lane): boolean;
+  /** Has the queue call the lane after a while, whatever it has of it. Whether it could: if not, the sweep finds the lane. */
+  callLater(lane: Lane, delayMs: number): Promise<boolean>;
+  /** Whether the lane waits here for its turn, runs here, or waits in the queue for its time: then a wake would change nothing. */
+  knows(lane: Lane): boolean;
+  /** Whether the lane runs on this process. */
+  isRunning(lane: Lane): boolean;
+  /** Whether lanes wait here for their turn. */
+  isBusy(): boolean;
+  /** From now on lanes are run here, `max` at once. `run` begins with `begin`, and never rejects; the signal ends what takes too long. */
+  runHere(run: (lane: Lane, signal: AbortSignal) => Promise<void>, max: number): void;
   /** A lane begins to run. Wakes that come until it ends do not go to the queue, in whose job it is already: the run hears of them. */
   begin(lane: Lane): LaneRun;
   close(): Promise<void>;
@@ -22,6 +35,13 @@ export interface LaneRun {
   end(delayMs?: number): void;
 }
 
+export interface WakerOptions {
+  /** How long lanes wait here for their turn before other processes may have them; undefined: there are none. */
+  readonly handOverMs?: number | undefined;
+  /** How long runs under way may still take when it closes; default 5 s. */
+  readonly closeMs?: number;
+}
+
 type Woken = 'no' | 'yes' | 'now';
 
 /** Lanes that wait to be handed over. */
@@ -29,11 +49,23 @@ const maxPending = 50_000;
 /** Lanes that are known to wait for their time; of more the queue is asked. */
 const maxWaiting = 50_000;
 const maxBatch = 500;
+/** Between two attempts to hand over what need not wait any more. */
+const retryMs = 500;
+/** What is left to do when runs have been told to end. */
+const stopMs = 2_000;
 
-export function createWaker(deps: { queue: Pick<DrainQueue, 'wake'>; logger: Logger; metrics: Metrics }): Waker {
+export function createWaker(
+  deps: { queue: Pick<DrainQueue, 'wake'>; logger: Logger; metrics: Metrics },
+  { handOverMs, closeMs = 5_000 }: WakerOptions = {},
+): Waker {
   const { queue, logger, metrics } = deps;
   const lost = metrics.counter('qalgate_callbacks_wakes_lost_total', 'Wakes that did not reach the queue', ['reason']);
-  const pending = new Map<string, { lane: Lane; now: boolean }>();
+  /** Lanes that wait for their turn here. */
+  const pending = new Map<string, { readonly lane: Lane; readonly sinceMs: number }>();
+  /** The next of them: an iterator of a map goes on with what is added later. */
+  let turns = pending.entries();
+  /** Lanes that go to the queue. */
+  const calls = new Map<string, { readonly lane: Lane; readonly now: boolean }>();
   /** Lanes that run on this process. `runs`: two, where the queue has given up the first. */
   const active = new Map<string, { runs: number; woken: Woken }>();
   /**
@@ -41,27 +73,88 @@ export function createWaker(deps: { queue: Pick<DrainQueue, 'wake'>; logger: Log
    * that shall cost nothing. Where it is wrong, as another process has run the lane, the sweep finds it.
    */
   const waiting = new Map<string, number>();
+  let here: { run(lane: Lane, signal: AbortSignal): Promise<void>; max: number } | undefined;
+  const stop = new AbortController();
+  const runs = new Set<Promise<void>>();
   let flushing: Promise<void> | undefined;
   let isClosed = false;
+  metrics.gaugeOf(
+    'qalgate_callbacks_pending_lanes',
+    'Lanes that wait on this process for their turn',
+    () => pending.size,
+  );
 
   async function flush(): Promise<void> {
     // A turn later: what comes in one turn goes together.
     await new Promise<void>((resolve) => setImmediate(resolve));
-    while (pending.size > 0) {
-      const some = [...pending].slice(0, maxBatch);
-      for (const [id] of some) pending.delete(id);
-      try {
-        const lanes = some.map(([, one]) => one);
-        const later = lanes.filter(({ now }) => !now).map(({ lane }) => lane);
-        const now = lanes.filter((one) => one.now).map(({ lane }) => lane);
-        if (later.length > 0) await queue.wake(later);
-        if (now.length > 0) await queue.wake(now, { now: true });
-      } catch (error) {
-        lost.inc({ reason: 'queue-away' }, some.length);
-        logger.debug({ reason: error instanceof Error ? error.message : String(error) }, 'callbacks.wake.failed');
-      }
+    while (calls.size > 0) {
+      const some = [...calls].slice(0, maxBatch);
+      for (const [id] of some) calls.delete(id);
+      const later = some.filter(([, { now }]) => !now);
+      const now = some.filter(([, one]) => one.now);
+      await hand(later, {}).catch((error) => noteLost(error, later.length));
+      await hand(now, { now: true }).catch(async (error) => {
+        noteLost(error, isClosed ? now.length : 0);
+        if (isClosed) return;
+        // The queue has them as waiting for their time: nobody else would call them before.
+        for (const [id, one] of now) if (!calls.has(id)) calls.set(id, one);
+        await delay(retryMs, undefined, { signal: stop.signal, ref: false }).catch(() => {});
+      });
     }
     flushing = undefined;
+  }
+
+  async function hand(
+    some: readonly (readonly [string, { readonly lane: Lane }])[],
+    how: { now?: boolean },
+  ): Promise<void> {
+    if (some.length > 0)
+      await queue.wake(
+        some.map(([, { lane }]) => lane),
+        how,
+      );
+  }
+
+  function call(id: string, lane: Lane, now: boolean): void {
+    calls.set(id, { lane, now: now || calls.get(id)?.now === true });
+    flushing ??= flush();
+  }
+
+  function nextTurn(): Lane | undefined {
+    let turn = turns.next();
+    if (turn.done && pending.size > 0) {
+      turns = pending.entries();
+      turn = turns.next();
+    }
+    if (turn.done) return undefined;
+    const [id, { lane }] = turn.value;
+    pending.delete(id);
+    return lane;
+  }
+
+  function runSome(): void {
+    while (here !== undefined && !isClosed && active.size < here.max) {
+      const lane = nextTurn();
+      if (lane === undefined) return;
+      const run = here.run(lane, stop.signal).finally(() => runs.delete(run));
+      runs.add(run);
+    }
+  }
+
+  /** Other processes may have their hands free. */
+  function handOver(afterMs: number): void {
+    for (const [id, { lane, sinceMs }] of pending) {
+      if (performance.now() - sinceMs < afterMs) return;
+      pending.delete(id);
+      call(id, lane, false);
+    }
+  }
+  const handingOver =
+    handOverMs === undefined ? undefined : setInterval(() => handOver(handOverMs), handOverMs / 4).unref();
+
+  function noteLost(error: unknown, lanes: number): void {
+    lost.inc({ reason: 'queue-away' }, lanes);
+    logger.debug({ reason: error instanceof Error ? error.message : String(error) }, 'callbacks.wake.failed');
   }
 
   function add(lane: Lane, now: boolean): void {
@@ -71,14 +164,21 @@ export function createWaker(deps: { queue: Pick<DrainQueue, 'wake'>; logger: Log
       running.woken = now || running.woken === 'now' ? 'now' : 'yes';
       return;
     }
-    if (isClosed || (!now && waits(id))) return;
+    const isInQueue = waits(id);
+    if (isClosed || (!now && isInQueue)) return;
     waiting.delete(id);
-    if (pending.size >= maxPending && !pending.has(id)) {
+    if (pending.has(id)) return;
+    if (pending.size + calls.size >= maxPending && !calls.has(id)) {
       lost.inc({ reason: 'full' });
       return;
     }
-    pending.set(id, { lane, now: now || pending.get(id)?.now === true });
-    flushing ??= flush();
+    // Where its job waits in the queue, that is what is called; run here, it would leave it behind.
+    if (here === undefined || isInQueue) {
+      call(id, lane, now);
+      return;
+    }
+    pending.set(id, { lane, sinceMs: performance.now() });
+    runSome();
   }
 
   function noteWaiting(id: string, delayMs: number): void {
@@ -94,7 +194,25 @@ export function createWaker(deps: { queue: Pick<DrainQueue, 'wake'>; logger: Log
 
   return {
     wake: (lane) => add(lane, false),
-    waits: (lane) => waits(laneId(lane)),
+    async callLater(lane, delayMs) {
+      try {
+        await queue.wake([lane], { delayMs });
+        return true;
+      } catch (error) {
+        noteLost(error, 1);
+        return false;
+      }
+    },
+    knows(lane) {
+      const id = laneId(lane);
+      return pending.has(id) || calls.has(id) || active.has(id) || waits(id);
+    },
+    isRunning: (lane) => active.has(laneId(lane)),
+    isBusy: () => pending.size > 0,
+    runHere(run, max) {
+      here = { run, max };
+      runSome();
+    },
     wakeNow(lanes) {
       for (const lane of lanes) add(lane, true);
     },
@@ -104,6 +222,8 @@ export function createWaker(deps: { queue: Pick<DrainQueue, 'wake'>; logger: Log
       running.runs += 1;
       active.set(id, running);
       waiting.delete(id);
+      // What it was woken for this run finds.
+      pending.delete(id);
       let isOver = false;
       return {
         woken() {
@@ -117,14 +237,20 @@ export function createWaker(deps: { queue: Pick<DrainQueue, 'wake'>; logger: Log
           running.runs -= 1;
           if (running.runs > 0) return;
           active.delete(id);
-          if (running.woken === 'now') add(lane, true);
-          else if (delayMs > 0) noteWaiting(id, delayMs);
+          if (delayMs > 0) noteWaiting(id, delayMs);
+          // One that waits for its time goes on waiting when there is only more of it.
+          if (running.woken !== 'no') add(lane, running.woken === 'now');
+          runSome();
         },
       };
     },
     async close() {
       isClosed = true;
+      clearInterval(handingOver);
       await flushing;
+      await withDeadline(Promise.all(runs), closeMs);
+      stop.abort();
+      await withDeadline(Promise.all(runs), stopMs);
     },
   };
 }

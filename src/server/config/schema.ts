@@ -283,7 +283,7 @@ const ImSchema = Type.Object(
 const CallbacksSchema = Type.Object(
   {
     concurrency: amount(
-      'Conversations and accounts whose after-callbacks are sent at once, of all apps together; `apps[].callbacks.concurrency` bounds those to one URL.',
+      'Conversations and accounts whose after-callbacks are sent at once by a process, of all apps together, and as many again of those that had to wait in the queue; `apps[].callbacks.concurrency` bounds those to one URL.',
       { default: 64, minimum: 1, maximum: 1_000 },
     ),
   },
