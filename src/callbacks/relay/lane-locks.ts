@@ -29,11 +29,12 @@ interface Session {
   isOver: boolean;
 }
 
-interface Step {
-  readonly id: string;
-  /** Undefined: the lock is taken, in whichever session there is. */
-  readonly releaseIn: Session | undefined;
-}
+type Step =
+  /** In whichever session there is. */
+  | { readonly kind: 'take'; readonly id: string }
+  | { readonly kind: 'release'; readonly id: string; readonly session: Session }
+  /** Nothing but a sign of life. */
+  | { readonly kind: 'live' };
 
 /** Space of our advisory locks: lanes. */
 const lockSpace = 0x6c_61_6e_65;
@@ -54,7 +55,11 @@ export function createLaneLocks(
 ): LaneLocks {
   const { db, logger } = deps;
   let opening: Promise<Session> | undefined;
+  /** The last one that was. */
+  let opened: Session | undefined;
   let isClosed = false;
+
+  const closed = (): Error => new Error('the locks are closed');
 
   function end(session: Session): void {
     if (session.isOver) return;
@@ -77,12 +82,17 @@ export function createLaneLocks(
       end(session);
       throw error;
     }
+    if (isClosed) {
+      end(session);
+      throw closed();
+    }
     session.answeredMs = performance.now();
+    opened = session;
     return session;
   }
 
   function current(): Promise<Session> {
-    if (isClosed) return Promise.reject(new Error('the locks are closed'));
+    if (isClosed) return Promise.reject(closed());
     opening ??= open().catch((error) => {
       opening = undefined;
       throw error;
@@ -93,6 +103,10 @@ export function createLaneLocks(
   const steps = createBatcher<Step, { session: Session; isDone: boolean }>(
     async (items) => {
       const session = await current();
+      // Those of a session that is over went with it.
+      const isAsked = (step: Step): step is Exclude<Step, { kind: 'live' }> =>
+        step.kind === 'take' || (step.kind === 'release' && step.session === session);
+      const asked = items.filter(isAsked);
       const askedMs = performance.now();
       try {
         const { rows } = await session.client.query<{ done: boolean }>({
@@ -103,15 +117,11 @@ export function createLaneLocks(
             else pg_advisory_unlock(${lockSpace}, hashtext(k.id))
           end as done
           from unnest($1::text[], $2::boolean[]) as k(id, taken)`,
-          // Those of a session that is over went with it.
-          ...valuesOf(items.filter(({ releaseIn }) => releaseIn === undefined || releaseIn === session)),
+          values: [asked.map(({ id }) => id), asked.map(({ kind }) => kind === 'take')],
         });
         session.answeredMs = askedMs;
         let row = 0;
-        return items.map(({ releaseIn }) => {
-          const isAsked = releaseIn === undefined || releaseIn === session;
-          return { session, isDone: isAsked && rows[row++]?.done === true };
-        });
+        return items.map((step) => ({ session, isDone: isAsked(step) && rows[row++]?.done === true }));
       } catch (error) {
         // Nobody knows which locks it holds.
         end(session);
@@ -121,26 +131,16 @@ export function createLaneLocks(
     { max: maxSteps, spacingMs },
   );
 
-  // Silence would end the session.
+  // Silence would end the session. With the others, as a connection has one statement at a time.
   const living = setInterval(() => {
-    void opening
-      ?.then(async (session) => {
-        const askedMs = performance.now();
-        try {
-          await session.client.query('select 1');
-          session.answeredMs = askedMs;
-        } catch {
-          end(session);
-        }
-      })
-      .catch(() => {});
+    if (opening !== undefined) steps.add({ kind: 'live' }).catch(() => {});
   }, lockMs / 3);
   living.unref();
 
   return {
     async take(lane) {
       const id = laneId(lane);
-      const { session, isDone } = await steps.add({ id, releaseIn: undefined });
+      const { session, isDone } = await steps.add({ kind: 'take', id });
       if (!isDone) return undefined;
       let isReleased = false;
       return {
@@ -148,21 +148,18 @@ export function createLaneLocks(
         release() {
           if (isReleased || session.isOver) return;
           isReleased = true;
-          steps.add({ id, releaseIn: session }).catch(() => {});
+          steps.add({ kind: 'release', id, session }).catch(() => {});
         },
       };
     },
     async close() {
       isClosed = true;
       clearInterval(living);
-      const session = await opening?.catch(() => undefined);
-      if (session === undefined || session.isOver) return;
-      session.isOver = true;
-      await withDeadline(session.client.end(), endMs).catch(() => {});
+      // One that is opened later, as nobody answers, ends itself then.
+      await withDeadline(Promise.resolve(opening), endMs).catch(() => {});
+      if (opened === undefined || opened.isOver) return;
+      opened.isOver = true;
+      await withDeadline(opened.client.end(), endMs).catch(() => {});
     },
   };
-}
-
-function valuesOf(steps: readonly Step[]): { values: [string[], boolean[]] } {
-  return { values: [steps.map(({ id }) => id), steps.map(({ releaseIn }) => releaseIn === undefined)] };
 }
