@@ -1,7 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
-import { connect, createServer, type Socket } from 'node:net';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
@@ -20,13 +19,14 @@ import { createLogger, createMetrics } from '../../src/observe/index.ts';
 import { redisOptions } from '../../src/store/index.ts';
 import { openTestDatabase, until } from '../support/database.ts';
 import { skipWithoutRedis, startRedis } from '../support/redis.ts';
+import { openTcpNetwork, type TcpNetwork } from '../support/tcp-network.ts';
 
 /** What the suite needs of a backend besides the queue. */
 interface Backend {
   kind: QueueBackend['kind'];
   /** Through a network that can go silent. */
   at: QueueBackend;
-  network: Network;
+  network: TcpNetwork;
   /** Kills it without warning, and sees to it that it comes back. */
   killAndRestart(): Promise<void>;
   /** How much it holds of jobs, whatever their state: rows or keys. */
@@ -35,77 +35,13 @@ interface Backend {
   events(): Promise<number>;
 }
 
-interface Network {
-  port: number;
-  /** From now on nothing gets through on what is open, and nobody is told; what is opened later works. */
-  silence(): void;
-  /** What is open and what will be opened ends at once, until it is joined again. Counts what was opened meanwhile. */
-  cut(): { tries: number };
-  join(): void;
-}
-
-/** TCP on a free port, passed on. */
-async function openNetwork(t: Test, to: { path: string } | { port: number; host: string }): Promise<Network> {
-  const pairs = new Set<readonly [Socket, Socket]>();
-  let isCut: { tries: number } | undefined;
-  const server = createServer((near) => {
-    if (isCut !== undefined) {
-      isCut.tries += 1;
-      near.destroy();
-      return;
-    }
-    const far = connect(to);
-    const pair = [near, far] as const;
-    pairs.add(pair);
-    near.pipe(far).pipe(near);
-    for (const [one, other] of [pair, pair.toReversed()] as [Socket, Socket][]) {
-      one.on('error', () => {});
-      one.once('close', () => {
-        pairs.delete(pair);
-        other.destroy();
-      });
-    }
-  });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const endAll = (): void => {
-    for (const pair of pairs) for (const socket of pair) socket.destroy();
-  };
-  t.teardown(() => {
-    endAll();
-    server.close();
-  });
-  const address = server.address();
-  if (address === null || typeof address === 'string') throw new Error('a TCP server has a port');
-  return {
-    port: address.port,
-    cut() {
-      isCut = { tries: 0 };
-      endAll();
-      return isCut;
-    },
-    join() {
-      isCut = undefined;
-    },
-    silence() {
-      for (const [near, far] of pairs) {
-        near.unpipe(far);
-        far.unpipe(near);
-        // Read and thrown away, so that the sender notices nothing.
-        near.resume();
-        far.resume();
-      }
-    },
-  };
-}
-
 async function openPostgres(t: Test): Promise<Backend> {
   const { db, dataDir } = await openTestDatabase(t);
   const client = await db.pool.connect();
   await migrateQueues(client).finally(() => client.release());
   const { target } = db;
   if (!('host' in target)) throw new Error('the embedded database is at a socket');
-  const network = await openNetwork(t, { path: `${target.host}/.s.PGSQL.${target.port}` });
+  const network = await openTcpNetwork(t, { path: `${target.host}/.s.PGSQL.${target.port}` });
   const countOf = async (table: string) =>
     (await db.pool.query<{ count: number }>(`select count(*) from bullmq.${table} where queue = 'callbacks'`)).rows[0]
       ?.count ?? 0;
@@ -143,7 +79,7 @@ async function openPostgres(t: Test): Promise<Backend> {
 
 async function openRedis(t: Test): Promise<Backend> {
   const redis = await startRedis(t, { settings: ['appendfsync always'] });
-  const network = await openNetwork(t, { host: '127.0.0.1', port: redis.port });
+  const network = await openTcpNetwork(t, { host: '127.0.0.1', port: redis.port });
   const client = new Redis(redisOptions(redis.url, 'worker'));
   client.on('error', () => {});
   t.teardown(() => client.disconnect());
