@@ -74,6 +74,9 @@ export function createWaker(
    */
   const waiting = new Map<string, number>();
   let here: { run(lane: Lane, signal: AbortSignal): Promise<void>; max: number } | undefined;
+  /** Nothing waits for its time any more. */
+  const closing = new AbortController();
+  /** Runs under way end. */
   const stop = new AbortController();
   const runs = new Set<Promise<void>>();
   let flushing: Promise<void> | undefined;
@@ -97,8 +100,8 @@ export function createWaker(
         noteLost(error, isClosed ? now.length : 0);
         if (isClosed) return;
         // The queue has them as waiting for their time: nobody else would call them before.
-        for (const [id, one] of now) if (!calls.has(id)) calls.set(id, one);
-        await delay(retryMs, undefined, { signal: stop.signal, ref: false }).catch(() => {});
+        for (const [id, one] of now) calls.set(id, one);
+        await delay(retryMs, undefined, { signal: closing.signal, ref: false }).catch(() => {});
       });
     }
     flushing = undefined;
@@ -246,6 +249,7 @@ export function createWaker(
     },
     async close() {
       isClosed = true;
+      closing.abort();
       clearInterval(handingOver);
       await flushing;
       await withDeadline(Promise.all(runs), closeMs);
