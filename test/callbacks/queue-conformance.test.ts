@@ -218,6 +218,62 @@ function suite(open: (t: Test) => Promise<Backend>) {
       t.equal(runs.started.length, 4);
     });
 
+    await t.test(
+      'a lane that is woken for later waits for so long, and no longer for what it waited for',
+      async (t) => {
+        const { queue } = await queueOf(t);
+        const runs = makeRuns();
+        const startedMs = new Map<string, number>();
+        queue.start((one) => {
+          startedMs.set(one.drainKey, performance.now());
+          return runs.run(one);
+        });
+        const callAt = async (key: string, delayMs: number): Promise<number> => {
+          const calledMs = performance.now();
+          await queue.wake([lane(key)], { delayMs });
+          // Jobs have whole milliseconds.
+          return calledMs + delayMs - 2;
+        };
+        await callAt('sooner', 600_000);
+        const soonerMs = await callAt('sooner', 300);
+        await callAt('later', 400);
+        await callAt('later', 600_000);
+        const newMs = await callAt('new', 600);
+        t.equal(await queue.queue.getDelayedCount(), 3);
+        t.equal(await queue.waiting(), 0);
+        // More to send is no reason to go earlier.
+        await queue.wake([lane('sooner'), lane('new')]);
+        await until(() => runs.count('new') === 1);
+        t.strictSame(runs.started, ['sooner', 'new']);
+        t.ok((startedMs.get('sooner') ?? 0) >= soonerMs, 'not before its time');
+        t.ok((startedMs.get('new') ?? 0) >= newMs, 'not before its time');
+        t.ok((startedMs.get('new') ?? 0) < newMs + 5_000, 'nor long after it');
+        await queue.wake([lane('later')], { now: true });
+        await until(async () => (await backend.held()) === 0);
+        t.strictSame(runs.started, ['sooner', 'new', 'later']);
+      },
+    );
+
+    await t.test('a lane that is woken for later while it runs is run once more, after that time', async (t) => {
+      const { queue } = await queueOf(t);
+      const runs = makeRuns();
+      runs.holds = true;
+      queue.start(runs.run);
+      await queue.wake([lane('a')]);
+      await until(() => runs.count('a') === 1);
+      const calledMs = performance.now();
+      for (let n = 0; n < 3; n++) await queue.wake([lane('a')], { delayMs: 400 });
+      await queue.wake([lane('b')]);
+      await until(() => runs.count('b') === 1);
+      t.equal(runs.count('a'), 1);
+      runs.holds = false;
+      runs.release();
+      await until(() => runs.count('a') === 2);
+      t.ok(performance.now() - calledMs >= 398, 'not before its time');
+      await until(async () => (await backend.held()) === 0);
+      t.equal(runs.count('a'), 2);
+    });
+
     await t.test('woken while it runs, and it runs into a failure: it waits for its time, and runs then', async (t) => {
       const { queue } = await queueOf(t);
       const runs = makeRuns((_, count) => (count === 1 ? later(200) : done));

@@ -9,7 +9,7 @@ import { createGate, type Gate, type GateOptions, type Slot } from '../../src/ca
 import type { Lane } from '../../src/callbacks/relay/lane.ts';
 import { type Attempt, type Entry, withAttempt, withGap } from '../../src/callbacks/relay/outbox.ts';
 import { judge, retryDelayMs } from '../../src/callbacks/relay/retry.ts';
-import { createWaker } from '../../src/callbacks/relay/waker.ts';
+import { createWaker, type Waker, type WakerOptions } from '../../src/callbacks/relay/waker.ts';
 import { createMetrics } from '../../src/observe/index.ts';
 import { callbackApp } from '../support/callbacks.ts';
 import { makeTestLogger, until } from '../support/database.ts';
@@ -535,20 +535,59 @@ t.test('who waits for a place when the gate is closed waits no longer', async (t
 
 // ── Waking lanes ──
 
-function openWaker(wake: (lanes: readonly Lane[], now: boolean) => Promise<void> = async () => {}) {
-  const calls: { keys: string[]; now: boolean }[] = [];
+interface QueueCall {
+  keys: string[];
+  now: boolean;
+  delayMs?: number;
+}
+
+function openWaker(
+  wake: (lanes: readonly Lane[], now: boolean) => Promise<void> = async () => {},
+  options: WakerOptions = {},
+) {
+  const calls: QueueCall[] = [];
   const metrics = createMetrics();
-  const waker = createWaker({
-    queue: {
-      wake: async (lanes, { now = false } = {}) => {
-        calls.push({ keys: lanes.map(({ drainKey }) => drainKey), now });
-        await wake(lanes, now);
+  const waker = createWaker(
+    {
+      queue: {
+        wake: async (lanes, { now = false, delayMs } = {}) => {
+          const keys = lanes.map(({ drainKey }) => drainKey);
+          calls.push({ keys, now, ...(delayMs === undefined ? {} : { delayMs }) });
+          await wake(lanes, now);
+        },
       },
+      logger,
+      metrics,
     },
-    logger,
-    metrics,
-  });
+    options,
+  );
   return { waker, calls, metrics };
+}
+
+/** Runs lanes here, each until the test lets it go. */
+function runHere(waker: Waker, max: number) {
+  const held = new Map<string, (delayMs?: number) => void>();
+  const runs = {
+    started: [] as string[],
+    ended: [] as string[],
+    signals: new Map<string, AbortSignal>(),
+    async release(key: string | number, delayMs?: number) {
+      held.get(String(key))?.(delayMs);
+      await until(() => runs.ended.includes(String(key)));
+    },
+  };
+  waker.runHere(async (one, signal) => {
+    const running = waker.begin(one);
+    const key = one.drainKey;
+    runs.started.push(key);
+    runs.signals.set(key, signal);
+    const { promise, resolve } = Promise.withResolvers<number | undefined>();
+    held.set(key, resolve);
+    const delayMs = await promise;
+    runs.ended.push(key);
+    running.end(delayMs);
+  }, max);
+  return runs;
 }
 
 t.test('lanes that are woken in one turn go together, each once; the more urgent word holds', async (t) => {
@@ -701,6 +740,236 @@ t.test('wakes that do not reach the queue are counted, and there is a bound to t
   await until(() => calls.length === 101);
   t.equal(await lost('queue-away'), 50_000);
   await waker.close();
+});
+
+t.test('lanes run where they are woken, in that order, so many at once; each once, and not by the queue', async (t) => {
+  const { waker, calls, metrics } = openWaker();
+  const waiting = () => metricOf(metrics, 'qalgate_callbacks_pending_lanes');
+  const runs = runHere(waker, 2);
+  for (const key of [1, 2, 3, 4, 5, 3]) waker.wake(lane(key));
+  waker.wakeNow([lane(5), lane(4)]);
+  t.strictSame(runs.started, ['1', '2'], 'at once');
+  t.equal(await waiting(), 3);
+  t.strictSame([waker.isBusy(), waker.isRunning(lane(2)), waker.isRunning(lane(3))], [true, true, false]);
+  t.strictSame([waker.knows(lane(2)), waker.knows(lane(3)), waker.knows(lane(6))], [true, true, false]);
+  await runs.release(2);
+  t.strictSame(runs.started, ['1', '2', '3'], 'the next when one ends');
+  waker.wake(lane(2));
+  await runs.release(1);
+  await runs.release(3);
+  t.strictSame(runs.started, ['1', '2', '3', '4', '5']);
+  await runs.release(4);
+  t.strictSame(runs.started.slice(5), ['2'], 'what is woken again has its turn again, behind the others');
+  t.equal(waker.isBusy(), false);
+  runs.ended.length = 0;
+  for (const key of [5, 2]) await runs.release(key);
+  waker.wake(lane(3));
+  t.strictSame(runs.started.slice(6), ['3'], 'and at once where nobody waits');
+  await runs.release(3);
+  t.equal(waker.knows(lane(3)), false);
+  await waker.close();
+  t.strictSame(calls, []);
+});
+
+t.test('[K6] a lane that waits here and that the queue runs first is not run a second time', async (t) => {
+  const { waker, calls } = openWaker();
+  const runs = runHere(waker, 1);
+  for (const key of [1, 2, 3]) waker.wake(lane(key));
+  const ofQueue = waker.begin(lane(2));
+  t.equal(waker.isRunning(lane(2)), true);
+  await runs.release(1);
+  t.strictSame(runs.started, ['1'], 'the run of the queue counts');
+  waker.wake(lane(2));
+  t.equal(ofQueue.woken(), 'yes');
+  ofQueue.end();
+  t.strictSame(runs.started, ['1', '3']);
+  await runs.release(3);
+  t.strictSame(runs.started, ['1', '3']);
+  t.equal(waker.isBusy(), false);
+  await waker.close();
+  t.strictSame(calls, []);
+});
+
+t.test('[K6] a lane that is woken between its last look and its end runs again, when it is its turn', async (t) => {
+  const { waker, calls } = openWaker();
+  const runs = runHere(waker, 1);
+  waker.wake(lane(1));
+  waker.wake(lane(2));
+  waker.wake(lane(1));
+  await runs.release(1);
+  t.strictSame(runs.started, ['1', '2']);
+  await runs.release(2);
+  t.strictSame(runs.started, ['1', '2', '1']);
+  // The same of a run of the queue.
+  const ofQueue = waker.begin(lane(3));
+  waker.wake(lane(3));
+  ofQueue.end();
+  runs.ended.length = 0;
+  await runs.release(1);
+  t.strictSame(runs.started, ['1', '2', '1', '3']);
+  await runs.release(3);
+  await waker.close();
+  t.strictSame(calls, []);
+});
+
+t.test('a lane that the queue has as waiting is called there, and not run here before', async (t) => {
+  let isAway = false;
+  const { waker, calls, metrics } = openWaker(async () => {
+    if (isAway) throw new Error('away');
+  });
+  const runs = runHere(waker, 4);
+  for (const key of [1, 2, 3]) waker.wake(lane(key));
+  t.equal(await waker.callLater(lane(1), 60_000), true);
+  t.strictSame(calls, [{ keys: ['1'], now: false, delayMs: 60_000 }]);
+  await runs.release(1, 60_000);
+  waker.wakeNow([lane(2)]);
+  await runs.release(2, 60_000);
+  await runs.release(3, 200);
+  t.strictSame(
+    [1, 2, 3].map((key) => waker.knows(lane(key))),
+    [true, false, true],
+    '2 is called: it was told so before it was known to wait',
+  );
+  t.strictSame(calls[1], { keys: ['2'], now: true });
+  for (const key of [1, 3]) waker.wake(lane(key));
+  waker.wakeNow([lane(1)]);
+  await until(() => calls.length === 3);
+  t.strictSame(calls[2], { keys: ['1'], now: true });
+  t.strictSame(runs.started, ['1', '2', '3']);
+  await until(() => !waker.knows(lane(3)));
+  waker.wake(lane(3));
+  t.strictSame(runs.started.slice(3), ['3'], 'its time is over');
+  isAway = true;
+  t.equal(await waker.callLater(lane(3), 60_000), false);
+  t.equal(await metricOf(metrics, 'qalgate_callbacks_wakes_lost_total', { reason: 'queue-away' }), 1);
+  runs.ended.length = 0;
+  await runs.release(3);
+  await waker.close();
+  t.equal(calls.length, 4);
+});
+
+t.test('lanes that have waited here for too long go to the queue; younger ones stay', async (t) => {
+  const handOverMs = 400;
+  const { waker, calls } = openWaker(undefined, { handOverMs });
+  const runs = runHere(waker, 1);
+  const wokenMs = performance.now();
+  for (const key of [1, 2, 3]) waker.wake(lane(key));
+  await until(() => performance.now() - wokenMs >= handOverMs / 2);
+  waker.wake(lane(4));
+  await until(() => calls.length === 1);
+  t.ok(performance.now() - wokenMs >= handOverMs, 'not before');
+  t.strictSame(calls, [{ keys: ['2', '3'], now: false }]);
+  await runs.release(1);
+  t.strictSame(runs.started, ['1', '4'], 'what went is not run here');
+  await runs.release(4);
+  t.strictSame(runs.started, ['1', '4']);
+  await waker.close();
+  t.equal(calls.length, 1);
+});
+
+t.test(
+  '[K6] a call that need not wait is handed over until the queue has taken it; others the look finds',
+  async (t) => {
+    let isAway = true;
+    const times: number[] = [];
+    const answer = Promise.withResolvers<void>();
+    const { waker, calls, metrics } = openWaker(async (_, now) => {
+      times.push(performance.now());
+      if (now) await answer.promise;
+      if (isAway) throw new Error('away');
+    });
+    const lost = () => metricOf(metrics, 'qalgate_callbacks_wakes_lost_total', { reason: 'queue-away' });
+    waker.wakeNow([lane(1), lane(2)]);
+    waker.wake(lane(3));
+    await until(() => calls.length === 2);
+    // While they are being handed over: they still need not wait.
+    waker.wake(lane(1));
+    answer.resolve();
+    await until(() => calls.length === 3);
+    t.strictSame(calls[0], { keys: ['3'], now: false });
+    t.strictSame(calls[1], { keys: ['1', '2'], now: true });
+    t.strictSame(calls[2], { keys: ['1', '2'], now: true });
+    t.ok((times[2] ?? 0) - (times[1] ?? 0) >= 495, 'after a rest');
+    isAway = false;
+    t.equal(await lost(), 1);
+    await until(() => calls.length === 4);
+    t.strictSame(calls[3], { keys: ['1', '2'], now: true });
+    waker.wake(lane(4));
+    await until(() => calls.length === 5);
+    t.strictSame(calls[4], { keys: ['4'], now: false }, 'and no more');
+
+    isAway = true;
+    waker.wakeNow([lane(5)]);
+    await until(() => calls.length === 6);
+    const closingMs = performance.now();
+    await waker.close();
+    t.equal(await lost(), 2, 'unless it closes');
+    t.equal(calls.length, 7, 'after a last try');
+    t.ok(performance.now() - closingMs < 400, 'which waits for nothing');
+  },
+);
+
+t.test('it closes when its runs have ended, and tells those to stop that take too long', async (t) => {
+  const closeMs = 200;
+  const { waker, calls } = openWaker(undefined, { closeMs });
+  const runs = runHere(waker, 2);
+  for (const key of ['short', 'heeds', 'waits']) waker.wake(lane(key));
+  let isClosed = false;
+  const startedMs = performance.now();
+  const closed = waker.close().then(() => {
+    isClosed = true;
+  });
+  await runs.release('short');
+  const { promise: stopped, resolve: stop } = Promise.withResolvers<number>();
+  const signal = runs.signals.get('heeds');
+  t.equal(signal?.aborted, false);
+  signal?.addEventListener('abort', () => stop(performance.now() - startedMs));
+  t.ok((await stopped) >= closeMs - 1, 'not before');
+  await new Promise((resolve) => setImmediate(resolve));
+  t.equal(isClosed, false, 'it waits for what is left to do');
+  await runs.release('heeds');
+  await closed;
+  t.strictSame(runs.started, ['short', 'heeds'], 'nothing is begun any more');
+  waker.wake(lane('late'));
+  t.strictSame([runs.started.length, calls.length], [2, 0]);
+
+  const prompt = openWaker(undefined, { closeMs: 20_000 });
+  const last = runHere(prompt.waker, 1);
+  prompt.waker.wake(lane(1));
+  const closing = prompt.waker.close();
+  t.equal(last.signals.get('1')?.aborted, false);
+  await last.release(1);
+  await closing;
+  t.ok(performance.now() - startedMs < 10_000, 'who has ended is not waited for');
+
+  const stuck = openWaker(undefined, { closeMs: 10 });
+  runHere(stuck.waker, 1);
+  stuck.waker.wake(lane(1));
+  const stuckMs = performance.now();
+  await stuck.waker.close();
+  t.ok(performance.now() - stuckMs < 5_000, 'nor who never ends');
+});
+
+t.test('there is a bound to lanes that wait here or for the queue, together', async (t) => {
+  const { waker, calls, metrics } = openWaker(undefined, { closeMs: 10 });
+  const full = () => metricOf(metrics, 'qalgate_callbacks_wakes_lost_total', { reason: 'full' });
+  const runs = runHere(waker, 1);
+  waker.wake(lane('runs'));
+  for (let key = 0; key < 20; key++) waker.begin(lane(`in queue ${key}`)).end(60_000);
+  waker.wakeNow(Array.from({ length: 20 }, (_, key) => lane(`in queue ${key}`)));
+  for (let key = 0; key < 50_000; key++) waker.wake(lane(key));
+  t.strictSame(calls, []);
+  t.equal(await full(), 20);
+  t.equal(await metricOf(metrics, 'qalgate_callbacks_pending_lanes'), 49_980);
+  t.strictSame([waker.knows(lane(49_979)), waker.knows(lane(49_980))], [true, false]);
+  waker.wake(lane(0));
+  t.equal(await full(), 20, 'what waits already is not lost');
+  await until(() => calls.length === 1);
+  waker.wake(lane('more'));
+  t.equal(waker.knows(lane('more')), true, 'there is room again');
+  const closed = waker.close();
+  await runs.release('runs');
+  await closed;
 });
 
 // ── Batches ──
