@@ -35,6 +35,8 @@ export interface StoredMessage {
   readonly push?: string;
   /** CloudCustomData. */
   readonly custom?: string;
+  /** JSON text of what a group message carries besides: priority, and its sender as it was then; or that it is a tip. */
+  readonly extra?: string;
   /** The name that the sender's terminal gave it; for the sender's own eyes. */
   readonly clientId?: string;
   readonly recalled: boolean;

@@ -1,4 +1,12 @@
-import type { AfterCommand, BeforeOutcome, CallbackOrigin, MessageElement, SdkAppId } from '../wire/index.ts';
+import type {
+  AccountId,
+  AfterCommand,
+  BeforeCommand,
+  BeforeOutcome,
+  CallbackOrigin,
+  MessageElement,
+  SdkAppId,
+} from '../wire/index.ts';
 import type { Account } from './model.ts';
 
 /**
@@ -31,6 +39,33 @@ export interface BeforeSend {
   ask(message: PendingMessage): Promise<SendDecision>;
 }
 
+/** A question about a group, with its fields by the vendor's names (API reference §10.2). */
+export interface GroupQuestion {
+  readonly sdkAppId: SdkAppId;
+  readonly command: Extract<BeforeCommand, `Group.${string}`>;
+  readonly fields: Readonly<Record<string, unknown>>;
+  readonly origin: CallbackOrigin;
+  readonly groupId: string | undefined;
+  readonly from: AccountId;
+}
+
+/** `refusedMembers`: those whom an invitation leaves out. `drop`: the sender gets success, and nothing happens. */
+export type GroupDecision =
+  | {
+      readonly kind: 'allow';
+      readonly outcome: BeforeOutcome;
+      readonly body?: readonly MessageElement[];
+      readonly refusedMembers?: readonly string[];
+    }
+  | { readonly kind: 'refuse'; readonly code?: number; readonly reason: string }
+  | { readonly kind: 'drop' };
+
+/** Asks the app's backend before something is done in a group (K1). Decides within 2 seconds, whatever happens; never rejects. */
+export interface BeforeGroup {
+  wants(sdkAppId: SdkAppId, command: GroupQuestion['command']): boolean;
+  ask(question: GroupQuestion): Promise<GroupDecision>;
+}
+
 /** Whether two accounts' relations let a client's message through (M2), or swallow it (M10): `sender-only` stores it for the sender alone. */
 export type RelationCheck = (from: Account, to: Account) => Promise<'pass' | 'sender-only' | { refuse: number }>;
 
@@ -42,6 +77,7 @@ export type Written = (sdkAppId: SdkAppId, drainKey: string, command: AfterComma
 
 export interface ImPorts {
   beforeSend?: BeforeSend;
+  beforeGroup?: BeforeGroup;
   relations?: RelationCheck;
   consumers?: Consumers;
   written?: Written;

@@ -234,12 +234,26 @@ export type LinkEvent =
     }
   | { kind: 'recalled'; peer: AccountId; seqs: readonly number[]; recallNo: number }
   | { kind: 'read'; peer: AccountId; readSeq: number; unread?: number }
-  | { kind: 'profile'; account: AccountId; fields: Record<string, unknown> };
+  | { kind: 'profile'; account: AccountId; fields: Record<string, unknown> }
+  | {
+      /** Seq 0: for members who are online now alone. Otherwise the one before it has the seq before (G34). */
+      kind: 'group-message';
+      groupId: string;
+      message: StoredMessage;
+      uncounted?: true;
+    }
+  | { kind: 'group-recalled'; groupId: string; seqs: readonly number[]; recallNo: number }
+  /** To the account's own terminals. */
+  | { kind: 'group-read'; groupId: string; readSeq: number; unread: number }
+  /** What concerns the account in a group or among friends (API reference §4.29). Seq 0: it is kept nowhere. `body`: JSON text of its content. */
+  | { kind: 'notice'; seq: number; time: number; body: string };
 
 /** Hands events to the links of an account on every process. */
 export interface Bus {
   /** `exceptLink`: the link that caused it and has its answer. */
   publish(to: AccountNo, event: LinkEvent, exceptLink?: string): void;
+  /** The same event to many, who all see it in the same way. */
+  publishMany(to: Iterable<AccountNo>, event: LinkEvent, exceptLink?: string): void;
   /** Called with everything that is published, here or elsewhere. */
   subscribe(fn: (to: AccountNo, event: LinkEvent, exceptLink?: string) => void): () => void;
   /** Called when events may have been lost: whoever follows has to look again. */

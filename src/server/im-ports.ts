@@ -32,6 +32,28 @@ export function imPorts(callbacks: Pick<Callbacks, 'before' | 'wants' | 'written
         }
       },
     },
+    beforeGroup: {
+      wants: before.wants,
+      async ask({ sdkAppId, command, fields, origin, groupId, from }) {
+        const about = { from, ...(groupId === undefined ? {} : { groupId }) };
+        const decision = await before.ask({ sdkAppId, command, fields, origin, about });
+        switch (decision.kind) {
+          case 'allow': {
+            const { outcome, body, refusedMembers } = decision;
+            return {
+              kind: 'allow',
+              outcome,
+              ...(body === undefined ? {} : { body }),
+              ...(refusedMembers === undefined ? {} : { refusedMembers }),
+            };
+          }
+          case 'refuse':
+            return { kind: 'refuse', code: decision.code, reason: decision.reason };
+          case 'drop':
+            return { kind: 'drop' };
+        }
+      },
+    },
     consumers: (sdkAppId, command) => (wants(sdkAppId, command) ? 1 : 0),
     written,
   };

@@ -6,6 +6,7 @@ import * as cacheGeneration from './migrations/0002-cache-generation.ts';
 import * as messaging from './migrations/0003-messaging.ts';
 import * as presence from './migrations/0004-presence.ts';
 import * as callbacks from './migrations/0005-callbacks.ts';
+import * as groups from './migrations/0006-groups.ts';
 import type { Schema } from './schema.ts';
 import { codeOf, StoreError } from './store-error.ts';
 
@@ -19,6 +20,7 @@ const migrations: Record<string, Migration> = {
   '0003-messaging': messaging,
   '0004-presence': presence,
   '0005-callbacks': callbacks,
+  '0006-groups': groups,
 };
 
 /** N: the schema that this program was written for. */

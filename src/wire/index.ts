@@ -26,6 +26,17 @@ export {
   errorBody,
   errorCatalogue,
 } from './errors.ts';
+export {
+  type GroupNotice,
+  type GroupTip,
+  type NoticeKind,
+  noticeContent,
+  noticeTypes,
+  systemAccount,
+  tipBody,
+  tipContent,
+  tipTypes,
+} from './group-tips.ts';
 export { type AccountId, parseAccountId, type SdkAppId, type TerminalId } from './ids.ts';
 export {
   describeRefusal,

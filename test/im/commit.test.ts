@@ -103,6 +103,7 @@ t.test('[M13][M15] a message alone and messages together are stored by the same 
         body: `["${round}"]`,
         push: below(3) === 0 ? '{}' : undefined,
         custom: below(3) === 0 ? 'c' : undefined,
+        extra: below(3) === 0 ? '{}' : undefined,
         deadline: never,
       };
     });

@@ -41,6 +41,7 @@ async function open(t: Test, settings: Omit<TestImOptions, 'database'> = {}): Pr
       logger: createLogger({ level: 'debug', destination: { write: (line) => void log.push(line) } }),
       bus: {
         publish: (to, event) => void told.push({ to: to === alice.no ? alice : bob, event }),
+        publishMany: () => {},
         subscribe: () => () => {},
         onGap: () => () => {},
       },

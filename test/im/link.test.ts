@@ -743,6 +743,7 @@ function lossyBus(): Bus & { isLossy: boolean; gap(): void } {
     publish(to: Parameters<Bus['publish']>[0], event: LinkEvent, exceptLink?: string) {
       if (!this.isLossy) for (const fn of subscribers) fn(to, event, exceptLink);
     },
+    publishMany: () => {},
     subscribe(fn) {
       subscribers.add(fn);
       return () => subscribers.delete(fn);

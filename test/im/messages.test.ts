@@ -152,6 +152,7 @@ t.test('[M17] SyncOtherMachine 2 keeps a message from its sender altogether', as
     deps: {
       bus: {
         publish: (to, event) => void told.push([to, event]),
+        publishMany: () => {},
         subscribe: () => () => {},
         onGap: () => () => {},
       },
@@ -214,7 +215,12 @@ t.test('[I3] imported messages keep their time and their order, and tell nobody'
   const spying = await openIm(t, {
     database,
     deps: {
-      bus: { publish: (_, event) => void told.push(event), subscribe: () => () => {}, onGap: () => () => {} },
+      bus: {
+        publish: (_, event) => void told.push(event),
+        publishMany: () => {},
+        subscribe: () => () => {},
+        onGap: () => () => {},
+      },
       ports: {
         beforeSend: asks(async () => ({ kind: 'refuse', reason: 'never asked' })),
         consumers: () => 3,

@@ -10,6 +10,7 @@ import {
 import type { StoredMessage } from '../model.ts';
 import type { ConversationView, KickedBy, LinkEvent } from '../services.ts';
 import { c2cPrefix } from './field-reader.ts';
+import { groupEventText } from './group-outgoing.ts';
 
 /**
  * Frames of the service, as JSON text. A message's body is put in as it was stored: it is JSON text of ours, and it may be
@@ -78,6 +79,11 @@ export function eventText(event: LinkEvent, viewer: AccountId): string {
     }
     case 'profile':
       return JSON.stringify({ on: 'profile', account: event.account, fields: event.fields });
+    case 'group-message':
+    case 'group-recalled':
+    case 'group-read':
+    case 'notice':
+      return groupEventText(event, viewer);
   }
 }
 

@@ -13,11 +13,12 @@ export interface MessageRow {
   body: string;
   push: string | null;
   custom_data: string | null;
+  extra: string | null;
   recall_no: number;
 }
 
 export const messageColumns = `x.conversation_id, x.seq, s.identifier as sender, x.msg_time, x.msg_seq, x.msg_random, x.dedup_key,
-  x.body, x.push, x.custom_data, x.recall_no`;
+  x.body, x.push, x.custom_data, x.extra, x.recall_no`;
 
 /** Which messages the account `$1` sees; needs the message as `x`. */
 export const isVisible = '(x.visible_to = 0 or (x.visible_to = 1) = (x.sender_id = $1))';
@@ -64,6 +65,7 @@ export function toMessage(row: MessageRow, viewer: Account): StoredMessage {
     body: row.body,
     ...(row.push === null ? {} : { push: row.push }),
     ...(row.custom_data === null ? {} : { custom: row.custom_data }),
+    ...(row.extra === null ? {} : { extra: row.extra }),
     ...(isOwn && row.dedup_key?.startsWith('c') === true ? { clientId: row.dedup_key.slice(1) } : {}),
     recalled: row.recall_no > 0,
   };

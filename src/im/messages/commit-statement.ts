@@ -23,13 +23,15 @@ export interface CommitInput {
   readonly body: string;
   readonly push: string | undefined;
   readonly custom: string | undefined;
+  /** JSON text of what a group message carries besides; undefined: it is none. */
+  readonly extra: string | undefined;
   /** When its sender has been told that it took too long: what was not begun by then is not stored any more. */
   readonly deadline: AbortSignal;
 }
 
 const visibilities: Record<Visibility, number> = { both: 0, sender: 1, receiver: 2 };
 
-/** The columns of a message as both functions of migrations 0003 and 0005 take them, the time before them. */
+/** The columns of a message as both functions of migrations 0003, 0005 and 0006 take them, the time before them. */
 const columns: readonly ((input: CommitInput) => unknown)[] = [
   ({ conversationId }) => conversationId,
   ({ sender }) => sender,
@@ -47,6 +49,7 @@ const columns: readonly ((input: CommitInput) => unknown)[] = [
   ({ push }) => push ?? null,
   ({ custom }) => custom ?? null,
   ({ origin }) => origin ?? null,
+  ({ extra }) => extra ?? null,
 ];
 const parameters = ['$1', ...columns.map((_, index) => `$${index + 2}`)].join(', ');
 

@@ -122,6 +122,7 @@ export function createMessages(deps: MessagesDeps): Messages {
       body: JSON.stringify(message.body),
       push: draft.push === undefined ? undefined : JSON.stringify(draft.push),
       custom: draft.custom,
+      extra: undefined,
       deadline: input.deadline,
     };
     for (let attempt = 0; attempt < maxAttempts; attempt++) {

@@ -1,0 +1,220 @@
+import type { AccountId, CallbackOrigin, ImResult, SdkAppId } from '../wire/index.ts';
+import type { ApplyOption, CustomFields, Group, GroupMember, GroupRole, MsgFlag, Priority } from './groups/model.ts';
+import type { Account, AccountNo, StoredMessage } from './model.ts';
+import type { SendAuthority, Sent } from './services.ts';
+
+/**
+ * Groups as the edges call them (RULES G, API reference §4). Names of accounts and ids of groups are checked for their form before.
+ * Methods reject only when the database does not answer in time; every expected refusal is a result, with the vendor's number.
+ */
+
+/** Who does something. An administrator over REST may whatever the group's type allows at all (M3). */
+export interface Actor {
+  readonly account: Account;
+  readonly authority: SendAuthority;
+  /** Where it came from, for callbacks. */
+  readonly origin: CallbackOrigin;
+  /** The link that asks: it gets its answer and not the event. */
+  readonly linkId?: string;
+}
+
+/** What a group is made of. What is absent has the default of its type. */
+export interface GroupDraft {
+  readonly type: string;
+  readonly name: string;
+  /** An id of the app's own (REST alone); absent: the service gives one that begins with `@TGS#` (G2, G3). */
+  readonly groupId?: string;
+  /** Absent: over REST there is none, over a link it is who asks. */
+  readonly owner?: AccountId;
+  readonly introduction?: string;
+  readonly notification?: string;
+  readonly faceUrl?: string;
+  readonly maxMembers?: number;
+  readonly applyOption?: ApplyOption;
+  readonly custom?: CustomFields;
+  readonly members?: readonly {
+    readonly account: AccountId;
+    readonly isAdmin?: boolean;
+    readonly custom?: CustomFields;
+  }[];
+  /** Imported: when it was made, Unix seconds; neither callbacks nor notices (API reference §4.19). */
+  readonly importedSec?: number;
+}
+
+export type GroupChangeFields = Partial<
+  Pick<Group, 'name' | 'introduction' | 'notification' | 'faceUrl' | 'maxMembers' | 'applyOption' | 'isMuted'>
+> & {
+  /** Values by key; '' removes one. */
+  readonly custom?: CustomFields;
+};
+
+export interface MemberChangeFields {
+  readonly role?: 'Admin' | 'Member';
+  readonly msgFlag?: MsgFlag;
+  readonly nameCard?: string;
+  readonly custom?: CustomFields;
+  /** Seconds; 0: may send again. */
+  readonly muteSec?: number;
+}
+
+/** What became of each account that was to become a member. */
+export type AddOutcome = 'failed' | 'added' | 'was-member' | 'asked';
+
+/** A group as somebody sees it. */
+export interface GroupView {
+  readonly group: Group;
+  readonly owner?: AccountId;
+}
+
+/** A group that an account is in. */
+export interface JoinedGroup extends GroupView {
+  readonly self: GroupMember;
+  readonly unread: number;
+}
+
+/** An application or an invitation. */
+export interface GroupRequest {
+  readonly kind: 'application' | 'invitation';
+  readonly groupId: string;
+  readonly groupName: string;
+  /** Who is to become a member. */
+  readonly account: AccountId;
+  readonly inviter?: AccountId;
+  readonly wording: string;
+  readonly userField: string;
+  /** What an answer has to give back. */
+  readonly key: string;
+  readonly auth: string;
+  /** Unix seconds. */
+  readonly sec: number;
+  readonly result?: 'agreed' | 'refused' | 'gone';
+  readonly handler?: AccountId;
+  readonly answer?: string;
+}
+
+/** Groups, their members and profiles. Changes are committed when they resolve, with all that they cause. */
+export interface Groups {
+  /** The group of that id; undefined: there is none. From memory where it can. */
+  find(sdkAppId: SdkAppId, groupId: string): Promise<Group | undefined>;
+  create(actor: Actor, draft: GroupDraft): Promise<ImResult<{ groupId: string }>>;
+  dismiss(actor: Actor, groupId: string): Promise<ImResult>;
+  /** The group as the actor may see it: members and administrators whole, others by exact id its public profile (G8). */
+  view(actor: Actor, groupId: string): Promise<ImResult<GroupView>>;
+  modify(actor: Actor, groupId: string, fields: GroupChangeFields): Promise<ImResult>;
+  transfer(actor: Actor, groupId: string, to: AccountId): Promise<ImResult>;
+  /** In order of joining. `total`: of the group, whatever was asked for. */
+  members(
+    actor: Actor,
+    groupId: string,
+    input: { roles?: readonly GroupRole[]; offset?: number; limit?: number; accounts?: readonly AccountId[] },
+  ): Promise<ImResult<{ total: number; members: GroupMember[] }>>;
+  /** Takes accounts in, or invites them, as the type has it (G12). In the order given. */
+  add(
+    actor: Actor,
+    groupId: string,
+    accounts: readonly AccountId[],
+    options?: { silent?: boolean },
+  ): Promise<ImResult<{ account: AccountId; outcome: AddOutcome }[]>>;
+  /** Whoever is no member is left alone. */
+  remove(
+    actor: Actor,
+    groupId: string,
+    accounts: readonly AccountId[],
+    options?: { silent?: boolean; reason?: string },
+  ): Promise<ImResult>;
+  quit(actor: Actor, groupId: string): Promise<ImResult>;
+  modifyMember(actor: Actor, groupId: string, account: AccountId, fields: MemberChangeFields): Promise<ImResult>;
+  mute(actor: Actor, groupId: string, accounts: readonly AccountId[], seconds: number): Promise<ImResult>;
+  muted(actor: Actor, groupId: string): Promise<ImResult<{ account: AccountId; untilSec: number }[]>>;
+  /** The account's groups, of a type, newest first by their last message. */
+  joined(
+    account: Account,
+    input: { type?: string; offset?: number; limit?: number },
+  ): Promise<{ total: number; groups: JoinedGroup[] }>;
+  roles(
+    actor: Actor,
+    groupId: string,
+    accounts: readonly AccountId[],
+  ): Promise<ImResult<{ account: AccountId; role: GroupRole | 'NotMember' }[]>>;
+  /** All groups of the app, by pages: `next` 0 begins, and ends. */
+  list(
+    sdkAppId: SdkAppId,
+    input: { type?: string; limit: number; next: number },
+  ): Promise<{ total: number; groupIds: string[]; next: number }>;
+  apply(
+    actor: Actor,
+    groupId: string,
+    input: { wording?: string; userField?: string },
+  ): Promise<ImResult<'joined' | 'waiting'>>;
+  answerApplication(actor: Actor, answer: RequestAnswer): Promise<ImResult>;
+  answerInvitation(actor: Actor, answer: RequestAnswer): Promise<ImResult>;
+  /** Applications to groups that the account manages, and invitations of it, newest first. */
+  requests(account: Account, input: { before?: number; limit: number }): Promise<GroupRequest[]>;
+  /** A system notification to members who are online now (G24); `to` absent: all. */
+  notify(actor: Actor, groupId: string, content: string, to?: readonly AccountId[]): Promise<ImResult>;
+}
+
+export interface RequestAnswer {
+  readonly groupId: string;
+  readonly key: string;
+  readonly auth: string;
+  readonly agrees: boolean;
+  readonly words?: string;
+}
+
+/** A group message to be sent, its fields checked. */
+export interface GroupMessageDraft {
+  readonly body: readonly unknown[];
+  /** What makes a repeat one, within 300 s (M13), unless there is a client id. */
+  readonly random: number;
+  readonly clientId?: string;
+  readonly priority: Priority;
+  /** To members who are online now, not stored. */
+  readonly isOnlineOnly: boolean;
+  readonly push?: object;
+  readonly custom?: string;
+}
+
+export interface GroupSendInput {
+  readonly actor: Actor;
+  /** In whose name; may be no member where an administrator sends (G22). */
+  readonly from: Account;
+  readonly groupId: string;
+  readonly draft: GroupMessageDraft;
+  readonly withoutBefore?: 'forbidden';
+  readonly withoutAfter?: 'forbidden';
+  /** As in {@link SendInput}. */
+  readonly turn?: Promise<boolean>;
+  readonly deadline: AbortSignal;
+}
+
+export interface GroupPage {
+  /** Newest first, each seq once: what is not there any more is a hole. */
+  readonly messages: readonly { readonly seq: number; readonly message?: StoredMessage; readonly recalled?: true }[];
+  /** Everything that was asked for is here. */
+  readonly complete: boolean;
+}
+
+/** Messages of groups. */
+export interface GroupMessages {
+  /** Resolves when the message is committed, dropped by the rate limit or the app's backend (seq 0, G31), or handed on. */
+  send(input: GroupSendInput): Promise<ImResult<Sent>>;
+  /** Messages with seqs up to `upTo` (none: the newest), as far as the actor may read them (G39). */
+  history(actor: Actor, groupId: string, input: { upTo?: number; limit: number }): Promise<ImResult<GroupPage>>;
+  recall(actor: Actor, groupId: string, seqs: readonly number[]): Promise<ImResult<{ seq: number; code: number }[]>>;
+  /** Blanks the sender's messages among the group's newest 1,000 (G36). */
+  deleteBySender(actor: Actor, groupId: string, sender: AccountId): Promise<ImResult>;
+  read(actor: Actor, groupId: string, seq: number): Promise<ImResult<{ readSeq: number; unread: number }>>;
+  setUnread(actor: Actor, groupId: string, account: AccountId, unread: number): Promise<ImResult>;
+  importMany(
+    actor: Actor,
+    groupId: string,
+    messages: readonly { from: Account; sec: number; random: number; body: readonly unknown[] }[],
+  ): Promise<ImResult<({ seq: number; sec: number } | { error: number })[]>>;
+}
+
+/** Accounts that are members of a group, for whoever tells them. */
+export interface Roster {
+  readonly group: Group;
+  readonly members: ReadonlyMap<AccountNo, GroupMember>;
+}
