@@ -2,6 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type pg from 'pg';
 import type { Logger, Metrics } from '../observe/index.ts';
 import type { AppSettings, Database } from '../store/index.ts';
+import { longestRoamingDays } from './groups/settings.ts';
 import type { Clock } from './model.ts';
 
 export interface Retention {
@@ -102,7 +103,7 @@ export function createRetention(
     const nowMs = clock();
     const today = Math.floor(nowMs / dayMs);
     const mayDrop = await isClockGood(client, nowMs);
-    const keptDays = Math.max(leastDays, ...apps.list().map(({ im }) => im.roamingDays)) + slackDays;
+    const keptDays = Math.max(leastDays, ...apps.list().map(longestRoamingDays)) + slackDays;
     for (const table of tables) {
       const days = await partitionDays(client, table);
       for (let day = today - 1; day <= today + daysAhead; day++) {

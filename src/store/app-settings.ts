@@ -1,5 +1,6 @@
 import Type from 'typebox';
 import { type CallbackCommand, callbackCommands } from '../wire/index.ts';
+import { groupSettings } from './group-settings.ts';
 
 /**
  * What can be configured of an app: the schema behind the configuration file's `apps`, `qalgate app`, and the ops API.
@@ -243,6 +244,7 @@ export const MessagingSchema = Type.Object(
       maxItems: 20,
       default: [],
     }),
+    ...groupSettings,
   },
   closed,
 );
@@ -388,6 +390,11 @@ export const AppSchema = Type.Object(
       description: 'Accounts that may call the REST API; they are made at its first use.',
       maxItems: 100,
       default: ['admin'],
+    }),
+    timeZone: Type.String({
+      description: 'Where the days of the app begin: the distance of its time to UTC, from `-12:00` to `+14:00`.',
+      pattern: '^(-(0[0-9]|1[01]):[0-5][0-9]|-12:00|\\+(0[0-9]|1[0-3]):[0-5][0-9]|\\+14:00)$',
+      default: '+08:00',
     }),
     access: Type.Object(AccessSchema.properties, {
       ...closed,

@@ -37,6 +37,18 @@ export {
   tipContent,
   tipTypes,
 } from './group-tips.ts';
+export {
+  type ApplyOption,
+  type GroupTypeColumns,
+  type GroupTypeRow,
+  groupTypeFault,
+  groupTypeRow,
+  groupTypes,
+  isStandardGroupType,
+  type MsgFlag,
+  type StandardGroupType,
+  standardGroupTypes,
+} from './group-types.ts';
 export { type AccountId, parseAccountId, type SdkAppId, type TerminalId } from './ids.ts';
 export {
   describeRefusal,

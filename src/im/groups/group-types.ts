@@ -1,147 +1,33 @@
-import type { ApplyOption, MsgFlag } from './model.ts';
+import type { AppSettings } from '../../store/index.ts';
+import { type GroupTypeRow, groupTypeRow, groupTypes, standardGroupTypes } from '../../wire/index.ts';
+
+export { type GroupTypeRow, groupTypes } from '../../wire/index.ts';
+
+/** Of an app's settings, which are another object as soon as something in them is another one. */
+const known = new WeakMap<object, ReadonlyMap<string, GroupTypeRow>>();
+
+type App = { readonly im: Pick<AppSettings['im'], 'groupTypes'> };
 
 /**
- * What a group of a type is and what may be done in it (G38, API reference §4.1). Each right and property of a type stands here and
- * nowhere else: code asks the row, never the name of the type.
+ * The row of a type of an app: the standard ones, as the app has changed them, and those of its own (G38); undefined: there is none of
+ * that name. What the columns mean stands in wire.
  */
-export interface GroupTypeRow {
-  /** Members at most, and default of MaxMemberCount; undefined: any number. */
-  readonly maxMembers: number | undefined;
-  /** Whether ApplyJoinOption has a say; `never`: nobody can apply. */
-  readonly apply: 'never' | 'by-option';
-  readonly defaultApplyOption: ApplyOption;
-  /** Who takes others in: any member without asking them; owner and admins, who have to be agreed with; nobody, nor the administrator. */
-  readonly invite: 'members-pull' | 'managers-invite' | 'nobody';
-  /** Whether it can be created with members. */
-  readonly hasInitialMembers: boolean;
-  /** Whether plain members may change name, introduction, notification and face URL. */
-  readonly membersEditProfile: boolean;
-  readonly hasOwner: boolean;
-  readonly hasAdmins: boolean;
-  /** What becomes of a group whose owner quits: it goes on without, or he may not. */
-  readonly ownerMayQuit: boolean;
-  /** Who besides the app's administrator may dismiss it. */
-  readonly dismiss: 'owner' | 'nobody';
-  /** Who besides the app's administrator may remove members; `never`: nobody at all. */
-  readonly remove: 'managers' | 'owner' | 'never';
-  /** Whether members can be muted, by owner and admins. */
-  readonly canMute: boolean;
-  /** Whether only the app's administrator speaks. */
-  readonly isBroadcast: boolean;
-  /** Whether who is no member finds it by its id. */
-  readonly isSearchable: boolean;
-  /** How members hear of who comes and goes (G33). */
-  readonly changeNotice: 'none' | 'weak' | 'strong';
-  /** Whether messages are kept. */
-  readonly isStored: boolean;
-  /** Whether members see what was said before they joined (G39). */
-  readonly showsEarlier: boolean;
-  readonly countsUnread: boolean;
-  readonly defaultMsgFlag: MsgFlag;
-  /** Whether it stays hidden from others than its owner until the owner has said something. */
-  readonly isHiddenAtFirst: boolean;
-  /** Whether who is not logged in may receive. */
-  readonly allowsGuests: boolean;
-  /** How many members a list shows; undefined: all. 0: there is no list. */
-  readonly listedMembers: number | undefined;
-  /** Whether groups, messages and members can be imported. */
-  readonly canImport: boolean;
-  /** What it counts towards: the app's daily net quota, or so many of the app at all. */
-  readonly quota: 'daily' | { readonly perApp: number };
-  /** Whether joined groups show it. */
-  readonly isInJoinedList: boolean;
+export function groupTypeOf(app: App, type: string): GroupTypeRow | undefined {
+  return typesOf(app).get(type);
 }
 
-const durable = {
-  apply: 'by-option',
-  invite: 'managers-invite',
-  hasInitialMembers: true,
-  membersEditProfile: false,
-  hasOwner: true,
-  hasAdmins: true,
-  ownerMayQuit: false,
-  dismiss: 'owner',
-  remove: 'managers',
-  canMute: true,
-  isBroadcast: false,
-  isSearchable: true,
-  isStored: true,
-  isHiddenAtFirst: false,
-  allowsGuests: false,
-  listedMembers: undefined,
-  canImport: true,
-  quota: 'daily',
-  isInJoinedList: true,
-} as const satisfies Partial<GroupTypeRow>;
+/** The names of all types of an app: the standard ones first. */
+export function groupTypeNames(app: App): string[] {
+  return [...typesOf(app).keys()];
+}
 
-const live = {
-  ...durable,
-  maxMembers: undefined,
-  defaultApplyOption: 'FreeAccess',
-  invite: 'nobody',
-  hasInitialMembers: false,
-  hasAdmins: false,
-  remove: 'never',
-  isStored: false,
-  showsEarlier: false,
-  countsUnread: false,
-  defaultMsgFlag: 'AcceptNotNotify',
-  allowsGuests: true,
-  canImport: false,
-  isInJoinedList: false,
-} as const satisfies Partial<GroupTypeRow>;
-
-/** The vendor's types. An app's own are made from the same columns (`im.groupTypes`). */
-export const groupTypes = {
-  Private: {
-    ...durable,
-    maxMembers: 200,
-    apply: 'never',
-    defaultApplyOption: 'DisableApply',
-    invite: 'members-pull',
-    membersEditProfile: true,
-    hasAdmins: false,
-    ownerMayQuit: true,
-    dismiss: 'nobody',
-    remove: 'owner',
-    canMute: false,
-    isSearchable: false,
-    changeNotice: 'strong',
-    showsEarlier: false,
-    countsUnread: true,
-    defaultMsgFlag: 'AcceptAndNotify',
-    isHiddenAtFirst: true,
-  },
-  Public: {
-    ...durable,
-    maxMembers: 2_000,
-    defaultApplyOption: 'NeedPermission',
-    changeNotice: 'strong',
-    showsEarlier: false,
-    countsUnread: true,
-    defaultMsgFlag: 'AcceptAndNotify',
-  },
-  ChatRoom: {
-    ...durable,
-    maxMembers: 10_000,
-    defaultApplyOption: 'FreeAccess',
-    changeNotice: 'none',
-    showsEarlier: true,
-    countsUnread: false,
-    defaultMsgFlag: 'AcceptNotNotify',
-  },
-  AVChatRoom: { ...live, changeNotice: 'weak', listedMembers: 300 },
-  BChatRoom: {
-    ...live,
-    hasOwner: false,
-    dismiss: 'nobody',
-    canMute: false,
-    isBroadcast: true,
-    isSearchable: false,
-    changeNotice: 'none',
-    listedMembers: 0,
-    quota: { perApp: 5 },
-  },
-} as const satisfies Record<string, GroupTypeRow>;
-
-export type StandardGroupType = keyof typeof groupTypes;
+function typesOf({ im }: App): ReadonlyMap<string, GroupTypeRow> {
+  const found = known.get(im);
+  if (found !== undefined) return found;
+  const types = new Map<string, GroupTypeRow>(standardGroupTypes.map((name) => [name, groupTypes[name]]));
+  for (const { name, base, roamingDays: _, rate: __, ...columns } of im.groupTypes) {
+    types.set(name, groupTypeRow(base, columns));
+  }
+  known.set(im, types);
+  return types;
+}

@@ -1,13 +1,12 @@
-import type { AccountId } from '../../wire/index.ts';
+import type { AccountId, ApplyOption, MsgFlag } from '../../wire/index.ts';
 import type { AccountNo, ConversationId } from '../model.ts';
+
+export type { ApplyOption, MsgFlag } from '../../wire/index.ts';
 
 /** The terms of groups (RULES G, API reference §4). */
 
 /** Rights order: the app's administrator, owner, admins, members. */
 export type GroupRole = 'Owner' | 'Admin' | 'Member';
-export type ApplyOption = 'FreeAccess' | 'NeedPermission' | 'DisableApply';
-/** How a member receives (G26). */
-export type MsgFlag = 'AcceptAndNotify' | 'AcceptNotNotify' | 'Discard';
 /** G28. */
 export type Priority = 'High' | 'Normal' | 'Low' | 'Lowest';
 
@@ -19,7 +18,7 @@ export interface Group {
   readonly conversationId: ConversationId;
   readonly sdkAppId: number;
   readonly groupId: string;
-  /** One of {@link groupTypes}, or of the app's own. */
+  /** One of the standard types, or of the app's own ({@link groupTypeOf}). */
   readonly type: string;
   readonly name: string;
   readonly introduction: string;
