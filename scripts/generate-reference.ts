@@ -11,7 +11,16 @@ import {
   listFields,
   variableName,
 } from '../src/server/config/index.ts';
-import { type ErrorEntry, errorCatalogue, type ImErrorEntry, imErrorCatalogue } from '../src/wire/index.ts';
+import { groupTypeColumns } from '../src/store/index.ts';
+import {
+  type ErrorEntry,
+  errorCatalogue,
+  type GroupTypeRow,
+  groupTypes,
+  type ImErrorEntry,
+  imErrorCatalogue,
+  standardGroupTypes,
+} from '../src/wire/index.ts';
 
 /**
  * Writes the reference pages that are made from the code: `npm run reference`. With `--check` it writes nothing and
@@ -26,6 +35,7 @@ export function referencePages(): Record<string, string> {
     'docs/reference/configuration.md': configurationPage(),
     'docs/reference/cli.md': cliPage(),
     'docs/reference/errors.md': errorsPage(),
+    'docs/reference/group-types.md': groupTypesPage(),
     'docs/reference/rest.md': referencePage(commands, notice),
   };
 }
@@ -142,6 +152,87 @@ function errorsPage(): string {
     .trimEnd()
     .concat('\n');
 }
+
+function groupTypesPage(): string {
+  const rows = Object.entries(groupTypeColumns).map(([column, { description }]) => [
+    code(column),
+    ...standardGroupTypes.map((name) => cell(groupTypes[name], column as keyof GroupTypeRow)),
+    String((description as string | undefined) ?? ''),
+  ]);
+  return [
+    '# Types of groups',
+    notice,
+    'What a group is and what may be done in it is the matter of its type: a row of this table. The columns go by the names that\n' +
+      'settings of apps have for them.',
+    markdownTable(['column', ...standardGroupTypes, 'meaning'], rows),
+    groupTypeNotes,
+    '',
+  ]
+    .join('\n\n')
+    .trimEnd()
+    .concat('\n');
+}
+
+function cell(row: GroupTypeRow, column: keyof GroupTypeRow): string {
+  const value = row[column];
+  if (typeof value === 'boolean') return value ? 'yes' : 'no';
+  if (typeof value === 'object') return `${value.perApp} per app`;
+  return value === undefined ? (column === 'listedMembers' ? 'all' : 'any number') : String(value);
+}
+
+const groupTypeNotes = `Messages of types that keep any can be fetched for \`im.groupRoamingDays\`, 7 by default. How many a group takes a second is
+\`im.groupRate\`. No group is recycled by itself.
+
+## Who may do what
+
+The app's administrator (REST) may do whatever the type allows at all; then come owner, admins, members. What a type or a role does not allow is
+refused with 10007, but for what is named here.
+
+| action | who |
+| --- | --- |
+| create a group of a type without owner | administrator |
+| change name, introduction, notification, face URL | owner, admins; members where \`membersEditProfile\` |
+| change MaxMemberNum, ApplyJoinOption, ShutUpAllMember | owner, admins; ShutUpAllMember where \`canMute\` |
+| see the whole profile, the members, the history | members; others find the public profile by the exact id where \`isSearchable\` |
+| take others in, invite them | as \`invite\` has it |
+| answer applications | owner, admins |
+| remove members | as \`remove\` has it, for owner and admins plain members, for the owner admins, too; \`never\`: 10004. The administrator also removes an owner who may quit |
+| make admins, cancel them | owner, where \`hasAdmins\` |
+| mute, change name card and custom fields of others | owner and admins of plain members, the owner of admins, too; muting where \`canMute\` |
+| choose one's MsgFlag, name card, custom fields | the member, who is more than audience (\`isAudience\`) |
+| hand the group on | owner, where \`hasOwner\` and no \`isAudience\`, to a member |
+| quit | members; the owner where \`ownerMayQuit\`, else 10009 |
+| dismiss | as \`dismiss\` has it |
+| speak | members who are not muted (10017); owner and admins also while ShutUpAllMember is on; nobody where \`isBroadcast\` |
+
+## Types of an app's own
+
+An entry of \`im.groupTypes\` names a type, the standard one that it is like, and the columns that differ. One whose name is that of a standard type
+changes it for the app. In the configuration file, or in the settings of \`qalgate app\`:
+
+\`\`\`yaml
+apps:
+  - sdkAppId: 1400000000
+    secretFile: app.key
+    im:
+      groupTypes:
+        # A class: its teacher takes pupils in, who see what was said before.
+        - { name: Class, base: Public, maxMembers: 60, apply: never, showsEarlier: true, roamingDays: 90 }
+        # An audience that can be 5,000 and may send more.
+        - { name: Stage, base: AVChatRoom, maxMembers: 5000, rate: { perSec: 100, normalPerSec: 60 } }
+        # Chat rooms of this app tell who comes and goes to those who are online.
+        - { name: ChatRoom, base: ChatRoom, changeNotice: weak }
+      groupFields:
+        - { key: Subject, types: [Class], read: Any, write: Owner, callback: true }
+      groupMemberFields:
+        - { key: Seat, types: [Class] }
+\`\`\`
+
+A change holds for groups that exist, too, from the next action on; what is noted of them, such as MaxMemberNum and MsgFlag, stays. Groups of a type
+that is taken away are treated as Private ones until it is there again. Columns that contradict one another are refused: where messages are
+not kept none are unread, imported, or strong notices.
+
+Settings of groups, with their bounds: [\`apps[].im\`](configuration.md).`;
 
 function markdownTable(head: string[], rows: string[][]): string {
   const line = (cells: string[]) =>

@@ -7,6 +7,7 @@ import { findCallbackGap, findRouteClash, findUnstorableText } from './app-rules
 import { AppSchema, type AppSettings } from './app-settings.ts';
 import type { Database } from './connection.ts';
 import type { ControlBus } from './control-bus.ts';
+import { findGroupFault } from './group-rules.ts';
 import { done, type Refusal, type Result } from './result.ts';
 import type { AppOrigin, Schema } from './schema.ts';
 import type { Sealer } from './sealer.ts';
@@ -180,7 +181,7 @@ export function createAppStore(db: Database, deps: { sealer: Sealer; bus: Contro
 
   function checkRules(app: AppSettings, rows: ReadonlyMap<SdkAppId, AppRow>): Refusal | undefined {
     const others = [...rows.values()].map((row) => ({ ...row.settings, secret: '' }));
-    return findUnstorableText(app) ?? findCallbackGap(app) ?? findRouteClash(app, others);
+    return findUnstorableText(app) ?? findCallbackGap(app) ?? findGroupFault(app) ?? findRouteClash(app, others);
   }
 
   return {
@@ -286,7 +287,8 @@ export function createAppStore(db: Database, deps: { sealer: Sealer; bus: Contro
           allowed: 'one entry an app',
         };
       }
-      const refusal = findUnstorableText(app) ?? findCallbackGap(app) ?? findRouteClash(app, others);
+      const refusal =
+        findUnstorableText(app) ?? findCallbackGap(app) ?? findGroupFault(app) ?? findRouteClash(app, others);
       if (refusal !== undefined) return { ...refusal, field: `apps[${index}].${refusal.field}` };
       others.push(app);
     }
