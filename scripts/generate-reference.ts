@@ -11,7 +11,6 @@ import {
   listFields,
   variableName,
 } from '../src/server/config/index.ts';
-import { groupTypeColumns } from '../src/store/index.ts';
 import {
   type ErrorEntry,
   errorCatalogue,
@@ -154,10 +153,12 @@ function errorsPage(): string {
 }
 
 function groupTypesPage(): string {
-  const rows = Object.entries(groupTypeColumns).map(([column, { description }]) => [
+  const meanings = new Map(listFields(ConfigSchema).map((field) => [fieldName(field), field.node.description ?? '']));
+  const columns = Object.keys(groupTypes.Private) as (keyof GroupTypeRow)[];
+  const rows = columns.map((column) => [
     code(column),
-    ...standardGroupTypes.map((name) => cell(groupTypes[name], column as keyof GroupTypeRow)),
-    String((description as string | undefined) ?? ''),
+    ...standardGroupTypes.map((name) => cell(groupTypes[name], column)),
+    meanings.get(`apps[].im.groupTypes[].${column}`) ?? '',
   ]);
   return [
     '# Types of groups',

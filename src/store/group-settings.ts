@@ -77,9 +77,6 @@ const columns = {
   isInJoinedList: Type.Boolean({ description: 'Whether lists of the groups that an account is in show it.' }),
 } satisfies Record<keyof GroupTypeRow, TSchema>;
 
-/** The columns with their descriptions, in the order of the table. */
-export const groupTypeColumns: Readonly<Record<keyof GroupTypeRow, TSchema>> = columns;
-
 const rate = (description: string, defaults: { default?: number }) =>
   Type.Integer({ description, minimum: 0, maximum: 100_000, ...defaults });
 const ratesOf = (defaults: { default?: number }) => ({

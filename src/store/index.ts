@@ -20,7 +20,7 @@ export type { Database } from './connection.ts';
 export { type ControlBus, type ControlTopic, createControlBus } from './control-bus.ts';
 export { type DatabaseOptions, migrateDatabase, type OpenedDatabase, openDatabase } from './database.ts';
 export { withDeadline } from './deadline.ts';
-export { type GroupFieldLevel, groupFieldLevels, groupTypeColumns } from './group-settings.ts';
+export { type GroupFieldLevel, groupFieldLevels } from './group-settings.ts';
 export { askInstance, type InstanceFacts } from './instance-lock.ts';
 export { schemaVersion } from './migrations.ts';
 export { type RedisRole, redisOptions } from './redis.ts';
