@@ -153,12 +153,16 @@ function errorsPage(): string {
 }
 
 function groupTypesPage(): string {
-  const meanings = new Map(listFields(ConfigSchema).map((field) => [fieldName(field), field.node.description ?? '']));
-  const columns = Object.keys(groupTypes.Private) as (keyof GroupTypeRow)[];
-  const rows = columns.map((column) => [
+  const prefix = 'apps[].im.groupTypes[].';
+  // What else an entry has (name, base, rate) is no column.
+  const columns = listFields(ConfigSchema).flatMap((field) => {
+    const column = fieldName(field).replace(prefix, '') as keyof GroupTypeRow;
+    return fieldName(field).startsWith(prefix) && column in groupTypes.Private ? [{ column, ...field }] : [];
+  });
+  const rows = columns.map(({ column, node }) => [
     code(column),
     ...standardGroupTypes.map((name) => cell(groupTypes[name], column)),
-    meanings.get(`apps[].im.groupTypes[].${column}`) ?? '',
+    node.description ?? '',
   ]);
   return [
     '# Types of groups',
