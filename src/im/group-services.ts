@@ -64,6 +64,8 @@ export type AddOutcome = 'failed' | 'added' | 'was-member' | 'asked';
 export interface GroupView {
   readonly group: Group;
   readonly owner?: AccountId;
+  /** `public`: who asks is no member, and sees what a look-up by id may show (G8). */
+  readonly sees: 'all' | 'public';
 }
 
 /** A group that an account is in. */
@@ -150,6 +152,17 @@ export interface Groups {
   answerInvitation(actor: Actor, answer: RequestAnswer): Promise<ImResult>;
   /** Applications to groups that the account manages, and invitations of it, newest first. */
   requests(account: Account, input: { before?: number; limit: number }): Promise<GroupRequest[]>;
+  /**
+   * Members as they were elsewhere, with the time when they joined, Unix seconds (API reference §4.21): nobody is asked or told. What was said
+   * from then on they can read, and count as read. One whose time is before the group's or in the future fails.
+   */
+  importMembers(
+    actor: Actor,
+    groupId: string,
+    members: readonly { account: AccountId; isAdmin?: boolean; joinedSec?: number }[],
+  ): Promise<ImResult<{ account: AccountId; outcome: AddOutcome }[]>>;
+  /** Members who are online, in groups of which a list shows but some of them; at most 10 s old (API reference §4.26). */
+  onlineCount(actor: Actor, groupId: string): Promise<ImResult<number>>;
   /** A system notification to members who are online now (G24); `to` absent: all. */
   notify(actor: Actor, groupId: string, content: string, to?: readonly AccountId[]): Promise<ImResult>;
 }
@@ -217,4 +230,70 @@ export interface GroupMessages {
 export interface Roster {
   readonly group: Group;
   readonly members: ReadonlyMap<AccountNo, GroupMember>;
+}
+
+/** A group as its member's terminals begin with it (G35). */
+export interface GroupState {
+  readonly groupId: string;
+  readonly msgFlag: MsgFlag;
+  /** The newest seq of the group, and its time, Unix seconds. */
+  readonly seq: number;
+  readonly time: number;
+  readonly readSeq: number;
+  readonly unread: number;
+  readonly recallNo: number;
+  /** The newest message that is there to be seen; nothing of a group that the member discards. */
+  readonly last?: StoredMessage;
+}
+
+export interface GroupSyncPage {
+  /** Oldest first. */
+  readonly messages: readonly StoredMessage[];
+  /** First and last of the seqs up to `throughSeq` of which there is none: with them every seq is here. */
+  readonly holes: readonly (readonly [first: number, last: number])[];
+  readonly throughSeq: number;
+  readonly more: boolean;
+  /** Recalled after the number that was given. */
+  readonly recalled: readonly number[];
+  readonly recallNo: number;
+}
+
+/** What terminals catch up with in their account's groups. */
+export interface GroupSync {
+  /** All groups of the account whose messages are kept, by pages. `after`: where the page before ended. */
+  states(
+    account: Account,
+    input: { after?: number; limit: number },
+  ): Promise<{ states: GroupState[]; after?: number }>;
+  /** Messages after `since` that the member may read (G39), and where there is none. Nothing while it discards (G26). */
+  sync(
+    account: Account,
+    groupId: string,
+    input: { since: number; recallNo: number; limit: number },
+  ): Promise<ImResult<GroupSyncPage>>;
+  /** In the order given; 0 where the account is no member. */
+  unread(account: Account, groupIds: readonly string[]): Promise<number[]>;
+  unreadTotal(account: Account): Promise<number>;
+}
+
+/** What an account was told of its groups (API reference §4.29). */
+export interface Notice {
+  /** 0: it is kept nowhere. */
+  readonly seq: number;
+  /** Unix seconds. */
+  readonly time: number;
+  /** JSON text. */
+  readonly content: string;
+}
+
+/** The notices of an account: the newest 100 of the last 7 days. */
+export interface Inbox {
+  state(account: Account): Promise<{ seq: number; readSeq: number; unread: number }>;
+  /** Notices after `since`, oldest first. */
+  sync(
+    account: Account,
+    input: { since: number; limit: number },
+  ): Promise<{ notices: Notice[]; throughSeq: number; more: boolean }>;
+  /** Moves the read position forward, to a seq or the end. */
+  read(account: Account, seq: number | undefined, linkId?: string): Promise<{ readSeq: number; unread: number }>;
 }

@@ -246,7 +246,9 @@ export type LinkEvent =
   /** To the account's own terminals. */
   | { kind: 'group-read'; groupId: string; readSeq: number; unread: number }
   /** What concerns the account in a group or among friends (API reference §4.29). Seq 0: it is kept nowhere. `body`: JSON text of its content. */
-  | { kind: 'notice'; seq: number; time: number; body: string };
+  | { kind: 'notice'; seq: number; time: number; body: string }
+  /** Another terminal of the account has read its notices. */
+  | { kind: 'notices-read'; readSeq: number; unread: number };
 
 /** Hands events to the links of an account on every process. */
 export interface Bus {

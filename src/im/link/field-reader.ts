@@ -2,6 +2,13 @@ import { type AccountId, type ImRefusal, type ImResult, parseAccountId } from '.
 
 /** How a terminal names a one-to-one conversation: this, and the other account. */
 export const c2cPrefix = 'c2c:';
+/** That of a group: this, and its id. */
+export const groupPrefix = 'group:';
+/** That of the account's own notices. */
+export const systemConversation = 'system';
+
+/** Ids of groups as they can be (G2, G3). */
+export const groupIdForm = { pattern: /^[\x20-\x7e]{1,48}$/, allowed: '1 … 48 printable ASCII characters' };
 
 interface Bounds {
   min: number;
@@ -58,6 +65,36 @@ export class FieldReader {
     if (value === undefined) this.#missing(name);
     else this.#invalid(name, 'has a value that there is not', words.join(', '));
     return undefined;
+  }
+
+  optionalWord<T extends string>(name: string, words: readonly T[]): T | undefined {
+    return this.raw(name) === undefined ? undefined : this.word(name, words);
+  }
+
+  optionalBoolean(name: string): boolean | undefined {
+    return this.raw(name) === undefined ? undefined : this.boolean(name, false);
+  }
+
+  /** Any text that a database takes: what is too long for the field says who knows it. */
+  optionalPlain(name: string): string | undefined {
+    const value = this.raw(name);
+    if (value === undefined) return undefined;
+    if (typeof value === 'string' && value.isWellFormed() && !value.includes('\u0000')) return value;
+    const reason = typeof value === 'string' ? 'must be well-formed Unicode without U+0000' : 'must be a string';
+    this.#invalid(name, reason);
+    return undefined;
+  }
+
+  plain(name: string): string {
+    const value = this.optionalPlain(name);
+    if (value === undefined) this.#missing(name);
+    return value ?? '';
+  }
+
+  account(name: string): AccountId {
+    const value = this.raw(name);
+    if (value === undefined) this.#missing(name);
+    return this.take(parseAccount(value, name)) ?? ('' as AccountId);
   }
 
   text(name: string, { pattern, allowed }: { pattern: RegExp; allowed: string }): string {
@@ -141,6 +178,31 @@ export function parseConversation(value: unknown, field: string): ImResult<Accou
   if (!value.startsWith(c2cPrefix)) return invalid('is no conversation that there is');
   const account = parseAccountId(value.slice(c2cPrefix.length));
   return account.ok ? account : invalid(`has an account that ${account.reason}`);
+}
+
+/** A conversation of any kind as its terminal names it. */
+export type NamedConversation = { readonly name: string } & (
+  | { readonly kind: 'c2c'; readonly peer: AccountId }
+  | { readonly kind: 'group'; readonly groupId: string }
+  | { readonly kind: 'system' }
+);
+
+export function parseAnyConversation(value: unknown, field: string): ImResult<NamedConversation> {
+  if (value === systemConversation) return { ok: true, value: { name: value, kind: 'system' } };
+  if (typeof value === 'string' && value.startsWith(groupPrefix)) {
+    const groupId = parseGroupId(value.slice(groupPrefix.length), field);
+    return groupId.ok ? { ok: true, value: { name: value, kind: 'group', groupId: groupId.value } } : groupId;
+  }
+  const peer = parseConversation(value, field);
+  if (peer.ok) return { ok: true, value: { name: c2cPrefix + peer.value, kind: 'c2c', peer: peer.value } };
+  return { ...peer, allowed: 'c2c: and an account; group: and the id of a group; system' };
+}
+
+/** The id of a group, as it stands behind the prefix of its conversation. */
+export function parseGroupId(value: unknown, field: string): ImResult<string> {
+  if (typeof value === 'string' && groupIdForm.pattern.test(value)) return { ok: true, value };
+  const reason = 'has a group id of a wrong form';
+  return { ok: false, error: 'INVALID_FIELD', field, reason, allowed: groupIdForm.allowed };
 }
 
 export function parseAccount(value: unknown, field: string): ImResult<AccountId> {

@@ -83,6 +83,7 @@ export function eventText(event: LinkEvent, viewer: AccountId): string {
     case 'group-recalled':
     case 'group-read':
     case 'notice':
+    case 'notices-read':
       return groupEventText(event, viewer);
   }
 }

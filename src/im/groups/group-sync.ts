@@ -1,0 +1,331 @@
+import type { AppLookup } from '../../auth/index.ts';
+import type { Database } from '../../store/index.ts';
+import type { ImResult } from '../../wire/index.ts';
+import type { GroupState, GroupSync } from '../group-services.ts';
+import { type MessageRow, messageColumns, toMessage } from '../mailbox/rows.ts';
+import type { Account, Clock, ConversationId } from '../model.ts';
+import { type GroupTypeRow, groupTypeNames } from './group-types.ts';
+import type { MsgFlag } from './model.ts';
+import { isMember, roleNumbers } from './rows.ts';
+import { groupRoamingDaysOf } from './settings.ts';
+
+export interface GroupSyncDeps {
+  db: Database;
+  apps: AppLookup;
+  typeOf(sdkAppId: number, type: string): GroupTypeRow;
+  clock: Clock;
+}
+
+const daySec = 86_400;
+/** Bodies of one page, in bytes, about. */
+const pageBytes = 262_144;
+const maxRecalls = 1_000;
+
+/** First and last seq. */
+export type SeqRange = readonly [first: number, last: number];
+
+/**
+ * Unread of the account `$1` in the group's conversation `c` by its stay `m`, `r.since` being the time of the oldest message that is
+ * still there: the counters say it, unless unread messages may have expired (M14). Who discards has none (G26).
+ */
+const groupUnread = `
+  case
+    when m.msg_flag = 'Discard' or c.counted - m.read_counted - m.uncounted_after_read <= 0 then 0
+    when m.read_time >= r.since then c.counted - m.read_counted - m.uncounted_after_read
+    when c.last_time < r.since then 0
+    else (
+      select count(*) from message x
+      where x.conversation_id = c.id and x.seq > m.read_seq and x.day between r.since / 86400 and c.last_day
+        and x.counts and x.sender_id <> $1 and x.recall_no = 0 and x.msg_time >= r.since
+    )
+  end`;
+
+/** Groups of the account `$1`, as far as it sees them; `$2`: JSON of the oldest time that each type's messages are kept from. */
+const ownGroups = `member m
+  join conversation c on c.id = m.conversation_id
+  join chat_group g on g.conversation_id = c.id and g.dismissed_sec is null
+    and (not g.is_hidden or m.role = ${roleNumbers.Owner})
+  cross join lateral (select coalesce(($2::jsonb ->> g.type)::bigint, 0) as since) r`;
+
+interface StateRow {
+  id: ConversationId;
+  group_id: string;
+  type: string;
+  msg_flag: MsgFlag;
+  from_seq: number;
+  cleared_through: number;
+  last_seq: number;
+  last_time: number;
+  last_day: number;
+  last_recall: number;
+  read_seq: number;
+  unread: number;
+}
+
+interface HeadRow {
+  id: ConversationId;
+  type: string;
+  last_seq: number;
+  last_day: number;
+  recall_no: number;
+  is_hidden: boolean;
+}
+
+interface StayRow {
+  from_seq: number;
+  to_seq: number | null;
+  role: number;
+  msg_flag: MsgFlag;
+  cleared_through: number;
+}
+
+/** What terminals have to know of their account's groups, and the messages after the ones that they have (G35, G39). */
+export function createGroupSync({ db, apps, typeOf, clock }: GroupSyncDeps): GroupSync {
+  /** The oldest time, Unix seconds, of a message that is still there (G23). */
+  function sinceOf({ sdkAppId }: Account, type: string): number {
+    const app = apps.get(sdkAppId);
+    return Math.floor(clock() / 1_000) - (app === undefined ? 0 : groupRoamingDaysOf(app, type)) * daySec;
+  }
+
+  function sinceByType(account: Account): string {
+    const app = apps.get(account.sdkAppId);
+    const types = app === undefined ? [] : groupTypeNames(app);
+    return JSON.stringify(Object.fromEntries(types.map((type) => [type, sinceOf(account, type)])));
+  }
+
+  /** The newest message of each that is there to be seen. */
+  async function lastOf(account: Account, rows: readonly StateRow[]): Promise<ReadonlyMap<ConversationId, MessageRow>> {
+    const shown = rows.filter(({ msg_flag }) => msg_flag !== 'Discard');
+    if (shown.length === 0) return new Map();
+    const { rows: lasts } = await db.pool.query<MessageRow>({
+      name: 'im_groups_last',
+      text: `
+        select ${messageColumns}
+        from unnest($1::bigint[], $2::bigint[], $3::integer[], $4::bigint[]) as w(id, floor, last_day, since)
+        cross join lateral (
+          select * from message y
+          where y.conversation_id = w.id and y.seq > w.floor and y.day between w.since / 86400 and w.last_day
+            and y.msg_time >= w.since and y.body <> '[]'
+          order by y.seq desc limit 1
+        ) x
+        join account s on s.id = x.sender_id`,
+      values: [
+        shown.map(({ id }) => id),
+        shown.map((row) => floorOf(row, typeOf(account.sdkAppId, row.type))),
+        shown.map(({ last_day }) => last_day),
+        shown.map(({ type }) => sinceOf(account, type)),
+      ],
+    });
+    return new Map(lasts.map((row) => [row.conversation_id, row]));
+  }
+
+  async function readHead(account: Account, groupId: string): Promise<HeadRow | undefined> {
+    const { rows } = await db.pool.query<HeadRow>({
+      name: 'im_group_sync_head',
+      text: `
+        select c.id, g.type, c.last_seq, c.last_day, c.recall_no, g.is_hidden
+        from chat_group g join conversation c on c.id = g.conversation_id
+        where g.sdk_app_id = $1 and g.group_id = $2 and g.dismissed_sec is null`,
+      values: [account.sdkAppId, groupId],
+    });
+    return rows[0];
+  }
+
+  async function readStays(account: Account, id: ConversationId): Promise<StayRow[]> {
+    const { rows } = await db.pool.query<StayRow>({
+      name: 'im_group_stays',
+      text: `
+        select from_seq, to_seq, role, msg_flag, cleared_through from member
+        where account_id = $1 and conversation_id = $2 and role is not null order by from_seq`,
+      values: [account.no, id],
+    });
+    return rows;
+  }
+
+  /** Messages of one range after another until there are more than `limit`. */
+  async function readRanges(
+    id: ConversationId,
+    ranges: readonly SeqRange[],
+    { cutoff, lastDay, limit }: { cutoff: number; lastDay: number; limit: number },
+  ): Promise<MessageRow[]> {
+    const found: MessageRow[] = [];
+    for (const [first, last] of ranges) {
+      if (found.length > limit) break;
+      const { rows } = await db.pool.query<MessageRow>({
+        name: 'im_group_sync',
+        text: `
+          select ${messageColumns}
+          from message x join account s on s.id = x.sender_id
+          where x.conversation_id = $1 and x.seq between $2 and $3 and x.day between $4 and $5 and x.msg_time >= $6
+          order by x.seq limit $7`,
+        values: [id, first, last, Math.floor(cutoff / daySec), lastDay, cutoff, limit + 1 - found.length],
+      });
+      found.push(...rows);
+    }
+    return found;
+  }
+
+  async function readRecalls(
+    { id, recall_no }: HeadRow,
+    after: number,
+    ranges: readonly SeqRange[],
+  ): Promise<{ recalled: number[]; recallNo: number }> {
+    if (recall_no <= after) return { recalled: [], recallNo: recall_no };
+    const { rows } = await db.pool.query<{ seq: number; recall_no: number }>({
+      name: 'im_group_recalls',
+      text: `
+        select seq, recall_no from message
+        where conversation_id = $1 and recall_no > $2 and recall_no <= $3 order by recall_no limit ${maxRecalls}`,
+      values: [id, after, recall_no],
+    });
+    return {
+      recalled: rows.map(({ seq }) => seq).filter((seq) => ranges.some(([first, last]) => seq >= first && seq <= last)),
+      recallNo: rows.length < maxRecalls ? recall_no : (rows.at(-1)?.recall_no ?? recall_no),
+    };
+  }
+
+  return {
+    async states(account, { after = 0, limit }) {
+      const { rows } = await db.pool.query<StateRow>({
+        name: 'im_group_states',
+        text: `
+          select c.id, g.group_id, g.type, m.msg_flag, m.from_seq, m.cleared_through, c.last_seq, c.last_time, c.last_day,
+            c.recall_no as last_recall, m.read_seq, ${groupUnread} as unread
+          from ${ownGroups}
+          where m.account_id = $1 and ${isMember} and m.conversation_id > $3
+          order by m.conversation_id limit $4`,
+        values: [account.no, sinceByType(account), after, limit + 1],
+      });
+      const some = rows.slice(0, limit);
+      const kept = some.filter(({ type }) => typeOf(account.sdkAppId, type).isStored);
+      const lasts = await lastOf(account, kept);
+      const end = some.at(-1);
+      return {
+        states: kept.map((row): GroupState => {
+          const last = lasts.get(row.id);
+          return {
+            groupId: row.group_id,
+            msgFlag: row.msg_flag,
+            seq: row.last_seq,
+            time: row.last_time,
+            readSeq: row.read_seq,
+            unread: row.unread,
+            recallNo: row.last_recall,
+            ...(last === undefined ? {} : { last: toMessage(last, account) }),
+          };
+        }),
+        ...(end === undefined || rows.length === some.length ? {} : { after: end.id }),
+      };
+    },
+
+    async sync(account, groupId, { since: after, recallNo, limit }) {
+      // First what is newest, then the page: a message that comes between the two is news after the page, never a hole in it.
+      const head = await readHead(account, groupId);
+      if (head === undefined) return unknownGroup;
+      const stays = await readStays(account, head.id);
+      const stay = stays.at(-1);
+      if (stay === undefined || stay.to_seq !== null) {
+        return head.is_hidden
+          ? unknownGroup
+          : { ok: false, error: 'GROUP_FORBIDDEN', reason: 'is no group of the account' };
+      }
+      if (head.is_hidden && stay.role !== roleNumbers.Owner) return unknownGroup;
+      const type = typeOf(account.sdkAppId, head.type);
+      const ranges = readable(stays, type, after, head.last_seq);
+      const found =
+        ranges.length === 0
+          ? []
+          : await readRanges(head.id, ranges, { cutoff: sinceOf(account, head.type), lastDay: head.last_day, limit });
+      const page = within(found.slice(0, limit), pageBytes);
+      const more = page.length < found.length;
+      const throughSeq = more ? (page.at(-1)?.seq ?? after) : Math.max(after, head.last_seq);
+      // What was blanked is a hole (G36); what was recalled says so.
+      const messages = page
+        .filter(({ body, recall_no }) => body !== '[]' || recall_no > 0)
+        .map((row) => toMessage(row, account));
+      const recalls = await readRecalls(head, recallNo, readable(stays, type, 0, head.last_seq));
+      return {
+        ok: true,
+        value: {
+          messages,
+          holes: holesIn(
+            after,
+            throughSeq,
+            messages.map(({ seq }) => seq),
+          ),
+          throughSeq,
+          more,
+          ...recalls,
+        },
+      };
+    },
+
+    async unread(account, groupIds) {
+      const { rows } = await db.pool.query<{ group_id: string; unread: number }>({
+        name: 'im_groups_unread',
+        text: `
+          select g.group_id, ${groupUnread} as unread from ${ownGroups}
+          where m.account_id = $1 and ${isMember} and g.group_id = any ($3)`,
+        values: [account.no, sinceByType(account), [...groupIds]],
+      });
+      const counts = new Map(rows.map(({ group_id, unread }) => [group_id, unread]));
+      return groupIds.map((groupId) => counts.get(groupId) ?? 0);
+    },
+
+    async unreadTotal(account) {
+      const { rows } = await db.pool.query<{ total: number }>({
+        name: 'im_groups_unread_total',
+        text: `select coalesce(sum(${groupUnread}), 0)::bigint as total from ${ownGroups} where m.account_id = $1 and ${isMember}`,
+        values: [account.no, sinceByType(account)],
+      });
+      return rows[0]?.total ?? 0;
+    },
+  };
+}
+
+const unknownGroup: ImResult<never> = { ok: false, error: 'GROUP_UNKNOWN' };
+
+/** Up to where the member of that stay has nothing to see. */
+function floorOf(stay: Pick<StayRow, 'from_seq' | 'cleared_through'>, { showsEarlier }: GroupTypeRow): number {
+  return Math.max(stay.cleared_through, showsEarlier ? 0 : stay.from_seq - 1);
+}
+
+/**
+ * What a member gets of the seqs `after` … `last`: of its stays (G39), of all time where the type shows it, and nothing while it
+ * discards, nor what it discarded (G26).
+ */
+export function readable(
+  stays: readonly StayRow[],
+  { isStored, showsEarlier }: GroupTypeRow,
+  after: number,
+  last: number,
+): SeqRange[] {
+  const now = stays.at(-1);
+  if (now === undefined || !isStored || now.msg_flag === 'Discard') return [];
+  const all: SeqRange[] = showsEarlier ? [[1, last]] : stays.map(({ from_seq, to_seq }) => [from_seq, to_seq ?? last]);
+  const floor = Math.max(after, now.cleared_through);
+  return all
+    .map(([first, end]): SeqRange => [Math.max(first, floor + 1), Math.min(end, last)])
+    .filter(([first, end]) => first <= end);
+}
+
+/** The seqs after `after` up to `through` that are not among `seqs`, which ascend. */
+export function holesIn(after: number, through: number, seqs: readonly number[]): SeqRange[] {
+  const holes: SeqRange[] = [];
+  let next = after + 1;
+  for (const seq of [...seqs, through + 1]) {
+    if (seq > next) holes.push([next, seq - 1]);
+    next = seq + 1;
+  }
+  return holes;
+}
+
+/** As many from the beginning as fit, at least one. */
+function within(rows: readonly MessageRow[], maxBytes: number): MessageRow[] {
+  let bytes = 0;
+  const end = rows.findIndex((row, index) => {
+    bytes += Buffer.byteLength(row.body);
+    return bytes > maxBytes && index > 0;
+  });
+  return end === -1 ? [...rows] : rows.slice(0, end);
+}
