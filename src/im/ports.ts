@@ -47,6 +47,8 @@ export interface GroupQuestion {
   readonly origin: CallbackOrigin;
   readonly groupId: string | undefined;
   readonly from: AccountId;
+  /** Of a message: what it is looked up by. */
+  readonly messageKey?: string;
 }
 
 /** `refusedMembers`: those whom an invitation leaves out. `drop`: the sender gets success, and nothing happens. */

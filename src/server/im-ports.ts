@@ -34,8 +34,12 @@ export function imPorts(callbacks: Pick<Callbacks, 'before' | 'wants' | 'written
     },
     beforeGroup: {
       wants: before.wants,
-      async ask({ sdkAppId, command, fields, origin, groupId, from }) {
-        const about = { from, ...(groupId === undefined ? {} : { groupId }) };
+      async ask({ sdkAppId, command, fields, origin, groupId, from, messageKey: key }) {
+        const about = {
+          from,
+          ...(groupId === undefined ? {} : { groupId }),
+          ...(key === undefined ? {} : { messageKey: key }),
+        };
         const decision = await before.ask({ sdkAppId, command, fields, origin, about });
         switch (decision.kind) {
           case 'allow': {

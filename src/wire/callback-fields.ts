@@ -32,6 +32,34 @@ export function c2cSendFields(message: C2cSendFacts): Record<string, unknown> {
   };
 }
 
+export interface GroupSendFacts {
+  readonly groupId: string;
+  /** Of the group. */
+  readonly type: string;
+  readonly from: string;
+  /** Who sent it: `from`, or who did so in its name. */
+  readonly operator: string;
+  readonly random: number;
+  /** MsgBody. */
+  readonly body: readonly unknown[];
+  /** Of a message that was accepted; seq 0: it is stored nowhere. `time`: Unix seconds. */
+  readonly stored?: { readonly seq: number; readonly time: number };
+}
+
+/** What both callbacks of group messages say (API reference §10.2); the one before adds OnlineOnlyFlag, the one after has seq and time. */
+export function groupSendFields(message: GroupSendFacts): Record<string, unknown> {
+  const { groupId, type, from, operator, random, body, stored } = message;
+  return {
+    GroupId: groupId,
+    Type: type,
+    From_Account: from,
+    Operator_Account: operator,
+    Random: random,
+    ...(stored === undefined ? {} : { MsgSeq: stored.seq, MsgTime: stored.time }),
+    MsgBody: body,
+  };
+}
+
 const optPlatforms: Readonly<Record<string, OptPlatform>> = {
   iOS: 'iOS',
   iPad: 'IPad',

@@ -1,4 +1,10 @@
-export { type C2cSendFacts, c2cSendFields, optPlatformOf } from './callback-fields.ts';
+export {
+  type C2cSendFacts,
+  c2cSendFields,
+  type GroupSendFacts,
+  groupSendFields,
+  optPlatformOf,
+} from './callback-fields.ts';
 export {
   type AfterCommand,
   type AfterReason,

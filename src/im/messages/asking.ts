@@ -16,10 +16,10 @@ export interface Asking<Answer> {
  */
 export function createAsking<Answer>(
   { metrics }: { metrics: Pick<Metrics, 'gaugeOf'> },
-  { max = 20_000 }: { max?: number } = {},
+  { max = 20_000, what = 'messages' }: { max?: number; what?: 'messages' | 'group_messages' } = {},
 ): Asking<Answer> {
   const questions = new Map<string, { readonly answer: Promise<Answer>; users: number }>();
-  metrics.gaugeOf('qalgate_im_messages_asking', 'Messages about which backends are being asked', () => questions.size);
+  metrics.gaugeOf(`qalgate_im_${what}_asking`, 'Messages about which backends are being asked', () => questions.size);
 
   return {
     async once(key, ask, goOn) {

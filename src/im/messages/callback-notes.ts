@@ -1,6 +1,4 @@
 import type { AfterReason, BeforeOutcome } from '../../wire/index.ts';
-import type { BeforeSend, Consumers } from '../ports.ts';
-import type { SendInput } from '../services.ts';
 
 /** Who is told of a message, a bit each, and why the app's backend is not. */
 export interface Told {
@@ -8,27 +6,36 @@ export interface Told {
   readonly after: AfterReason;
 }
 
+/** What a send says of its own callbacks. */
+export interface CallbackWishes {
+  readonly isImport: boolean;
+  readonly withoutBefore?: 'forbidden' | 'kind' | undefined;
+  readonly withoutAfter?: 'forbidden' | 'kind' | undefined;
+}
+
 /** The bit of `Consumers` that stands for callbacks. */
 const callbacksBit = 1;
 
-/** Whether the app's backend is asked about a message (M12), or else why not (O3). */
+/** Whether the app's backend is asked about a message (M12), or else why not (O3). `wants`: undefined where nobody can be asked. */
 export function askedOf(
-  { from, draft, withoutBefore }: SendInput,
-  port: Pick<BeforeSend, 'wants'> | undefined,
+  { isImport, withoutBefore }: CallbackWishes,
+  wants: boolean | undefined,
 ): 'ask' | BeforeOutcome {
-  if (port === undefined) return 'none';
-  if (draft.importedTime !== undefined) return 'unasked-kind';
+  if (wants === undefined) return 'none';
+  if (isImport) return 'unasked-kind';
   if (withoutBefore !== undefined) return `unasked-${withoutBefore}`;
-  return port.wants(from.sdkAppId) ? 'ask' : 'unasked-off';
+  return wants ? 'ask' : 'unasked-off';
 }
 
-/** Who is told of a message: nobody of imports (I3), pushes also of those without callbacks (B3). */
-export function toldOf({ from, draft, withoutAfter }: SendInput, port: Consumers | undefined): Told {
-  if (port === undefined) return { consumers: 0, after: 'none' };
-  if (draft.importedTime !== undefined) return { consumers: 0, after: 'kind' };
-  const all = port(from.sdkAppId, 'C2C.CallbackAfterSendMsg');
-  if (withoutAfter !== undefined) return { consumers: all & ~callbacksBit, after: withoutAfter };
-  return { consumers: all, after: wantsCallback(all) ? 'told' : 'off' };
+/**
+ * Who is told of a message: nobody of imports (I3), pushes also of those without callbacks (B3). `consumers`: who would be; undefined
+ * where there is nobody.
+ */
+export function toldOf({ isImport, withoutAfter }: CallbackWishes, consumers: number | undefined): Told {
+  if (consumers === undefined) return { consumers: 0, after: 'none' };
+  if (isImport) return { consumers: 0, after: 'kind' };
+  if (withoutAfter !== undefined) return { consumers: consumers & ~callbacksBit, after: withoutAfter };
+  return { consumers, after: wantsCallback(consumers) ? 'told' : 'off' };
 }
 
 export function wantsCallback(consumers: number): boolean {

@@ -6,10 +6,12 @@ import type { Account, Clock, StoredMessage, Visibility } from '../model.ts';
 import type { BeforeSend, ImPorts } from '../ports.ts';
 import type { Accounts, Bus, Messages, SendInput, Sent, Words } from '../services.ts';
 import { createAsking } from './asking.ts';
-import { askedOf, toldOf, wantsCallback } from './callback-notes.ts';
+import { c2cAskedOf, c2cToldOf } from './c2c-callbacks.ts';
+import { wantsCallback } from './callback-notes.ts';
 import type { Cleared } from './cleared.ts';
-import { type Committed, type Committer, QueueFull, TooLate } from './commit.ts';
+import type { Committed, Committer } from './commit.ts';
 import type { Conversation, Conversations } from './conversations.ts';
+import { inTime, outcomeOfRefusal } from './in-time.ts';
 import { createRecall } from './recall.ts';
 import { dedupOf, findRepeat } from './repeat.ts';
 import { createUnstored } from './unstored.ts';
@@ -76,7 +78,7 @@ export function createMessages(deps: MessagesDeps): Messages {
     const isOnlineOnly = draft.lifetimeSec === 0;
     if (!isOnlineOnly) {
       const conversation = await conversations.find(from, to);
-      const repeat = await findRepeat(db, conversation, from, dedupOf(input), clock());
+      const repeat = await findRepeat(db, conversation?.id, from, dedupOf(input), clock());
       if (repeat !== undefined) return { kind: 'end', result: { ok: true, value: repeat } };
     }
     const { random, custom } = draft;
@@ -106,7 +108,7 @@ export function createMessages(deps: MessagesDeps): Messages {
     const { time, msgSeq, before } = message;
     const { from, to, draft, origin } = message.input;
     const isImport = draft.importedTime !== undefined;
-    const told = toldOf(message.input, ports.consumers);
+    const told = c2cToldOf(message.input, ports);
     const isTold = wantsCallback(told.consumers);
     const content = {
       ...dedupOf(message.input),
@@ -181,7 +183,7 @@ export function createMessages(deps: MessagesDeps): Messages {
     }
 
     const port = ports.beforeSend;
-    const asked = askedOf(input, port);
+    const asked = c2cAskedOf(input, ports);
     const message: Cleared = {
       input,
       body: draft.body,
@@ -213,23 +215,15 @@ export function createMessages(deps: MessagesDeps): Messages {
 
   return {
     async send(input) {
-      const late = lateness(input.deadline);
       try {
-        const result = await Promise.race([send(input), late.promise]);
-        if (!result.ok) count(result.error === 'TIMED_OUT' ? 'timed-out' : 'refused');
+        const result = await inTime(() => send(input), input.deadline);
+        if (!result.ok) count(outcomeOfRefusal(result));
         else if (result.value.seq === 0) count('online-only');
         else count(result.value.isRepeat ? 'repeat' : 'stored');
         return result;
       } catch (error) {
-        if (error instanceof TooLate) {
-          count('timed-out');
-          return { ok: false, error: 'TIMED_OUT' };
-        }
         count('failed');
-        if (error instanceof QueueFull) return { ok: false, error: 'BUSY', reason: error.message };
         throw error;
-      } finally {
-        late.stop();
       }
     },
     recall: createRecall(deps),
@@ -268,13 +262,4 @@ function sentOf(committed: Committed, from: Account, to: Account): Sent {
   return status === 'repeat'
     ? { ...sent, isRepeat: true }
     : { ...sent, isRepeat: false, prev: prevOf(committed, from, to) };
-}
-
-/** A refusal that comes when the deadline does. */
-function lateness(deadline: AbortSignal): { promise: Promise<ImResult<Sent>>; stop(): void } {
-  const { promise, resolve } = Promise.withResolvers<ImResult<Sent>>();
-  const onAbort = () => resolve({ ok: false, error: 'TIMED_OUT' });
-  if (deadline.aborted) onAbort();
-  else deadline.addEventListener('abort', onAbort, { once: true });
-  return { promise, stop: () => deadline.removeEventListener('abort', onAbort) };
 }

@@ -2,7 +2,8 @@ import type { Database } from '../../store/index.ts';
 import { type AfterCommand, c2cSendFields, type ImRefusal, imErrorCatalogue } from '../../wire/index.ts';
 import type { Clock } from '../model.ts';
 import type { ImPorts } from '../ports.ts';
-import { toldOf, wantsCallback } from './callback-notes.ts';
+import { c2cToldOf } from './c2c-callbacks.ts';
+import { wantsCallback } from './callback-notes.ts';
 import type { Cleared } from './cleared.ts';
 import type { Conversations } from './conversations.ts';
 
@@ -24,7 +25,7 @@ export function createUnstored(deps: {
   return {
     async tell({ input, body, time, msgSeq, before }, refusal) {
       const { from, to, draft, origin } = input;
-      if (!wantsCallback(toldOf(input, ports.consumers).consumers)) return;
+      if (!wantsCallback(c2cToldOf(input, ports).consumers)) return;
       const conversation = await conversations.find(from, to);
       // In order with the messages of its conversation, where there is one.
       const drainKey = conversation === undefined ? `p${from.no}-${to.no}` : String(conversation.id);

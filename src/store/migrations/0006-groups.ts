@@ -7,6 +7,7 @@ import { type Kysely, sql } from 'kysely';
 export async function up(db: Kysely<unknown>): Promise<void> {
   await tables(db);
   await commitFunctions(db);
+  await blankedMessages(db);
   await noticesFunction(db);
 }
 
@@ -163,6 +164,12 @@ async function commitFunctions(db: Kysely<unknown>): Promise<void> {
     ],
     ["'C2C.CallbackAfterSendMsg', c.id, v_seq", `${command('c.kind')}, c.id, v_seq`],
   ]);
+}
+
+/** Messages of a group that an administrator has blanked (G36) have recall_no -1: they count as unread no more, and cannot be recalled. */
+async function blankedMessages(db: Kysely<unknown>): Promise<void> {
+  await patch(db, 'im_read', [['x.recall_no > 0', 'x.recall_no <> 0']]);
+  await patch(db, 'im_recall', [['if x.recall_no > 0 then', 'if x.recall_no <> 0 then']]);
 }
 
 /** Makes a function out of its newest version, by replacing texts each of which stands in it exactly once. */
