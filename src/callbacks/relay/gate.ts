@@ -31,6 +31,8 @@ export interface Gate {
   away(endpoint: Endpoint, lane: Lane): number | undefined;
   /** Waits for a place, briefly; undefined: there is none, and `away` says for how long. */
   enter(endpoint: Endpoint): Promise<Slot | undefined>;
+  /** Whether the lane was sent away and is remembered, to be woken when there is room. */
+  isParked(lane: Lane): boolean;
   /** Whether it gets probes only, so that there is no use in waking its lanes. */
   isDead(endpointId: string): boolean;
   /** Since when, by `clock`, the endpoint is known to answer again after it was dead; 0: it was not. */
@@ -327,6 +329,7 @@ export function createGate(
       });
     },
 
+    isParked: (lane) => states.get(lane.endpointId)?.parked.has(laneId(lane)) === true,
     isDead: (endpointId) => (states.get(endpointId)?.breaker.state ?? 'closed') !== 'closed',
     recoveredMs: (endpointId) => states.get(endpointId)?.recoveredMs ?? 0,
     lastSuccessMs: (endpointId) => states.get(endpointId)?.lastSuccessMs ?? 0,

@@ -6,9 +6,14 @@ import { type Lane, laneId } from './lane.ts';
 
 /** One run of a lane of all processes at a time (K6). */
 export interface LaneLocks {
-  /** Undefined: it runs on another process. Rejects when the database does not answer. */
+  /** Undefined: it runs on another process. Rejects with LocksAway when the database does not answer. */
   take(lane: Lane): Promise<LaneLock | undefined>;
   close(): Promise<void>;
+}
+
+/** Nobody gets a lock at the moment. */
+export class LocksAway extends Error {
+  override readonly name = 'LocksAway';
 }
 
 export interface LaneLock {
@@ -140,7 +145,9 @@ export function createLaneLocks(
   return {
     async take(lane) {
       const id = laneId(lane);
-      const { session, isDone } = await steps.add({ kind: 'take', id });
+      const { session, isDone } = await steps.add({ kind: 'take', id }).catch((error: unknown) => {
+        throw new LocksAway(error instanceof Error ? error.message : String(error), { cause: error });
+      });
       if (!isDone) return undefined;
       let isReleased = false;
       return {

@@ -212,7 +212,7 @@ export async function createDrainQueue(
       }
       let waits = false;
       try {
-        await job.moveToDelayed(Date.now() + result.delayMs, token);
+        await within(job.moveToDelayed(Math.round(Date.now() + result.delayMs), token), answerMs);
         waits = true;
       } finally {
         result.settled?.(waits);
@@ -311,7 +311,8 @@ export async function createDrainQueue(
               keepLastIfActive: true,
               ...(now || delayMs !== undefined ? { reschedule: true } : {}),
             },
-            ...(delayMs === undefined ? {} : { delay: delayMs }),
+            // PostgreSQL takes whole numbers alone.
+            ...(delayMs === undefined ? {} : { delay: Math.round(delayMs) }),
           },
         }));
         await within(queue.addBulk(some), answerMs);

@@ -9,7 +9,7 @@ import { type Backlog, type BacklogFigure, createBacklog } from './backlog.ts';
 import { createDrain, type DrainOptions } from './drain.ts';
 import { type Circuit, createGate, type GateOptions } from './gate.ts';
 import { type Lane, laneId } from './lane.ts';
-import { createLaneLocks, type LaneLocksOptions } from './lane-locks.ts';
+import { createLaneLocks, type LaneLocksOptions, LocksAway } from './lane-locks.ts';
 import { createOutbox, type Entry, outboxSettings } from './outbox.ts';
 import type { DrainQueue, RunResult } from './queue.ts';
 import { createSweep, type SweepOptions } from './sweep.ts';
@@ -88,12 +88,16 @@ export function createRelay(deps: RelayDeps, options: RelayOptions): Relay {
       oldestDay: backlog.oldestDay,
       apps,
       pauses,
-      // Without the queue this process goes on by itself.
-      wake: (lanes, how) => queue.wake(lanes, how).catch(() => waker.wakeNow(lanes)),
-      knows: waker.knows,
+      async wake(lanes, { now }) {
+        // So many at once are for all processes; without the queue this one goes on by itself.
+        if (now) await queue.wake(lanes, { now }).catch(() => waker.wakeNow(lanes));
+        else for (const lane of lanes) waker.wake(lane);
+      },
+      // Who stays away from an endpoint is called by the gate.
+      knows: (lane) => waker.knows(lane) || gate.isParked(lane),
       isDead: gate.isDead,
       lagMs: drain.lagMs,
-      isBusy: async () => waker.isBusy() || (await queue.waiting()) > 0,
+      isBusy: async () => waker.isBusy() || (await queue.waiting().catch(() => 0)) > 0,
       clock,
       logger,
       metrics,
@@ -110,7 +114,7 @@ export function createRelay(deps: RelayDeps, options: RelayOptions): Relay {
   /** Runs a lane until nobody has woken it any more, it has to wait, or others have their turn. */
   async function runLane(lane: Lane, signal: AbortSignal, running: LaneRun): Promise<RunResult> {
     const lock = await locks.take(lane);
-    if (lock === undefined) return { again: 'after', delayMs: elsewhereMs * (1 + random()) };
+    if (lock === undefined) return { again: 'after', delayMs: Math.round(elsewhereMs * (1 + random())) };
     const mustStop = () => signal.aborted || lock.isLost();
     try {
       for (let runs = 0; runs < maxRuns; runs++) {
@@ -145,23 +149,34 @@ export function createRelay(deps: RelayDeps, options: RelayOptions): Relay {
   /** A lane that was woken on this process: the queue hears of it only where it has to wait. */
   waker.runHere(async (lane, signal) => {
     const running = waker.begin(lane);
-    let waitsMs = 0;
+    let result: RunResult;
     try {
-      const result = await runLane(lane, signal, running);
-      runsHere.inc({ outcome: result.again === 'after' ? 'delayed' : 'done' });
-      if (result.again === 'when-woken') return;
-      if (result.delayMs < turnMs) waker.wake(lane);
-      else if (await waker.callLater(lane, result.delayMs)) waitsMs = result.delayMs;
+      result = await runLane(lane, signal, running);
     } catch (error) {
-      // The sweep finds it.
       runsHere.inc({ outcome: 'failed' });
-      logger.warn(
-        { lane: laneId(lane), reason: error instanceof Error ? error.message : String(error) },
-        'callbacks.lane.failed',
-      );
-    } finally {
-      running.end(waitsMs);
+      if (error instanceof LocksAway) {
+        // So it is for all: they wait, and so does this one.
+        waker.rest();
+        waker.wake(lane);
+      } else {
+        // The sweep finds it.
+        logger.warn({ lane: laneId(lane), reason: reasonOf(error) }, 'callbacks.lane.failed');
+      }
+      running.end();
+      return undefined;
     }
+    runsHere.inc({ outcome: result.again === 'after' ? 'delayed' : 'done' });
+    if (result.again === 'when-woken') {
+      running.end();
+      return undefined;
+    }
+    const { delayMs } = result;
+    if (delayMs < turnMs) {
+      waker.wake(lane);
+      running.end();
+      return undefined;
+    }
+    return async () => running.end((await waker.callLater(lane, delayMs)) ? delayMs : 0);
   }, options.concurrency);
 
   return {
@@ -183,4 +198,8 @@ export function createRelay(deps: RelayDeps, options: RelayOptions): Relay {
       await Promise.all([locks.close(), own.close()]);
     },
   };
+}
+
+function reasonOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }

@@ -2,6 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type pg from 'pg';
 import type { AppLookup, Clock } from '../../auth/index.ts';
 import type { Logger, Metrics } from '../../observe/index.ts';
+import { withDeadline } from '../../store/index.ts';
 import type { AfterCommand, SdkAppId } from '../../wire/index.ts';
 import { endpointOf, endpointsOf, urlHash } from '../endpoint/endpoint.ts';
 import type { Pauses } from '../pauses.ts';
@@ -25,8 +26,11 @@ export interface SweepOptions {
 
 /** What is older than this is woken, however old what is told now may be. */
 const maxGraceMs = 60_000;
+/** How long a look that is under way is waited for at the end. */
+const closeMs = 2_000;
 /** Keys of one look. */
 const pageKeys = 500;
+const betweenPagesMs = 100;
 /** Entries of a key that are looked into for the commands that wait. */
 const headRows = 1_000;
 
@@ -191,7 +195,9 @@ export function createSweep(
       if (isHurried) continue;
       wakeUp = new AbortController();
       const signal = AbortSignal.any([stop.signal, wakeUp.signal]);
-      await delay(everyMs, undefined, { signal, ref: false }).catch(() => {});
+      // In the middle of a round there is more to find.
+      const pauseMs = cursor === '' ? everyMs : Math.min(everyMs, betweenPagesMs);
+      await delay(pauseMs, undefined, { signal, ref: false }).catch(() => {});
     }
   }
   const looping = loop();
@@ -205,7 +211,7 @@ export function createSweep(
     },
     async close() {
       stop.abort();
-      await looping;
+      await withDeadline(looping, closeMs);
     },
   };
 }

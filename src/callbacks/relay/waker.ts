@@ -21,8 +21,13 @@ export interface Waker {
   isRunning(lane: Lane): boolean;
   /** Whether lanes wait here for their turn. */
   isBusy(): boolean;
-  /** From now on lanes are run here, `max` at once. `run` begins with `begin`, and never rejects; the signal ends what takes too long. */
-  runHere(run: (lane: Lane, signal: AbortSignal) => Promise<void>, max: number): void;
+  /**
+   * From now on lanes are run here, `max` at once. `run` begins with `begin`, and never rejects; the signal ends what takes too long. What
+   * it gives back is left to do for the lane when another one has its place.
+   */
+  runHere(run: (lane: Lane, signal: AbortSignal) => Promise<(() => Promise<void>) | undefined>, max: number): void;
+  /** Nothing begins here for a moment: what every lane needs is away. */
+  rest(): void;
   /** A lane begins to run. Wakes that come until it ends do not go to the queue, in whose job it is already: the run hears of them. */
   begin(lane: Lane): LaneRun;
   close(): Promise<void>;
@@ -48,6 +53,11 @@ type Woken = 'no' | 'yes' | 'now';
 const maxPending = 50_000;
 /** Lanes that are known to wait for their time; of more the queue is asked. */
 const maxWaiting = 50_000;
+/** How long that is believed: another process may have run the lane since, and left its job behind. */
+const maxWaitingMs = 30_000;
+/** Lanes with something left to do when their run is over; with more they keep their places. */
+const maxEnding = 1_000;
+const restMs = 250;
 const maxBatch = 500;
 /** Between two attempts to hand over what need not wait any more. */
 const retryMs = 500;
@@ -66,19 +76,21 @@ export function createWaker(
   let turns = pending.entries();
   /** Lanes that go to the queue. */
   const calls = new Map<string, { readonly lane: Lane; readonly now: boolean }>();
-  /** Lanes that run on this process. `runs`: two, where the queue has given up the first. */
-  const active = new Map<string, { runs: number; woken: Woken }>();
+  /** Lanes that run on this process, or have something left to do. */
+  const active = new Map<string, { woken: Woken }>();
   /**
    * Lanes that the queue has as waiting for their time, and when that is over. Every event of a conversation that fails wakes its lane:
-   * that shall cost nothing. Where it is wrong, as another process has run the lane, the sweep finds it.
+   * that shall cost nothing.
    */
   const waiting = new Map<string, number>();
-  let here: { run(lane: Lane, signal: AbortSignal): Promise<void>; max: number } | undefined;
+  let here: { run: Parameters<Waker['runHere']>[0]; max: number } | undefined;
+  let resting: NodeJS.Timeout | undefined;
   /** Nothing waits for its time any more. */
   const closing = new AbortController();
   /** Runs under way end. */
   const stop = new AbortController();
   const runs = new Set<Promise<void>>();
+  const endings = new Set<Promise<void>>();
   let flushing: Promise<void> | undefined;
   let isClosed = false;
   metrics.gaugeOf(
@@ -95,7 +107,13 @@ export function createWaker(
       for (const [id] of some) calls.delete(id);
       const later = some.filter(([, { now }]) => !now);
       const now = some.filter(([, one]) => one.now);
-      await hand(later, {}).catch((error) => noteLost(error, later.length));
+      await hand(later, {}).catch((error) => {
+        noteLost(error, here === undefined || isClosed ? later.length : 0);
+        if (here === undefined || isClosed) return;
+        // They have their turn here, then.
+        for (const [id, { lane }] of later) if (!active.has(id)) pending.set(id, { lane, sinceMs: performance.now() });
+        runSome();
+      });
       await hand(now, { now: true }).catch(async (error) => {
         noteLost(error, isClosed ? now.length : 0);
         if (isClosed) return;
@@ -136,12 +154,24 @@ export function createWaker(
   }
 
   function runSome(): void {
-    while (here !== undefined && !isClosed && active.size < here.max) {
+    // Runs of the queue have places of their own, so that neither takes the other's.
+    while (here !== undefined && !isClosed && resting === undefined && runs.size < here.max) {
       const lane = nextTurn();
       if (lane === undefined) return;
-      const run = here.run(lane, stop.signal).finally(() => runs.delete(run));
+      const run = runOne(here.run, lane).finally(() => {
+        runs.delete(run);
+        runSome();
+      });
       runs.add(run);
     }
+  }
+
+  async function runOne(run: Parameters<Waker['runHere']>[0], lane: Lane): Promise<void> {
+    const finish = await run(lane, stop.signal);
+    if (finish === undefined) return;
+    const ending = finish().finally(() => endings.delete(ending));
+    endings.add(ending);
+    if (endings.size > maxEnding) await ending;
   }
 
   /** Other processes may have their hands free. */
@@ -169,12 +199,12 @@ export function createWaker(
     }
     const isInQueue = waits(id);
     if (isClosed || (!now && isInQueue)) return;
-    waiting.delete(id);
     if (pending.has(id)) return;
     if (pending.size + calls.size >= maxPending && !calls.has(id)) {
       lost.inc({ reason: 'full' });
       return;
     }
+    waiting.delete(id);
     // Where its job waits in the queue, that is what is called; run here, it would leave it behind.
     if (here === undefined || isInQueue) {
       call(id, lane, now);
@@ -185,7 +215,7 @@ export function createWaker(
   }
 
   function noteWaiting(id: string, delayMs: number): void {
-    waiting.set(id, performance.now() + delayMs);
+    waiting.set(id, performance.now() + Math.min(delayMs, maxWaitingMs));
     const [oldest] = waiting.keys();
     if (waiting.size > maxWaiting && oldest !== undefined) waiting.delete(oldest);
   }
@@ -216,13 +246,18 @@ export function createWaker(
       here = { run, max };
       runSome();
     },
+    rest() {
+      resting ??= setTimeout(() => {
+        resting = undefined;
+        runSome();
+      }, restMs).unref();
+    },
     wakeNow(lanes) {
       for (const lane of lanes) add(lane, true);
     },
     begin(lane) {
       const id = laneId(lane);
-      const running = active.get(id) ?? { runs: 0, woken: 'no' };
-      running.runs += 1;
+      const running: { woken: Woken } = { woken: 'no' };
       active.set(id, running);
       waiting.delete(id);
       // What it was woken for this run finds.
@@ -237,13 +272,10 @@ export function createWaker(
         end(delayMs = 0) {
           if (isOver) return;
           isOver = true;
-          running.runs -= 1;
-          if (running.runs > 0) return;
           active.delete(id);
           if (delayMs > 0) noteWaiting(id, delayMs);
           // One that waits for its time goes on waiting when there is only more of it.
           if (running.woken !== 'no') add(lane, running.woken === 'now');
-          runSome();
         },
       };
     },
@@ -251,10 +283,10 @@ export function createWaker(
       isClosed = true;
       closing.abort();
       clearInterval(handingOver);
-      await flushing;
-      await withDeadline(Promise.all(runs), closeMs);
+      clearTimeout(resting);
+      await withDeadline(Promise.all([flushing, ...runs]), closeMs);
       stop.abort();
-      await withDeadline(Promise.all(runs), stopMs);
+      await withDeadline(Promise.all([...runs, ...endings]), stopMs);
     },
   };
 }
