@@ -71,8 +71,12 @@ const delivered = (): Promise<number> =>
   metricOf(metrics, 'qalgate_callbacks_after_total', { command, outcome: 'delivered' });
 
 /** An event of each conversation in turn, as transactions of actions write them. */
-async function send({ run, conversations, each }: RelayQuestion): Promise<RelayAnswer> {
-  const lanes = conversations.map((one) => ({ ...one, key: String(nextKey++) }));
+async function send({ run, conversations, tellsBad, each }: RelayQuestion): Promise<RelayAnswer> {
+  const lanes = conversations.map((one) => ({
+    ...one,
+    key: String(nextKey++),
+    isTold: tellsBad || one.kind === 'healthy',
+  }));
   const healthy = conversations.filter(({ kind }) => kind === 'healthy').length;
   const before = await delivered();
   const startedMs = performance.now() + machineClockOffsetMs;
@@ -85,16 +89,19 @@ async function send({ run, conversations, each }: RelayQuestion): Promise<RelayA
       const writtenMs = performance.now() + machineClockOffsetMs;
       await db.pool.query({
         name: 'events',
-        text: `select outbox_event(1, t.app, t.key, $1, t.body, $2) from unnest($3::bigint[], $4::text[], $5::text[]) as t(app, key, body)`,
+        text: `select outbox_event(t.consumer, t.app, t.key, $1, t.body, $2)
+          from unnest($3::bigint[], $4::text[], $5::text[], $6::integer[]) as t(app, key, body, consumer)`,
         values: [
           command,
           Date.now(),
           some.map(({ app }) => app),
           some.map(({ key }) => key),
           some.map(({ key, kind }) => JSON.stringify({ fields: { run, kind, conversation: key, number, writtenMs } })),
+          // Of the other consumer the relay knows nothing.
+          some.map(({ isTold }) => (isTold ? 1 : 2)),
         ],
       });
-      for (const { app, key } of some) callbacks.written(app, key, command);
+      for (const { app, key, isTold } of some) if (isTold) callbacks.written(app, key, command);
     }
   }
   return { startedMs };
