@@ -186,7 +186,7 @@ function cell(row: GroupTypeRow, column: keyof GroupTypeRow): string {
 }
 
 const groupTypeNotes = `Messages of types that keep any can be fetched for \`im.groupRoamingDays\`, 7 by default. How many a group takes a second is
-\`im.groupRate\`. No group is recycled by itself.
+\`im.groupRate\`. No group is recycled by itself, and nobody receives without a login.
 
 ## Who may do what
 

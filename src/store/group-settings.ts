@@ -1,5 +1,5 @@
 import Type, { type TSchema } from 'typebox';
-import { type GroupTypeRow, type StandardGroupType, standardGroupTypes } from '../wire/index.ts';
+import { type GroupTypeColumns, type StandardGroupType, standardGroupTypes } from '../wire/index.ts';
 
 /** What can be configured of an app's groups, as part of its messaging: types (G38), limits (G4, G23, G32) and fields of its own. */
 
@@ -55,7 +55,6 @@ const columns = {
   isHiddenAtFirst: Type.Boolean({
     description: 'Whether others than the owner see a group only once the owner has said something.',
   }),
-  allowsGuests: Type.Boolean({ description: 'Whether who is not logged in may receive.' }),
   isAudience: Type.Boolean({
     description:
       'Whether plain members are an audience: nobody asks for their roles or changes what is noted of them, and the group is not handed on.',
@@ -75,7 +74,7 @@ const columns = {
     { description: 'What a group counts towards: `daily`, `im.groupsPerDay`; or a number of its type alone.' },
   ),
   isInJoinedList: Type.Boolean({ description: 'Whether lists of the groups that an account is in show it.' }),
-} satisfies Record<keyof GroupTypeRow, TSchema>;
+} satisfies Record<keyof GroupTypeColumns, TSchema>;
 
 const rate = (description: string, defaults: { default?: number }) =>
   Type.Integer({ description, minimum: 0, maximum: 100_000, ...defaults });

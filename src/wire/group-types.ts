@@ -47,7 +47,7 @@ export interface GroupTypeRow {
   readonly defaultMsgFlag: MsgFlag;
   /** Whether it stays hidden from others than its owner until the owner has said something. */
   readonly isHiddenAtFirst: boolean;
-  /** Whether who is not logged in may receive. */
+  /** Whether who is not logged in may receive. No edge lets anybody in without a login yet, so that apps cannot set it. */
   readonly allowsGuests: boolean;
   /** Whether plain members are an audience: nobody asks for their roles or changes what is noted of them, and it is not handed on. */
   readonly isAudience: boolean;
@@ -164,7 +164,7 @@ export function isStandardGroupType(name: string): name is StandardGroupType {
 }
 
 /** Columns as an app sets them: those that differ from its type's base. */
-export type GroupTypeColumns = Partial<Omit<GroupTypeRow, 'maxMembers' | 'listedMembers'>> & {
+export type GroupTypeColumns = Partial<Omit<GroupTypeRow, 'maxMembers' | 'listedMembers' | 'allowsGuests'>> & {
   /** 0: any number. */
   readonly maxMembers?: number;
   readonly listedMembers?: number | 'all';

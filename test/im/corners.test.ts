@@ -438,6 +438,21 @@ t.test('[M12] [B3] rows of the outbox are for those who asked; days with waiting
   t.match(await days(), { outbox: null });
 });
 
+t.test('[G23] messages stay as long as those of any type of groups can be fetched', async (t) => {
+  const groupTypes = [{ name: 'Class', base: 'Public' as const, roamingDays: 20 }];
+  const { alice, bob, say, im, db, clock } = await open(t, { app: { groupTypes } });
+  const day = Math.floor(clock() / 86_400_000);
+  await say(alice, bob, 'of that day');
+  const isThere = async () => {
+    await im.maintain();
+    return (await db.pool.query(`select to_regclass('message_${day}') is not null as found`)).rows[0].found;
+  };
+  clock.advance(20 * 86_400);
+  t.equal(await isThere(), true);
+  clock.advance(2 * 86_400);
+  t.equal(await isThere(), false);
+});
+
 t.test(
   '[M8] history over more days than are looked at together, without partitions of their own, has no hole',
   async (t) => {

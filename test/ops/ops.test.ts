@@ -349,6 +349,7 @@ t.test('apps are created, listed, read, replaced and deleted; the secret is neve
     sdkAppId: settings.sdkAppId,
     name: 'shop',
     admins: ['admin'],
+    timeZone: '+08:00',
     access: { sessions: 'optional', sendImei: false, cache: 'qal', cacheDebug: false, routes: [] },
     im: {
       origins: ['*'],
@@ -363,6 +364,13 @@ t.test('apps are created, listed, read, replaced and deleted; the secret is neve
       dirtyWords: 50,
       wordLists: [],
       checkedCustomFields: [],
+      groupTypes: [],
+      groupsPerDay: 5_000,
+      groupRoamingDays: 7,
+      groupRate: { perSec: 40, normalPerSec: 40, lowPerSec: 40, lowestPerSec: 40 },
+      groupFields: [],
+      groupMemberFields: [],
+      groupSenderFields: { account: [], group: [], member: [] },
     },
     callbacks: {
       events: [],

@@ -170,16 +170,6 @@ export function mayAskRoles(type: GroupTypeRow, standing: Standing): MayBe {
   return isMember(standing) ? undefined : noMember;
 }
 
-/** Which seqs a member may read is another matter (G39). */
-export function mayReadHistory(standing: Standing): MayBe {
-  return isMember(standing) ? undefined : noMember;
-}
-
-/** Whether who is not logged in may receive. */
-export function mayListen(type: GroupTypeRow): MayBe {
-  return type.allowsGuests ? undefined : noMember;
-}
-
 /** Whether somebody may send now (G22, G27). `isMuted`: the whole group is; `mutedUntilSec`: the member itself, Unix seconds. */
 export function maySpeak(
   type: GroupTypeRow,

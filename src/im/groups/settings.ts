@@ -40,8 +40,8 @@ export function groupRoamingDaysOf(app: App, type: string): number {
 }
 
 /** The longest of an app, of any kind of message. */
-export function longestRoamingDays({ im }: Pick<App, 'im'>): number {
-  return Math.max(im.roamingDays, im.groupRoamingDays, ...im.groupTypes.map(({ roamingDays = 0 }) => roamingDays));
+export function longestRoamingDays(app: App): number {
+  return Math.max(app.im.roamingDays, ...groupTypeNames(app).map((type) => groupRoamingDaysOf(app, type)));
 }
 
 /** Messages a second to one group, and of them those of a priority; 0: any number (G29, G30, G32). */
