@@ -1,4 +1,4 @@
-import { type CallbackCommand, c2cSendFields } from '../wire/index.ts';
+import { type CallbackCommand, c2cSendFields, groupSendFields } from '../wire/index.ts';
 
 /**
  * A body as an app could get it, with every field of the command (API reference §10.2), for trying a backend out. The accounts,
@@ -23,6 +23,15 @@ const members = (...accounts: string[]) => accounts.map((Member_Account) => ({ M
 const group = { GroupId: '@TGS#TEST', Type: 'Public' };
 const name = 'Tea club';
 const pair = { From_Account: sender, To_Account: receiver };
+
+const groupMessage = {
+  groupId: group.GroupId,
+  type: group.Type,
+  from: sender,
+  operator: sender,
+  random,
+  body: text('A test: nobody wrote this to the group.'),
+};
 
 const c2c = (nowMs: number) =>
   c2cSendFields({
@@ -79,23 +88,9 @@ const samples: Readonly<Record<CallbackCommand, (nowMs: number) => Record<string
     Operator_Account: third,
     ExitMemberList: members(third),
   }),
-  'Group.CallbackBeforeSendMsg': () => ({
-    ...group,
-    From_Account: sender,
-    Operator_Account: sender,
-    Random: random,
-    MsgBody: text('A test: nobody wrote this to the group.'),
-    OnlineOnlyFlag: 0,
-  }),
-  'Group.CallbackAfterSendMsg': (nowMs) => ({
-    ...group,
-    From_Account: sender,
-    Operator_Account: sender,
-    Random: random,
-    MsgSeq: 42,
-    MsgTime: seconds(nowMs),
-    MsgBody: text('A test: nobody wrote this to the group.'),
-  }),
+  'Group.CallbackBeforeSendMsg': () => ({ ...groupSendFields(groupMessage), OnlineOnlyFlag: 0 }),
+  'Group.CallbackAfterSendMsg': (nowMs) =>
+    groupSendFields({ ...groupMessage, stored: { seq: 42, time: seconds(nowMs) } }),
   'Group.CallbackAfterGroupFull': () => ({ GroupId: group.GroupId }),
   'Group.CallbackAfterGroupDestroyed': () => ({
     ...group,

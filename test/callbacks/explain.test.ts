@@ -442,7 +442,7 @@ t.test(
     t.match(await ask({ account: from, command: 'State.StateChange' }, app2), {
       notes: [/not among `callbacks.events`/],
     });
-    t.match(await ask({ group: '@TGS#1' }), { explanations: [], notes: [/no callbacks yet/] });
+    t.match(await ask({ group: '@TGS#1' }), { explanations: [], notes: [/no group @TGS#1/] });
     t.match(await ask({ account: from, until: new Date(service.clock() - 3_600_000).toISOString() }), {
       explanations: [],
     });

@@ -1,5 +1,5 @@
 import t from 'tap';
-import { c2cSendFields, optPlatformOf } from '../../src/wire/index.ts';
+import { c2cSendFields, groupSendFields, optPlatformOf } from '../../src/wire/index.ts';
 
 const message = {
   from: 'lin',
@@ -29,6 +29,21 @@ t.test('[M12] what the callbacks of a one-to-one message say', async (t) => {
     OnlineOnlyFlag: 1,
     CloudCustomData: '',
   });
+});
+
+t.test('[K1][K3] what the callbacks of a group message say', async (t) => {
+  const { from, random, body, time } = message;
+  const facts = { groupId: '@TGS#1', type: 'Public', from, operator: 'admin', random, body };
+  const fields = {
+    GroupId: '@TGS#1',
+    Type: 'Public',
+    From_Account: 'lin',
+    Operator_Account: 'admin',
+    Random: 771231,
+    MsgBody: body,
+  };
+  t.strictSame(groupSendFields(facts), fields, 'before it is stored it has neither number nor time');
+  t.strictSame(groupSendFields({ ...facts, stored: { seq: 3, time } }), { ...fields, MsgSeq: 3, MsgTime: time });
 });
 
 t.test('kinds of terminals by the names of callbacks', async (t) => {

@@ -1,7 +1,7 @@
 import type { AppSettings, Database } from '../../store/index.ts';
 import type { AfterCommand } from '../../wire/index.ts';
 import { bodyOf } from '../relay/bodies.ts';
-import type { Entry } from '../relay/outbox.ts';
+import { addresseeOf, type Entry } from '../relay/outbox.ts';
 
 /** What was sent under an id. */
 export interface SentRecord {
@@ -14,10 +14,13 @@ interface SentRow {
   id: number;
   event: AfterCommand;
   conversation_id: number | null;
+  seq: number | null;
   body: string | null;
   created_ms: number;
   from_name: string | null;
   to_name: string | null;
+  group_id: string | null;
+  group_type: string | null;
   msg_body: string | null;
   msg_seq: number;
   msg_random: number;
@@ -43,13 +46,14 @@ export async function readSent(db: Database, app: AppSettings, id: string): Prom
   const letter = letters[0]?.request_body;
   if (letter !== undefined && letter !== null) return { id, body: letter };
   const { rows } = await db.pool.query<SentRow>(
-    `select o.id, o.event, o.conversation_id, o.body, o.created_ms, s.identifier as from_name, r.identifier as to_name,
-       m.body as msg_body, m.msg_seq, m.msg_random, m.msg_time, m.custom_data
+    `select o.id, o.event, o.conversation_id, o.seq, o.body, o.created_ms, s.identifier as from_name, r.identifier as to_name,
+       g.group_id, g.type as group_type, m.body as msg_body, m.msg_seq, m.msg_random, m.msg_time, m.custom_data
      from outbox o
      left join message m on m.conversation_id = o.conversation_id and m.seq = o.seq and m.day = o.day
      left join conversation c on c.id = o.conversation_id
      left join account s on s.id = m.sender_id
      left join account r on r.id = case when c.account_a = m.sender_id then c.account_b else c.account_a end
+     left join chat_group g on g.conversation_id = c.id
      where o.id = $1 and o.sdk_app_id = $2 and o.consumer = 1`,
     [originId, app.sdkAppId],
   );
@@ -59,7 +63,8 @@ export async function readSent(db: Database, app: AppSettings, id: string): Prom
 
 /** As much of an entry as its body is made of. */
 function toEntry(row: SentRow, { sdkAppId }: AppSettings): Entry {
-  const { from_name: from, to_name: to, msg_body: body } = row;
+  const { from_name: from, msg_body: body } = row;
+  const to = addresseeOf(row);
   return {
     id: row.id,
     day: 0,
@@ -67,11 +72,11 @@ function toEntry(row: SentRow, { sdkAppId }: AppSettings): Entry {
     drainKey: '',
     command: row.event,
     conversationId: row.conversation_id,
-    seq: null,
+    seq: row.seq,
     originId: null,
     body: row.body,
     message:
-      body === null || from === null || to === null
+      body === null || from === null || to === undefined
         ? undefined
         : {
             ...{ from, to, body },

@@ -1,5 +1,5 @@
 import { type BeforeOutcome, type CallbackCommand, unpackCallbackNotes } from '../../wire/index.ts';
-import { aboutMessage, type CallbackEvent, type MessageFacts, nameOf } from './events.ts';
+import { type About, aboutMessage, type CallbackEvent, type MessageFacts, nameOf, withoutUndefined } from './events.ts';
 import type { DeadLetter } from './letters.ts';
 import type { WrittenTrace } from './traces-read.ts';
 import type { WaitReason } from './waiting.ts';
@@ -52,8 +52,12 @@ export interface EventFacts {
   readonly waits: ReadonlyMap<number, readonly WaitReason[]>;
 }
 
+/** Before and after messages to an account, and to a group. */
 export const before: CallbackCommand = 'C2C.CallbackBeforeSendMsg';
 export const after: CallbackCommand = 'C2C.CallbackAfterSendMsg';
+export const groupBefore: CallbackCommand = 'Group.CallbackBeforeSendMsg';
+export const groupAfter: CallbackCommand = 'Group.CallbackAfterSendMsg';
+export const sendCommands: readonly CallbackCommand[] = [before, after, groupBefore, groupAfter];
 
 /** Makes a chain of each message and of each action that left none, the newest first. Pure. */
 export function chainsOf({ messages, events, traces }: Found, facts: EventFacts): Explanation[] {
@@ -73,16 +77,17 @@ export function chainsOf({ messages, events, traces }: Found, facts: EventFacts)
   for (const group of Map.groupBy(otherEvents, ({ originId }) => originId).values()) {
     const [event] = group;
     if (event === undefined) continue;
-    const asked = traces.filter(({ id, messageKey, from }) => {
-      const isSame = event.about.key !== undefined && messageKey === event.about.key && from === event.about.from;
+    const { key, from: sender, groupId: place } = event.about;
+    const asked = traces.filter(({ id, messageKey, from, groupId }) => {
+      const isSame = key !== undefined && messageKey === key && from === sender && groupId === place;
       return isSame && !usedTraces.has(id);
     });
     for (const { id } of asked) usedTraces.add(id);
     explanations.push(explanationOfEvent(event, asked, group.map(toldStep)));
   }
   const otherTraces = traces.filter(({ id }) => !usedTraces.has(id));
-  const nameOfTrace = ({ id, messageKey, from, to }: WrittenTrace) =>
-    messageKey === undefined ? id : `${from} ${to} ${messageKey}`;
+  const nameOfTrace = ({ id, messageKey, from, to, groupId }: WrittenTrace) =>
+    messageKey === undefined ? id : `${from} ${to ?? groupId} ${messageKey}`;
   for (const group of Map.groupBy(otherTraces, nameOfTrace).values()) explanations.push(explanationOfTraces(group));
   return explanations.sort((a, b) => (a.at < b.at ? 1 : a.at > b.at ? -1 : 0));
 }
@@ -93,14 +98,22 @@ function isOf(event: CallbackEvent, message: MessageFacts, events: readonly Call
   return isIts(event) || events.some((other) => other.originId === event.originId && isIts(other));
 }
 
-function isBefore(trace: WrittenTrace, { from, to, msgSeq, random }: MessageFacts): boolean {
-  const isSame = trace.messageKey?.startsWith(`${msgSeq}_${random}_`) === true;
-  return isSame && trace.command === before && trace.from === from && trace.to === to;
+function isBefore(trace: WrittenTrace, { from, to, groupId, msgSeq, random }: MessageFacts): boolean {
+  const isSame = trace.messageKey?.startsWith(`${msgSeq}_${random}_`) === true && trace.from === from;
+  const command = groupId === undefined ? before : groupBefore;
+  return isSame && trace.command === command && trace.to === to && trace.groupId === groupId;
+}
+
+/** As people know it: group messages have no key. */
+function shown<T extends About>({ key, ...about }: T): Omit<T, 'key'> & { key?: string } {
+  return key === undefined || about.groupId !== undefined ? about : { ...about, key };
 }
 
 function explanationOf(message: MessageFacts, traces: readonly WrittenTrace[], told: readonly Step[]): Explanation {
   const { storedMs, seq, isRecalled, seenBy } = message;
-  const about = aboutMessage(message);
+  const about = shown(aboutMessage(message));
+  const [question, telling] = message.groupId === undefined ? [before, after] : [groupBefore, groupAfter];
+  const where = message.groupId === undefined ? 'conversation' : 'group';
   const notes = unpackCallbackNotes(message.notes);
   const isNoted = traces.some(({ outcome }) => outcome === notes.before);
   const seen = { both: '', sender: ', for its sender alone', receiver: ', for its receiver alone' }[seenBy];
@@ -108,37 +121,39 @@ function explanationOf(message: MessageFacts, traces: readonly WrittenTrace[], t
   const asked = [...traces].sort((a, b) => a.atMs - b.atMs).map(askedStep);
   return {
     at: timeText(storedMs),
-    command: after,
-    subject: subjectText(after, about),
+    command: telling,
+    subject: subjectText(telling, about),
     ...about,
     seq,
     happened: {
       code: 'stored',
-      text: `It was accepted and stored at ${timeText(storedMs)}, as number ${seq} of the conversation${seen}.${recalled}`,
+      text: `It was accepted and stored at ${timeText(storedMs)}, as number ${seq} of the ${where}${seen}.${recalled}`,
       at: timeText(storedMs),
     },
-    asked: isNoted ? asked : [...asked, { code: notes.before, text: askedText(notes.before, before) }],
-    told: told.length > 0 ? told : [untoldStep(notes.after)],
+    asked: isNoted ? asked : [...asked, { code: notes.before, text: askedText(notes.before, question) }],
+    told: told.length > 0 ? told : [untoldStep(notes.after, telling)],
   };
 }
 
-function untoldStep(reason: ReturnType<typeof unpackCallbackNotes>['after']): Step {
+function untoldStep(reason: ReturnType<typeof unpackCallbackNotes>['after'], command: CallbackCommand): Step {
   return reason === 'told'
     ? {
         code: 'entry-gone',
         text: 'An entry was written for the backend, and has been removed since: entries stay for 7 days after they were told.',
       }
-    : { code: reason, text: untoldText(reason, after) };
+    : { code: reason, text: untoldText(reason, command) };
 }
 
 function explanationOfEvent(event: CallbackEvent, traces: readonly WrittenTrace[], told: readonly Step[]): Explanation {
-  const { command, createdMs, about, message } = event;
+  const { command, createdMs, message } = event;
+  const about = shown(event.about);
   const { before: outcome, result, what: _, ...who } = about;
-  const isMessage = command === after;
+  const isMessage = command === after || command === groupAfter;
+  const question = command === groupAfter ? groupBefore : before;
   const text = !isMessage
     ? `It happened at ${timeText(createdMs)}.`
     : message !== undefined
-      ? `It was stored as number ${message.seq} of the conversation, and has expired or been deleted since.`
+      ? `It was stored as number ${message.seq} of the ${command === after ? 'conversation' : 'group'}, and has expired or been deleted since.`
       : result === undefined || result === 0
         ? `It was handed to those who were online at ${timeText(createdMs)}, and is stored nowhere.`
         : `It was refused at ${timeText(createdMs)} with ${result}, and is stored nowhere.`;
@@ -152,7 +167,7 @@ function explanationOfEvent(event: CallbackEvent, traces: readonly WrittenTrace[
     ...who,
     ...(message === undefined ? {} : { seq: message.seq }),
     happened: { code, text, at: timeText(createdMs) },
-    asked: isNoted ? asked : [...asked, { code: outcome, text: askedText(outcome, before) }],
+    asked: isNoted ? asked : [...asked, { code: outcome, text: askedText(outcome, question) }],
     told,
   };
 }
@@ -162,13 +177,9 @@ function explanationOfTraces(traces: readonly WrittenTrace[]): Explanation {
   const [first] = traces;
   if (first === undefined) throw new Error('no trace to explain');
   const { command, atMs, from, to, groupId, messageKey: key } = first;
-  const about = {
-    ...(from === undefined ? {} : { from }),
-    ...(to === undefined ? {} : { to }),
-    ...(groupId === undefined ? {} : { groupId }),
-    ...(key === undefined ? {} : { key }),
-  };
+  const about = shown(withoutUndefined<About>({ from, to, groupId, key }));
   const isRefused = traces.some(({ outcome }) => (outcome as BeforeOutcome) === 'refused');
+  const isDropped = traces.some(({ outcome }) => (outcome as BeforeOutcome) === 'dropped');
   return {
     at: timeText(atMs),
     command,
@@ -176,14 +187,21 @@ function explanationOfTraces(traces: readonly WrittenTrace[]): Explanation {
     ...about,
     happened: isRefused
       ? { code: 'refused', text: `It was refused at ${timeText(atMs)}, and is stored nowhere.` }
-      : {
-          code: 'not-stored',
-          text: 'Nothing of it is stored: it was refused, was for those online alone, or has expired.',
-        },
+      : isDropped
+        ? {
+            code: 'dropped',
+            text: `It was dropped at ${timeText(atMs)}: its sender has success, and nothing is stored.`,
+          }
+        : {
+            code: 'not-stored',
+            text: 'Nothing of it is stored: it was refused, was for those online alone, or has expired.',
+          },
     asked: [...traces].sort((a, b) => a.atMs - b.atMs).map(askedStep),
     told: isRefused
       ? [{ code: 'refused', text: 'The backend is not told, because it has refused the message itself.' }]
-      : [],
+      : isDropped
+        ? [{ code: 'dropped', text: 'The backend is not told, because it has had the message dropped itself.' }]
+        : [],
   };
 }
 

@@ -177,7 +177,9 @@ export interface MessageFacts {
   readonly seq: number;
   readonly day: number;
   readonly from: AccountId;
-  readonly to: AccountId;
+  /** The receiver; of a group message it is the group's. */
+  readonly to: AccountId | undefined;
+  readonly groupId: string | undefined;
   readonly key: string;
   readonly msgSeq: number;
   readonly random: number;
@@ -193,7 +195,8 @@ interface MessageRow {
   seq: number;
   day: number;
   sender: AccountId;
-  receiver: AccountId;
+  receiver: AccountId | null;
+  group_id: string | null;
   msg_seq: number;
   msg_random: number;
   msg_time: number;
@@ -205,11 +208,12 @@ interface MessageRow {
 
 /** Of the message `x` in conversation `c`. */
 export const messageColumns = sql`
-  x.conversation_id, x.seq, x.day, s.identifier as sender, r.identifier as receiver, x.msg_seq, x.msg_random, x.msg_time, x.stored_ms,
-  x.callbacks, x.recall_no, x.visible_to`;
+  x.conversation_id, x.seq, x.day, s.identifier as sender, r.identifier as receiver, g.group_id, x.msg_seq, x.msg_random, x.msg_time,
+  x.stored_ms, x.callbacks, x.recall_no, x.visible_to`;
 export const messageNames = sql`
   join account s on s.id = x.sender_id
-  join account r on r.id = case when c.account_a = x.sender_id then c.account_b else c.account_a end`;
+  left join account r on r.id = case when c.account_a = x.sender_id then c.account_b else c.account_a end
+  left join chat_group g on g.conversation_id = c.id`;
 
 export async function selectMessages(db: Db, query: RawBuilder<unknown>): Promise<MessageFacts[]> {
   const { rows } = await (query as RawBuilder<MessageRow>).execute(db);
@@ -218,7 +222,8 @@ export async function selectMessages(db: Db, query: RawBuilder<unknown>): Promis
     seq: row.seq,
     day: row.day,
     from: row.sender,
-    to: row.receiver,
+    to: row.receiver ?? undefined,
+    groupId: row.group_id ?? undefined,
     key: messageKey({ msgSeq: row.msg_seq, random: row.msg_random, time: row.msg_time }),
     msgSeq: row.msg_seq,
     random: row.msg_random,
@@ -255,8 +260,8 @@ export async function readMessages(
 export const nameOf = ({ conversationId, seq }: { conversationId: number; seq: number }): string =>
   `${conversationId}/${seq}`;
 
-export function aboutMessage({ from, to, key }: MessageFacts): About {
-  return { from, to, key };
+export function aboutMessage({ from, to, groupId, key }: MessageFacts): About {
+  return withoutUndefined<About>({ from, to, groupId, key });
 }
 
 /** Whom the body of an entry is about, as far as it says; never content. Pure. */
@@ -278,11 +283,18 @@ export function aboutBody(command: AfterCommand, text: string | null): About {
     to: textOf(fields.To_Account),
     account,
     groupId: textOf(fields.GroupId),
-    key: textOf(fields.MsgKey),
+    key: textOf(fields.MsgKey) ?? groupKeyOf(fields),
     what: what === '' ? undefined : what,
     before,
     result: typeof fields.SendMsgResult === 'number' ? fields.SendMsgResult : undefined,
   });
+}
+
+/** Group messages have no MsgKey; they are looked up by one as if their MsgSeq were 0. */
+function groupKeyOf({ GroupId: groupId, Random: random, MsgTime: time }: Record<string, unknown>): string | undefined {
+  return typeof groupId === 'string' && typeof random === 'number' && typeof time === 'number'
+    ? messageKey({ msgSeq: 0, random, time })
+    : undefined;
 }
 
 /** What is no attempt is left out: a row that somebody has damaged must not hide the others. */

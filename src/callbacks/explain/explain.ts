@@ -9,7 +9,16 @@ import {
 } from '../../wire/index.ts';
 import { endpointOf } from '../endpoint/endpoint.ts';
 import type { Pauses } from '../pauses.ts';
-import { after, before, chainsOf, type Explanation, type Found } from './chain.ts';
+import {
+  after,
+  before,
+  chainsOf,
+  type Explanation,
+  type Found,
+  groupAfter,
+  groupBefore,
+  sendCommands,
+} from './chain.ts';
 import { type Cursor, compareCursors, formatCursor, lastRank } from './cursor.ts';
 import { createEpoch } from './epoch.ts';
 import { type EventRow, eventColumns, eventRank, nameOf, scanEvents, toEvents } from './events.ts';
@@ -25,7 +34,7 @@ import {
   type Range,
 } from './queries.ts';
 import { createSearch, maxTraces, messageRank, traceRank, traceSlackMs } from './search.ts';
-import { readTraces } from './traces-read.ts';
+import { readTraces, type WrittenTrace } from './traces-read.ts';
 import { whyWaiting } from './waiting.ts';
 import { timeText } from './words.ts';
 
@@ -128,10 +137,36 @@ export function createExplain(deps: ExplainDeps): Explain {
     return { explanations, notes, next: undefined };
   }
 
+  async function explainGroupMessage(
+    app: AppSettings,
+    groupId: string,
+    wanted: { seq: number } | { from: string; message: MessageKey; traces: readonly WrittenTrace[] },
+  ): Promise<Explained> {
+    const { sdkAppId } = app;
+    const { conversationIds, notes } = await findPlaces(db, sdkAppId, { groupId });
+    const messages = await ('seq' in wanted
+      ? search.findBySeq(conversationIds, wanted.seq)
+      : search.findInGroups(sdkAppId, conversationIds, wanted.from, wanted.message));
+    if (messages.length === 0) {
+      const explanations = 'seq' in wanted ? [] : await chain(app, { messages, events: [], traces: wanted.traces });
+      const isMissing = 'seq' in wanted && conversationIds.length > 0;
+      const missing = isMissing ? [`The group ${groupId} has no message ${wanted.seq}, or it has expired.`] : [];
+      return { explanations, notes: [...notes, ...missing], next: undefined };
+    }
+    const [events, traces] = await Promise.all([
+      search.eventsOf(sdkAppId, messages, true),
+      search.tracesOf(sdkAppId, messages),
+    ]);
+    return { explanations: await chain(app, { messages, events, traces }), notes, next: undefined };
+  }
+
   async function explainQuestion(app: AppSettings, webhookId: string): Promise<Explained> {
     const traces = await readTraces(db, app.sdkAppId, sql`t.webhook_id = ${webhookId}`, 1);
-    const [{ from, to, messageKey } = {}] = traces;
+    const [{ from, to, groupId, messageKey } = {}] = traces;
     const message = messageKey === undefined ? undefined : parseMessageKey(messageKey);
+    if (from !== undefined && groupId !== undefined && message !== undefined) {
+      return explainGroupMessage(app, groupId, { from, message, traces });
+    }
     if (from !== undefined && to !== undefined && message !== undefined) {
       return explainMessage(app, from as AccountId, to as AccountId, message);
     }
@@ -177,12 +212,14 @@ export function createExplain(deps: ExplainDeps): Explain {
     if (command !== undefined) notes.push(...standing(app, command));
     else if (endpointsInUse(app) === 0)
       notes.push('The app wants no callbacks now: it has none switched on, or no URL.');
-    if (filter.groupId !== undefined) notes.push('Groups have no callbacks yet.');
     const limit = page.limit + 1;
-    const isSomebodys = filter.account !== undefined || filter.pair !== undefined;
+    const isSomebodys = filter.account !== undefined || filter.pair !== undefined || filter.groupId !== undefined;
     const key = drainKeyIs(sql`o.drain_key`, filter, places);
-    const isMessages = command === undefined || command === before || command === after;
-    const wantsEvents = key !== undefined && (command === undefined || isAfterCommand(command) || isMessages);
+    const ofMessages = filter.groupId === undefined ? [before, after] : [groupBefore, groupAfter];
+    const isMessages = command === undefined || ofMessages.includes(command);
+    const leavesEvents = command === undefined || isAfterCommand(command) || sendCommands.includes(command);
+    const wantsEvents = key !== undefined && leavesEvents;
+    const told = command === before ? after : command === groupBefore ? groupAfter : command;
     const [messages, scanned, traces] = await Promise.all([
       isSomebodys && isMessages ? search.scanMessages(places, range, page, limit) : [],
       wantsEvents
@@ -192,7 +229,7 @@ export function createExplain(deps: ExplainDeps): Explain {
             after: page.after,
             // Of an account all messages are looked at: those of which nobody was told, too.
             where: sql`${key} and ${isSomebodys ? sql`o.conversation_id is null` : sql`true`}
-              and ${command === undefined ? sql`true` : sql`o.event = ${command === before ? after : command}`}`,
+              and ${told === undefined ? sql`true` : sql`o.event = ${told}`}`,
             limit,
             deadline: performance.now() + scanMs,
           })
@@ -289,6 +326,8 @@ export function createExplain(deps: ExplainDeps): Explain {
       switch (query.by) {
         case 'message':
           return explainMessage(app, query.from, query.to, query.message);
+        case 'group-message':
+          return explainGroupMessage(app, query.groupId, query);
         case 'event':
           return explainEvent(app, query.event);
         case 'question':

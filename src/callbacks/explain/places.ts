@@ -12,6 +12,7 @@ export interface Places {
   /** Of the account; empty: none was named, or there is no such account. */
   readonly accountNos: readonly number[];
   readonly pairs: readonly (readonly [number, number])[];
+  /** Of the pairs; or of the groups of that id, which a group that was dismissed has left to another. */
   readonly conversationIds: readonly number[];
   /** What is to be said of the names: that there is nobody, or was. */
   readonly notes: readonly string[];
@@ -23,7 +24,7 @@ interface AccountRow {
   deleted_ms: number | null;
 }
 
-/** Accounts of one name that are looked at, the newest. */
+/** Accounts of one name, and groups of one id, that are looked at, the newest. */
 const maxAccounts = 5;
 
 /** Both halves have an index of their own. */
@@ -32,12 +33,19 @@ export const accountsEver = sql`(
   union all select id, sdk_app_id, identifier, deleted_ms from account where deleted_ms is not null
 )`;
 
+/** The same of groups. */
+export const groupsEver = sql`(
+  select conversation_id, sdk_app_id, group_id, dismissed_sec from chat_group where dismissed_sec is null
+  union all select conversation_id, sdk_app_id, group_id, dismissed_sec from chat_group where dismissed_sec is not null
+)`;
+
 /** Who there is, or was, of those that are named. */
 export async function findPlaces(
   db: Db,
   sdkAppId: SdkAppId,
-  { account, pair }: Pick<EventFilter, 'account' | 'pair'>,
+  { account, pair, groupId }: Pick<EventFilter, 'account' | 'pair' | 'groupId'>,
 ): Promise<Places> {
+  if (groupId !== undefined) return findGroups(db, sdkAppId, groupId);
   const names = new Set([...(account === undefined ? [] : [account]), ...(pair ?? [])]);
   if (names.size === 0) return { accountNos: [], pairs: [], conversationIds: [], notes: [] };
   const { rows } = await sql<AccountRow>`
@@ -57,6 +65,26 @@ export async function findPlaces(
     conversationIds: await conversationsOf(db, pairs),
     notes: [...names].flatMap((name) => noteOf(name, found.get(name) ?? [])),
   };
+}
+
+async function findGroups(db: Db, sdkAppId: SdkAppId, groupId: string): Promise<Places> {
+  const { rows } = await sql<{ id: number; dismissed_sec: number | null }>`
+    select conversation_id as id, dismissed_sec from ${groupsEver} g
+    where g.sdk_app_id = ${sdkAppId} and g.group_id = ${groupId}
+    order by conversation_id desc limit ${maxAccounts}`.execute(db);
+  const gone = rows.find(({ dismissed_sec: sec }) => sec !== null);
+  const isThere = rows.some(({ dismissed_sec: sec }) => sec === null);
+  const notes: string[] = [];
+  if (rows.length === 0) notes.push(`There is no group ${groupId}.`);
+  if (gone !== undefined) {
+    const at = timeText((gone.dismissed_sec ?? 0) * 1_000);
+    notes.push(
+      isThere
+        ? `A group ${groupId} was dismissed at ${at}, and another has its id now: both are looked for.`
+        : `The group ${groupId} was dismissed at ${at}.`,
+    );
+  }
+  return { accountNos: [], pairs: [], conversationIds: rows.map(({ id }) => id), notes };
 }
 
 async function conversationsOf(db: Db, pairs: Places['pairs']): Promise<number[]> {
@@ -79,14 +107,18 @@ function noteOf(name: string, accounts: readonly AccountRow[]): string[] {
     : [`The account ${name} was deleted at ${at}.`];
 }
 
-/** A condition on `column`, a drain key of the outbox or of a dead letter; undefined: nothing can fit. */
+/**
+ * A condition on `column`, a drain key of the outbox or of a dead letter; undefined: nothing can fit. What happens in an account's groups is
+ * the groups': whoever means it names the group.
+ */
 export function drainKeyIs(
   column: RawBuilder<unknown>,
   filter: Pick<EventFilter, 'account' | 'pair' | 'groupId'>,
   { accountNos, pairs, conversationIds }: Omit<Places, 'notes'>,
 ): RawBuilder<unknown> | undefined {
-  // No group has callbacks yet.
-  if (filter.groupId !== undefined) return undefined;
+  if (filter.groupId !== undefined) {
+    return conversationIds.length === 0 ? undefined : sql`${column} = any (${conversationIds.map(String)})`;
+  }
   if (filter.pair !== undefined) {
     if (pairs.length === 0) return undefined;
     // Events of messages that are stored nowhere have these, where the two have no conversation.
@@ -98,6 +130,8 @@ export function drainKeyIs(
   return sql`(
     ${column} = any (${accountNos.map((no) => `a${no}`)})
     or ${column} like any (${accountNos.flatMap((no) => [`p${no}-%`, `p%-${no}`])})
-    or ${column} in (select m.conversation_id::text from member m where m.account_id = any (${[...accountNos]}))
+    or ${column} in (
+      select m.conversation_id::text from member m where m.account_id = any (${[...accountNos]}) and m.role is null
+    )
   )`;
 }

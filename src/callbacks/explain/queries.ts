@@ -45,6 +45,7 @@ export type ExplainQuery =
       readonly to: AccountId;
       readonly message: MessageKey | { seq: number };
     }
+  | { readonly by: 'group-message'; readonly groupId: string; readonly seq: number }
   | { readonly by: 'event'; readonly event: EventName }
   /** A question before an action, by the webhook-id that it had. */
   | { readonly by: 'question'; readonly webhookId: string }
@@ -68,7 +69,7 @@ const pageFields = ['limit', 'after'] as const;
 export const explainFields = ['id', 'key', 'seq', ...filterFields, ...rangeFields, ...pageFields] as const;
 export const listFields = ['state', ...filterFields, ...rangeFields, ...pageFields] as const;
 
-/** `{ from, to, key }`, `{ from, to, seq }`, `{ id }`, or any of account, group, command and a time range. Pure. */
+/** `{ from, to, key }`, `{ from, to, seq }`, `{ group, seq }`, `{ id }`, or any of account, group, command and a time range. Pure. */
 export function parseExplain(input: unknown, nowMs: number): Result<ExplainQuery> {
   const fields = createFields(input, explainFields, nowMs);
   const beside = (names: readonly string[], name: string) => {
@@ -86,9 +87,13 @@ export function parseExplain(input: unknown, nowMs: number): Result<ExplainQuery
     return fields.result({ by: 'range', ...readRange(fields, nowMs, dayMs) });
   }
   const name = fields.has('key') ? 'key' : 'seq';
-  beside(['account', 'group', 'command', 'state', ...rangeFields, ...pageFields], name);
-  if (fields.has('key')) beside(['seq'], 'key');
-  const { pair = ['', ''] as never } = readFilter(fields);
+  beside(['account', 'command', 'state', ...rangeFields, ...pageFields], name);
+  if (fields.has('key')) beside(['seq', 'group'], 'key');
+  const { pair = ['', ''] as never, groupId } = readFilter(fields);
+  if (groupId !== undefined) {
+    const seq = fields.integer('seq', { least: 1, most: Number.MAX_SAFE_INTEGER }) ?? 0;
+    return fields.result({ by: 'group-message', groupId, seq });
+  }
   if (!fields.has('from')) fields.refuse('from', 'is missing', 'the account that sent the message');
   const [from, to] = pair;
   const key = readKey(fields);
@@ -128,6 +133,9 @@ export function readFilter(fields: Fields): EventFilter {
     fields.refuse(fields.has('from') ? 'to' : 'from', 'is missing', 'the other account of the conversation');
   }
   if (fields.has('account') && fields.has('from')) fields.refuse('account', 'stands beside from and to', 'one of both');
+  for (const name of ['account', 'from'] as const) {
+    if (fields.has('group') && fields.has(name)) fields.refuse('group', `stands beside ${name}`, 'one of both');
+  }
   const groupId = fields.text('group', /^[\x20-\x7e]{1,48}$/, 'the id of a group');
   return {
     ...(command === undefined ? {} : { command }),

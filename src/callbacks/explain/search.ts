@@ -1,6 +1,6 @@
 import { type RawBuilder, sql } from 'kysely';
 import { type SdkAppId, unpackCallbackNotes } from '../../wire/index.ts';
-import { before } from './chain.ts';
+import { before, groupBefore } from './chain.ts';
 import { boundOf } from './cursor.ts';
 import {
   type CallbackEvent,
@@ -15,7 +15,7 @@ import {
   selectMessages,
   toEvents,
 } from './events.ts';
-import { accountsEver, type Places } from './places.ts';
+import { accountsEver, groupsEver, type Places } from './places.ts';
 import type { EventFilter, MessageKey, Page, Range } from './queries.ts';
 import { readTraces, type WrittenTrace } from './traces-read.ts';
 
@@ -95,14 +95,15 @@ export function createSearch(db: Db) {
     return readTraces(
       db,
       sdkAppId,
-      sql`t.command = ${before}
+      sql`t.command in (${before}, ${groupBefore})
         and t.at_ms between ${Math.min(...times) - traceSlackMs} and ${Math.max(...times) + traceSlackMs}
         and exists (
           select from unnest(
             ${messages.map(({ msgSeq, random }) => `${msgSeq}_${random}_`)}::text[], ${messages.map(({ from }) => from)}::text[],
-            ${messages.map(({ to }) => to)}::text[]
-          ) as k(start, sender, receiver)
-          where starts_with(t.message_key, k.start) and t.from_account = k.sender and t.to_account = k.receiver
+            ${messages.map(({ to }) => to ?? null)}::text[], ${messages.map(({ groupId }) => groupId ?? null)}::text[]
+          ) as k(start, sender, receiver, in_group)
+          where starts_with(t.message_key, k.start) and t.from_account = k.sender
+            and (t.to_account = k.receiver or t.group_id = k.in_group)
         )`,
       messages.length * maxTraces,
     );
@@ -124,6 +125,25 @@ export function createSearch(db: Db) {
         order by x.conversation_id desc, x.seq desc limit 10`,
     );
 
+  /** Messages to groups that were asked about by that key. */
+  const findInGroups = (
+    sdkAppId: SdkAppId,
+    conversationIds: readonly number[],
+    from: string,
+    { random, time }: MessageKey,
+  ): Promise<MessageFacts[]> =>
+    selectMessages(
+      db,
+      sql`
+        select ${messageColumns}
+        from ${accountsEver} k join message x on x.sender_id = k.id join conversation c on c.id = x.conversation_id ${messageNames}
+        where k.sdk_app_id = ${sdkAppId} and k.identifier = ${from}
+          and x.conversation_id = any (${[...conversationIds]}) and x.dedup_key is not null
+          and x.day >= ${Math.floor(time / 86_400) - 1} and x.msg_time between ${time - keySlackSec} and ${time + keySlackSec}
+          and x.msg_random = ${random}
+        order by x.conversation_id desc, x.seq desc limit 10`,
+    );
+
   const findBySeq = (conversationIds: readonly number[], seq: number): Promise<MessageFacts[]> =>
     selectMessages(
       db,
@@ -132,7 +152,7 @@ export function createSearch(db: Db) {
         where x.conversation_id = any (${[...conversationIds]}) and x.seq = ${seq}`,
     );
 
-  /** Messages of an account or of one conversation, the newest first. */
+  /** Messages of an account's one-to-one conversations, or of one conversation or group, the newest first. */
   async function scanMessages(places: Places, range: Range, page: Page, limit: number): Promise<MessageFacts[]> {
     const { accountNos, conversationIds } = places;
     if (accountNos.length === 0 && conversationIds.length === 0) return [];
@@ -144,11 +164,11 @@ export function createSearch(db: Db) {
       db,
       sql`
         with own as (
-          select c.* from conversation c where c.kind = 1 and c.last_stored_ms >= ${range.sinceMs}
+          select c.* from conversation c where c.last_stored_ms >= ${range.sinceMs}
             and ${
               accountNos.length === 0
                 ? sql`c.id = any (${[...conversationIds]})`
-                : sql`c.id in (select m.conversation_id from member m where m.account_id = any (${[...accountNos]}))`
+                : sql`c.kind = 1 and c.id in (select m.conversation_id from member m where m.account_id = any (${[...accountNos]}))`
             }
         ),
         near as (
@@ -219,11 +239,37 @@ export function createSearch(db: Db) {
         where x.conversation_id = c.id and x.day between k.time / 86400 - 1 and k.time / 86400 + 1
           and x.msg_seq = k.msg_seq and x.msg_random = k.random and x.sender_id = s.id
       )`.execute(db);
-    const stored = new Set(rows.map(({ position }) => keyed[position - 1]?.id));
+    // By their senders: of a group all messages would be too many to look through.
+    const { rows: inGroups } = await sql<{ position: number }>`
+      select k.position
+      from unnest(
+        ${keyed.map(({ from }) => from ?? '')}::text[], ${keyed.map(({ groupId }) => groupId ?? null)}::text[],
+        ${parts.map(([, random]) => random)}::bigint[], ${parts.map(([, , time]) => time)}::bigint[]
+      ) with ordinality as k(sender, group_id, random, time, position)
+      join ${groupsEver} g on g.sdk_app_id = ${sdkAppId} and g.group_id = k.group_id
+      join ${accountsEver} s on s.sdk_app_id = ${sdkAppId} and s.identifier = k.sender
+      where exists (
+        select from message x
+        where x.conversation_id = g.conversation_id and x.sender_id = s.id and x.dedup_key is not null
+          and x.day between k.time / 86400 - 1 and k.time / 86400 + 1
+          and x.msg_time between k.time - ${keySlackSec} and k.time + ${keySlackSec} and x.msg_random = k.random
+      )`.execute(db);
+    const stored = new Set([...rows, ...inGroups].map(({ position }) => keyed[position - 1]?.id));
     return traces.filter(({ id }) => !stored.has(id));
   }
 
-  return { eventsOf, againOf, tracesOf, findByKey, findBySeq, findMany, scanMessages, scanTraces, ofNoMessage };
+  return {
+    eventsOf,
+    againOf,
+    tracesOf,
+    findByKey,
+    findInGroups,
+    findBySeq,
+    findMany,
+    scanMessages,
+    scanTraces,
+    ofNoMessage,
+  };
 }
 
 /** The times in which entries of those messages were written: near ones together, so that a burst of messages is one look. */

@@ -7,8 +7,11 @@ import { maxAhead, type WaitReason } from './waiting.ts';
 
 export const timeText = (ms: number): string => new Date(ms).toISOString();
 
-/** `alice's message 1_2_3 to bob`, `State.StateChange of alice (Android offline timeout)`. */
+/** `alice's message 1_2_3 to bob`, `alice's message to group tea`, `State.StateChange of alice (Android offline timeout)`. */
 export function subjectText(command: CallbackCommand, { from, to, account, groupId, key, what }: About): string {
+  if (command.endsWith('SendMsg') && from !== undefined && groupId !== undefined) {
+    return `${from}'s message to group ${groupId}`;
+  }
   if (from !== undefined && to !== undefined) return `${from}'s message${key === undefined ? '' : ` ${key}`} to ${to}`;
   const whom = account ?? from ?? groupId;
   return `${command}${whom === undefined ? '' : ` of ${whom}`}${what === undefined ? '' : ` (${what})`}`;

@@ -1,5 +1,5 @@
 import type { CallbackSettings } from '../../store/index.ts';
-import { type CallbackOrigin, c2cSendFields, optPlatformOf } from '../../wire/index.ts';
+import { type CallbackOrigin, c2cSendFields, groupSendFields, optPlatformOf } from '../../wire/index.ts';
 import type { Entry } from './outbox.ts';
 
 /** What an entry says to the backend. `body`: JSON text. */
@@ -29,22 +29,27 @@ export function bodyOf(entry: Entry, settings: Pick<CallbackSettings, 'stateName
   };
 }
 
-function messageBody({ command, body, message }: Entry): Told | undefined {
+function messageBody({ command, seq, body, message }: Entry): Told | undefined {
   if (message === undefined) return undefined;
-  const fields = c2cSendFields({
-    from: message.from,
-    to: message.to,
-    msgSeq: message.msgSeq,
-    random: message.random,
-    time: message.time,
-    body: JSON.parse(message.body) as unknown[],
-    custom: message.custom ?? undefined,
-    isOnlineOnly: false,
-  });
-  return {
-    body: JSON.stringify({ CallbackCommand: command, ...fields, SendMsgResult: 0, ErrorInfo: '' }),
-    origin: body === null ? unknownOrigin : (JSON.parse(body) as CallbackOrigin),
-  };
+  const { from, to, random, time } = message;
+  const content = JSON.parse(message.body) as unknown[];
+  const { operator = from, ...origin }: CallbackOrigin & { operator?: string } =
+    body === null ? unknownOrigin : JSON.parse(body);
+  const fields =
+    typeof to === 'string'
+      ? {
+          ...c2cSendFields({
+            ...{ from, to, random, time },
+            msgSeq: message.msgSeq,
+            body: content,
+            custom: message.custom ?? undefined,
+            isOnlineOnly: false,
+          }),
+          SendMsgResult: 0,
+          ErrorInfo: '',
+        }
+      : groupSendFields({ ...to, from, operator, random, body: content, stored: { seq: seq ?? 0, time } });
+  return { body: JSON.stringify({ CallbackCommand: command, ...fields }), origin };
 }
 
 interface StateContent {

@@ -17,7 +17,8 @@ export interface Attempt {
 /** The stored message of an entry. */
 export interface EntryMessage {
   readonly from: string;
-  readonly to: string;
+  /** The receiver, or the group. */
+  readonly to: string | { readonly groupId: string; readonly type: string };
   /** JSON text of MsgBody. */
   readonly body: string;
   readonly msgSeq: number;
@@ -126,7 +127,9 @@ interface LaneRow extends EntryRow {
 interface MessageRow {
   position: number;
   from_name: string;
-  to_name: string;
+  to_name: string | null;
+  group_id: string | null;
+  group_type: string | null;
   body: string;
   msg_seq: number;
   msg_random: number;
@@ -228,8 +231,8 @@ export function createOutbox(deps: { pool: pg.Pool; oldestDay: () => number; clo
     const { rows: messages } = await pool.query<MessageRow>({
       name: 'callbacks_messages',
       text: `
-        select k.position, s.identifier as from_name, r.identifier as to_name, m.body, m.msg_seq, m.msg_random, m.msg_time,
-          m.custom_data
+        select k.position, s.identifier as from_name, r.identifier as to_name, g.group_id, g.type as group_type, m.body, m.msg_seq,
+          m.msg_random, m.msg_time, m.custom_data
         from unnest($1::bigint[], $2::bigint[]) with ordinality as k(conversation_id, seq, position)
         cross join lateral (
           select * from message x
@@ -237,15 +240,17 @@ export function createOutbox(deps: { pool: pg.Pool; oldestDay: () => number; clo
         ) m
         join conversation c on c.id = k.conversation_id
         join account s on s.id = m.sender_id
-        join account r on r.id = case when c.account_a = m.sender_id then c.account_b else c.account_a end`,
+        left join account r on r.id = case when c.account_a = m.sender_id then c.account_b else c.account_a end
+        left join chat_group g on g.conversation_id = c.id`,
       values: [rows.map((row) => row.conversation_id), rows.map(({ seq }) => seq), firstDay, lastDay],
     });
     for (const message of messages) {
       const row = rows[message.position - 1];
-      if (row === undefined) continue;
+      const to = addresseeOf(message);
+      if (row === undefined || to === undefined) continue;
       found.set(row, {
         from: message.from_name,
-        to: message.to_name,
+        to,
         body: message.body,
         msgSeq: message.msg_seq,
         random: message.msg_random,
@@ -388,6 +393,15 @@ export function createOutbox(deps: { pool: pg.Pool; oldestDay: () => number; clo
       );
     },
   };
+}
+
+/** The receiver of a message, or its group; undefined: it has neither. Pure. */
+export function addresseeOf({
+  to_name: to,
+  group_id: groupId,
+  group_type: type,
+}: Pick<MessageRow, 'to_name' | 'group_id' | 'group_type'>): EntryMessage['to'] | undefined {
+  return groupId === null || type === null ? (to ?? undefined) : { groupId, type };
 }
 
 /** The log with one more: the first stays, for how long it has been failing, and the last ones. Pure. */

@@ -18,9 +18,9 @@ export function callbacksExplainCommand(context: CliContext): Command {
   return withPage(
     withFilter(withApp(new Command('explain')))
       .addOption(new Option('--key <key>', 'with --from and --to: the message of that MsgKey').conflicts('seq'))
-      .option('--seq <number>', 'with --from and --to: the message of that number in the conversation')
+      .option('--seq <number>', 'with --from and --to, or --group: the message of that number')
       .option('--id <event>', 'an event by its number or webhook-id')
-      .option('--group <group>', 'of a group'),
+      .addOption(new Option('--group <group>', 'of a group').conflicts(['account', 'from', 'key'])),
   )
     .description(
       'Tell of messages and actions which callbacks they caused, what became of each, and why there was none. ' +
@@ -31,6 +31,7 @@ export function callbacksExplainCommand(context: CliContext): Command {
       `
 Examples:
   $ qalgate callbacks explain --app 1400000000 --from alice --to bob --key 20481_771231_1543500000
+  $ qalgate callbacks explain --app 1400000000 --group club --seq 42
   $ qalgate callbacks explain --app 1400000000 --account alice --since 2h
   $ qalgate callbacks explain --app 1400000000 --command State.StateChange --limit 10
   $ qalgate callbacks explain --app 1400000000 --id cb_0a1b2c3d_17`,

@@ -43,6 +43,10 @@ async function tables(db: Kysely<unknown>): Promise<void> {
   await sql`create index chat_group_app on chat_group (sdk_app_id, conversation_id) where dismissed_sec is null`.execute(
     db,
   );
+  // Operators look for what became of those that are gone, too.
+  await sql`create index chat_group_dismissed on chat_group (sdk_app_id, group_id) where dismissed_sec is not null`.execute(
+    db,
+  );
   await sql`create index chat_group_owner on chat_group (owner_id) where dismissed_sec is null`.execute(db);
 
   // A stay in a group (role is null in other conversations); the one that goes on has no to_seq.
