@@ -10,7 +10,21 @@ interface World {
   accounts: number[];
 }
 
-/** Three conversations, one of them of an account with itself, as often as they are asked for. */
+/** Who sends in which conversation of a world. */
+const sendersOf = [
+  [0, 1],
+  [0, 2],
+  [1, 1],
+  [0, 1, 2],
+  [0, 1, 2],
+];
+/** Of these on they are groups. */
+const firstGroup = 3;
+
+/**
+ * Three one-to-one conversations, one of them of an account with itself, and two groups, as often as they are asked for. Of the groups one
+ * account is a member, one has left and come back, one has left.
+ */
 async function makeWorld(): Promise<World> {
   const { rows: made } = await db.pool.query<{ id: number }>(
     `insert into account (sdk_app_id, identifier, created_ms)
@@ -35,6 +49,18 @@ async function makeWorld(): Promise<World> {
       [one, two, id],
     );
   }
+  for (let group = 0; group < 2; group++) {
+    const { rows } = await db.pool.query<{ id: number }>(
+      'insert into conversation (sdk_app_id, kind) values (1, 2) returning id',
+    );
+    const id = rows[0]?.id ?? 0;
+    conversations.push(id);
+    await db.pool.query(
+      `insert into member (account_id, conversation_id, from_seq, to_seq, role, joined_sec, last_sent_sec)
+       values ($2, $1, 1, null, 1, 0, 0), ($3, $1, 0, 0, 1, 0, 0), ($3, $1, 1, null, 1, 0, 0), ($4, $1, 0, 0, 1, 0, 0)`,
+      [id, a, b, c],
+    );
+  }
   return { conversations, accounts };
 }
 
@@ -53,7 +79,9 @@ async function contentsOf({ conversations, accounts }: World) {
     conversations: plain(await read('select * from conversation where id = any ($1) order by id')),
     messages: plain(await read('select * from message where conversation_id = any ($1) order by conversation_id, seq')),
     members: plain(
-      await read('select * from member where conversation_id = any ($1) order by conversation_id, account_id'),
+      await read(
+        'select * from member where conversation_id = any ($1) order by conversation_id, account_id, from_seq',
+      ),
     ),
     days: plain(await read('select * from conversation_day where conversation_id = any ($1) order by 1, 2')),
     outbox: plain(
@@ -79,15 +107,11 @@ t.test('[M13][M15] a message alone and messages together are stored by the same 
     // Over midnight, and sometimes back.
     nowMs += below(20) === 0 ? -below(40_000) : below(60_000);
     const drafts = Array.from({ length: 1 + below(8) }, () => {
-      const conversation = below(20) === 0 ? 9 : below(3);
-      const sides = [
-        [0, 1],
-        [0, 2],
-        [1, 1],
-      ][conversation] ?? [0, 1];
+      const conversation = below(20) === 0 ? 9 : below(sendersOf.length);
+      const sides = sendersOf[conversation] ?? [0, 1];
       return {
         conversation,
-        sender: sides[below(2)] ?? 0,
+        sender: sides[below(sides.length)] ?? 0,
         authEpoch: below(25) === 0 ? 1 : 0,
         dedupKey: `r${below(200)}`,
         dedupWindowMs: below(2) === 0 ? 120_000 : 86_400_000,
@@ -136,7 +160,20 @@ t.test('[M13][M15] a message alone and messages together are stored by the same 
   );
   t.strictSame(told, expected, '[O3] the outbox has what the messages remember');
   t.ok(stored.messages.some(({ callbacks }) => Number(callbacks) > 255));
-  t.ok(stored.outbox.every(({ event }) => event === 'C2C.CallbackAfterSendMsg'));
+  const commandOf = ({ conversation }: Record<string, unknown>) =>
+    Number(conversation) < firstGroup ? 'C2C.CallbackAfterSendMsg' : 'Group.CallbackAfterSendMsg';
+  t.ok(stored.outbox.every((entry) => entry.event === commandOf(entry)));
+  t.ok(stored.outbox.some(({ event }) => event === 'Group.CallbackAfterSendMsg'));
+  t.ok(stored.messages.some(({ extra }) => extra === '{}') && stored.messages.some(({ extra }) => extra === null));
+  for (const { conversation, people, to_seq: toSeq, last_sent_sec: lastSentSec } of stored.members) {
+    const own = stored.messages.filter(
+      (message) =>
+        message.conversation === conversation && (message.people as unknown[])[0] === (people as unknown[])[1],
+    );
+    const isInGroup = Number(conversation) >= firstGroup && toSeq === null;
+    const expected = isInGroup ? Math.max(0, ...own.map(({ msg_time: sec }) => Number(sec))) : toSeq;
+    t.equal(lastSentSec, expected, '[G10] when a member of a group sent last');
+  }
   t.ok(stored.outbox.some(({ body }) => body === null) && stored.outbox.some(({ body }) => body !== null));
   for (const status of '01234') t.ok(statuses.includes(status), `status ${status} was met`);
 });

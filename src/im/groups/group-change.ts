@@ -44,6 +44,9 @@ export interface GroupNews {
   readonly left: readonly AccountNo[];
   /** Members whose rows are other ones now. */
   readonly changed: readonly GroupMember[];
+  readonly isDismissed: boolean;
+  /** `group.authEpoch` before it: whoever knows the group by another one has missed something. */
+  readonly epochBefore: number;
 }
 
 /** A group under its lock: nobody else changes it or stores a message in it until this ends (DESIGN §6). */
@@ -57,6 +60,7 @@ export interface OpenChange {
   members(nos: readonly AccountNo[]): Promise<Map<AccountNo, GroupMember>>;
   /** Owner and admins. */
   managers(): Promise<GroupMember[]>;
+  everybody(): Promise<GroupMember[]>;
   /** Begins stays of accounts that are no members: their first seq is the next one, everything before counts as read. */
   join(
     accounts: readonly { account: Account; role?: GroupRole; joinedSec?: number; custom?: CustomFields }[],
@@ -71,7 +75,10 @@ export interface OpenChange {
   /** 0: may send again. */
   mute(nos: readonly AccountNo[], untilSec: number): Promise<void>;
   dismiss(): Promise<void>;
-  /** Members hear of it as the type has it (G33): in the group, those online alone, or not at all. */
+  /**
+   * Members hear of it as the type has it (G33): in the group, or those online alone. Where it has no notices nobody hears of who comes and
+   * goes, and those online of everything else (G9).
+   */
   tip(operator: Account, tip: GroupTip): void;
   notice(to: readonly AccountNo[], notice: Omit<GroupNotice, 'groupId' | 'groupName'>): void;
   /** The app's backend is told, if it wants to be (K3). */
@@ -166,6 +173,8 @@ export function createGroupChanges(deps: {
     make: (group, fn) => inTransaction((tx) => makeGroup(tx, group), fn),
   };
 }
+
+const comingsAndGoings: ReadonlySet<GroupTip['kind']> = new Set(['join', 'quit', 'kick']);
 
 /** Ends the transaction. */
 class Refused extends Error {
@@ -264,6 +273,7 @@ function createChange(tx: Transaction<Schema>, locked: Group, type: GroupTypeRow
       return new Map((await selectMembers(sql`m.account_id = any (${[...nos]})`)).map((one) => [one.no, one]));
     },
     managers: () => selectMembers(sql`m.role > ${roleNumbers.Member}`),
+    everybody: () => selectMembers(sql`true`),
     async join(accounts) {
       if (accounts.length === 0) return;
       const flag = type.defaultMsgFlag;
@@ -306,12 +316,15 @@ function createChange(tx: Transaction<Schema>, locked: Group, type: GroupTypeRow
       isRaised = true;
     },
     async setGroup(fields) {
-      const entries = Object.entries(fields).filter(([, value]) => value !== undefined) as [SettableField, unknown][];
+      const entries = Object.entries(fields).filter(
+        // A group without an owner.
+        ([field, value]) => value !== undefined || field === 'owner',
+      ) as [SettableField, unknown][];
       if (entries.length === 0) return;
       const isProfile = entries.some(([field]) => profileFields.has(field));
       const sets = entries.map(
         ([field, value]) =>
-          sql`${sql.ref(groupColumnOf[field])} = ${field === 'custom' ? JSON.stringify(value) : value}`,
+          sql`${sql.ref(groupColumnOf[field])} = ${field === 'custom' ? JSON.stringify(value) : (value ?? null)}`,
       );
       if (isProfile) sets.push(sql`info_seq = info_seq + 1`, sql`info_sec = ${nowSec}`);
       await sql`update chat_group set ${sql.join(sets)} where conversation_id = ${id}`.execute(tx);
@@ -374,7 +387,8 @@ function createChange(tx: Transaction<Schema>, locked: Group, type: GroupTypeRow
       group = { ...group, authEpoch: group.authEpoch + 1 };
     }
     const told = [];
-    for (const { operator, tip } of isDismissed || type.changeNotice === 'none' ? [] : tips) {
+    for (const { operator, tip } of isDismissed ? [] : tips) {
+      if (type.changeNotice === 'none' && comingsAndGoings.has(tip.kind)) continue;
       const body = JSON.stringify(tipBody(tip));
       const stored = type.changeNotice === 'strong' ? await storeTip(operator, body, atMs) : { seq: 0, sec: nowSec };
       told.push({ ...stored, operator, body });
@@ -393,7 +407,16 @@ function createChange(tx: Transaction<Schema>, locked: Group, type: GroupTypeRow
     const rows = joined.length + changed.size === 0 ? new Map() : await change.members([...joined, ...changed]);
     const membersOf = (nos: Iterable<AccountNo>) => [...nos].flatMap((no) => rows.get(no) ?? []);
     return {
-      news: { group, tips: told, notices: sent, joined: membersOf(joined), left, changed: membersOf(changed) },
+      news: {
+        group,
+        tips: told,
+        notices: sent,
+        joined: membersOf(joined),
+        left,
+        changed: membersOf(changed),
+        isDismissed,
+        epochBefore: locked.authEpoch,
+      },
       written,
     };
   }

@@ -1,0 +1,257 @@
+import type { Database } from '../../../store/index.ts';
+import { type AfterCommand, groupSendFields, type ImRefusal, packCallbackNotes } from '../../../wire/index.ts';
+import type { GroupSendInput, Roster } from '../../group-services.ts';
+import { toldOf, wantsCallback } from '../../messages/callback-notes.ts';
+import type { Committed, Committer } from '../../messages/commit.ts';
+import type { AccountNo, Clock, ConversationId, StoredMessage } from '../../model.ts';
+import type { ImPorts } from '../../ports.ts';
+import type { Accounts, Bus, LinkEvent } from '../../services.ts';
+import type { GroupChanges } from '../group-change.ts';
+import type { GroupTypeRow } from '../group-types.ts';
+import { maySpeak } from '../rights.ts';
+import type { Rosters } from '../rosters.ts';
+import { type Cleared, type Ended, groupDedupOf, withoutSeq } from './message.ts';
+import type { Senders } from './senders.ts';
+
+export interface StoringDeps {
+  db: Database;
+  accounts: Pick<Accounts, 'find'>;
+  rosters: Pick<Rosters, 'get' | 'reload'>;
+  changes: Pick<GroupChanges, 'run'>;
+  committer: Committer;
+  bus: Bus;
+  ports: Pick<ImPorts, 'consumers' | 'written'>;
+  senders: Pick<Senders, 'profileOf' | 'extraOf'>;
+  typeOf(sdkAppId: number, type: string): GroupTypeRow;
+  clock: Clock;
+}
+
+/** The end of a message's way: it is committed or handed on, and members are told. */
+export interface Storing {
+  /** Whether who sends may, as far as is known now; undefined: yes. */
+  authorise(roster: Roster | undefined, input: GroupSendInput): ImRefusal | undefined;
+  /** `by`: whoever stores it, which is not always who sent it first. */
+  store(message: Cleared, by: GroupSendInput): Promise<Ended>;
+  /** To members who are online now, stored nowhere. */
+  handOn(message: Cleared): Promise<Ended>;
+}
+
+const command: AfterCommand = 'Group.CallbackAfterSendMsg';
+const unknown: ImRefusal = { ok: false, error: 'GROUP_UNKNOWN', field: 'GroupId' };
+/** Times that a message is authorised anew. A group into which people stream changes with each of them. */
+const maxAttempts = 10;
+
+const refused = (result: ImRefusal): Ended => ({ outcome: 'refused', result });
+
+export function createStoring(deps: StoringDeps): Storing {
+  const { db, accounts, rosters, changes, committer, bus, ports, senders, typeOf, clock } = deps;
+
+  const authorise: Storing['authorise'] = (roster, { actor, from }) => {
+    if (roster === undefined) return unknown;
+    const { group, members } = roster;
+    const member = members.get(from.no);
+    const standing = actor.authority === 'administrator' ? 'administrator' : (member?.role ?? 'none');
+    // Its owner has said nothing yet: to others it is not there.
+    if (group.isHidden && standing !== 'administrator' && standing !== 'Owner') return unknown;
+    return maySpeak(typeOf(group.sdkAppId, group.type), standing, {
+      isMuted: group.isMuted,
+      mutedUntilSec: member?.mutedUntilSec ?? 0,
+      nowSec: Math.floor(clock() / 1_000),
+    });
+  };
+
+  /** The group as it is known now; undefined: it is not the one any more that the message was sent to. */
+  async function rosterOf({ group }: Cleared): Promise<Roster | undefined> {
+    const roster = await rosters.get(group.sdkAppId, group.groupId);
+    return roster?.group.conversationId === group.conversationId ? roster : undefined;
+  }
+
+  /** The same after the commit said that it is another one now. */
+  async function newerRoster(message: Cleared, old: Roster): Promise<Roster | undefined> {
+    // A change of this process is in memory already.
+    const roster = await rosterOf(message);
+    if (roster !== undefined && roster.group.authEpoch > old.group.authEpoch) return roster;
+    return rosters.reload(old.group.conversationId);
+  }
+
+  /** With the first words of its owner a hidden group shows itself: before they are stored, so that whoever gets them finds it. */
+  async function reveal(roster: Roster, { input: { from } }: Cleared): Promise<Roster> {
+    const { group } = roster;
+    if (!group.isHidden || group.owner !== from.no) return roster;
+    const result = await changes.run(group.conversationId, async (change) => {
+      if (change.group.isHidden) await change.setGroup({ isHidden: false });
+      return { ok: true, value: undefined };
+    });
+    return result.ok ? { ...roster, group: { ...group, isHidden: false } } : roster;
+  }
+
+  function tell(
+    { group, members }: Roster,
+    { input, text, isImport }: Cleared,
+    extra: string,
+    { seq, time }: Pick<Committed, 'seq' | 'time'>,
+    exceptLink: string | undefined,
+  ): void {
+    // Imported history makes no noise; terminals find it when they look.
+    if (isImport) return;
+    const { from, draft } = input;
+    const event: LinkEvent = {
+      kind: 'group-message',
+      groupId: group.groupId,
+      message: {
+        conversationId: group.conversationId,
+        seq,
+        from: from.identifier,
+        time,
+        msgSeq: 0,
+        random: draft.random,
+        body: text,
+        ...(draft.push === undefined ? {} : { push: JSON.stringify(draft.push) }),
+        ...(draft.custom === undefined ? {} : { custom: draft.custom }),
+        ...(draft.clientId === undefined ? {} : { clientId: draft.clientId }),
+        extra,
+        recalled: false,
+      } satisfies StoredMessage,
+      ...(seq > 0 && typeOf(group.sdkAppId, group.type).countsUnread ? {} : { uncounted: true }),
+    };
+    bus.publishMany(receiversOf({ group, members }), event, exceptLink);
+  }
+
+  /** Who has to hear of it besides the members. */
+  function toldBy({ input: { withoutAfter }, group, isImport }: Cleared) {
+    return toldOf({ isImport, withoutAfter }, ports.consumers?.(group.sdkAppId, command));
+  }
+
+  /** JSON text of where it came from, for its callback: with whoever sent it in the name of another. */
+  function originOf({ input: { actor, from } }: Cleared): string {
+    const operator = actor.account.identifier;
+    return JSON.stringify(operator === from.identifier ? actor.origin : { ...actor.origin, operator });
+  }
+
+  async function isSenderGone({ input: { from } }: Cleared): Promise<boolean> {
+    return (await accounts.find(from.sdkAppId, from.identifier))?.no !== from.no;
+  }
+
+  return {
+    authorise,
+
+    async store(message, by) {
+      const { input, text, time, before, isImport, group } = message;
+      const { from, draft } = input;
+      const told = toldBy(message);
+      const isTold = wantsCallback(told.consumers);
+      const profile = await senders.profileOf(from);
+      const content = {
+        ...groupDedupOf(message),
+        conversationId: group.conversationId,
+        sender: from.no,
+        time,
+        msgSeq: 0,
+        random: draft.random,
+        visibility: 'both',
+        counts: typeOf(group.sdkAppId, group.type).countsUnread,
+        // Offline delivery is of one-to-one messages.
+        lifetimeSec: 0,
+        consumers: packCallbackNotes({ ...told, before }),
+        origin: isTold ? originOf(message) : undefined,
+        body: text,
+        push: draft.push === undefined ? undefined : JSON.stringify(draft.push),
+        custom: draft.custom,
+        deadline: by.deadline,
+      } as const;
+      let roster = await rosterOf(message);
+      for (let attempt = 0; attempt < maxAttempts; attempt++) {
+        const refusal = authorise(roster, by);
+        if (refusal !== undefined || roster === undefined) return refused(refusal ?? unknown);
+        if (!isImport) roster = await reveal(roster, message);
+        const { authEpoch } = roster.group;
+        const known = roster;
+        const extra = senders.extraOf({
+          profile,
+          member: roster.members.get(from.no),
+          group: roster.group,
+          priority: draft.priority,
+        });
+        const committed = await committer.commit({ ...content, authEpoch, extra }, (stored) => {
+          // The epoch was compared: these are the members that the group has at this seq.
+          tell(known, message, extra, stored, by.actor.linkId);
+          if (isTold) ports.written?.(group.sdkAppId, String(group.conversationId), command);
+        });
+        const { status, seq } = committed;
+        if (status === 'stored' || status === 'repeat') {
+          const sent = { seq, time: committed.time, msgSeq: 0, random: committed.random };
+          const value = status === 'repeat' ? { ...sent, isRepeat: true } : { ...sent, isRepeat: false, prev: seq - 1 };
+          return { outcome: status, result: { ok: true, value } };
+        }
+        if (status === 'no-conversation') return refused(unknown);
+        // Who may speak has changed meanwhile: a member who was removed or muted does not get it through.
+        roster = await newerRoster(message, roster);
+        if (await isSenderGone(message)) return refused({ ok: false, error: 'SENDER_UNKNOWN' });
+      }
+      return refused({ ok: false, error: 'BUSY', reason: 'the group changes too quickly' });
+    },
+
+    async handOn(message) {
+      const { input, group, body, time, before } = message;
+      let roster = await rosterOf(message);
+      // Nothing is committed that would compare it.
+      const epoch = await readEpoch(db, group.conversationId);
+      if (roster !== undefined && roster.group.authEpoch !== epoch) roster = await newerRoster(message, roster);
+      const refusal = authorise(roster, input);
+      if (refusal !== undefined || roster === undefined) return refused(refusal ?? unknown);
+      roster = await reveal(roster, message);
+      if (wantsCallback(toldBy(message).consumers)) {
+        const { actor, from, draft } = input;
+        const fields = groupSendFields({
+          groupId: group.groupId,
+          type: group.type,
+          from: from.identifier,
+          operator: actor.account.identifier,
+          random: draft.random,
+          body,
+          stored: { seq: 0, time },
+        });
+        const drainKey = String(group.conversationId);
+        await db.pool.query({
+          name: 'im_unstored',
+          text: 'select outbox_event(1, $1, $2, $3, $4, $5)',
+          values: [
+            group.sdkAppId,
+            drainKey,
+            command,
+            JSON.stringify({ fields, origin: actor.origin, before }),
+            clock(),
+          ],
+        });
+        ports.written?.(group.sdkAppId, drainKey, command);
+      }
+      const extra = senders.extraOf({
+        profile: await senders.profileOf(input.from),
+        member: roster.members.get(input.from.no),
+        group: roster.group,
+        priority: input.draft.priority,
+      });
+      tell(roster, message, extra, { seq: 0, time }, input.actor.linkId);
+      return withoutSeq(message, 'online-only');
+    },
+  };
+}
+
+/** Members who get what is said at once (G26); of a group that is hidden its owner alone. */
+function* receiversOf({ group, members }: Roster): Iterable<AccountNo> {
+  for (const { no, msgFlag } of members.values()) {
+    if (msgFlag !== 'Discard' && (!group.isHidden || no === group.owner)) yield no;
+  }
+}
+
+/** Of a group that is there; undefined: it is not. */
+async function readEpoch(db: Database, conversationId: ConversationId): Promise<number | undefined> {
+  const { rows } = await db.pool.query<{ auth_epoch: number }>({
+    name: 'im_group_epoch',
+    text: `
+      select c.auth_epoch from conversation c join chat_group g on g.conversation_id = c.id
+      where c.id = $1 and g.dismissed_sec is null`,
+    values: [conversationId],
+  });
+  return rows[0]?.auth_epoch;
+}

@@ -1,0 +1,138 @@
+import { LRUCache } from 'lru-cache';
+import type { Metrics } from '../../observe/index.ts';
+import type { Database } from '../../store/index.ts';
+import type { SdkAppId } from '../../wire/index.ts';
+import type { Roster } from '../group-services.ts';
+import type { AccountNo, ConversationId } from '../model.ts';
+import type { GroupNews } from './group-change.ts';
+import type { GroupMember } from './model.ts';
+import {
+  type GroupRow,
+  groupColumns,
+  isMember,
+  type MemberRow,
+  memberColumns,
+  memberTables,
+  toGroup,
+  toMember,
+} from './rows.ts';
+
+/**
+ * Groups with their members in memory: who may send is asked at each message, and whom to tell. What has changed elsewhere shows at the
+ * commit, which compares the epoch (DESIGN §6).
+ */
+export interface Rosters {
+  /** Undefined: there is no such group. */
+  get(sdkAppId: SdkAppId, groupId: string): Promise<Roster | undefined>;
+  /** As it stands in the database; undefined: it was dismissed. */
+  reload(conversationId: ConversationId): Promise<Roster | undefined>;
+  /** A change of this process is committed. */
+  apply(news: GroupNews): void;
+  /** What is in memory of it, for whoever tells members; undefined: nothing. */
+  peek(conversationId: ConversationId): Roster | undefined;
+}
+
+interface LiveRoster extends Roster {
+  readonly members: Map<AccountNo, GroupMember>;
+}
+
+/** Reads of one group at a time, however many ask. */
+export function createRosters(
+  deps: { db: Database; metrics: Metrics },
+  { maxMembers = 1_000_000 }: { maxMembers?: number } = {},
+): Rosters {
+  const { db, metrics } = deps;
+  const known = new LRUCache<ConversationId, LiveRoster>({
+    maxSize: maxMembers,
+    sizeCalculation: ({ members }) => members.size + 1,
+    dispose: ({ group }) => void ids.delete(keyOf(group.sdkAppId, group.groupId)),
+    noDisposeOnSet: true,
+  });
+  const ids = new Map<string, ConversationId>();
+  const reading = new Map<string, Promise<LiveRoster | undefined>>();
+  metrics.gaugeOf('qalgate_im_groups_cached', 'Groups in memory', () => known.size);
+  metrics.gaugeOf('qalgate_im_group_members_cached', 'Members of groups in memory', () => known.calculatedSize);
+
+  async function read(condition: string, values: unknown[]): Promise<LiveRoster | undefined> {
+    const { rows } = await db.pool.query<GroupRow>({
+      name: `im_group_${values.length}`,
+      text: `select ${groupColumns} from chat_group g join conversation c on c.id = g.conversation_id
+        where ${condition} and g.dismissed_sec is null`,
+      values,
+    });
+    const [row] = rows;
+    if (row === undefined) return undefined;
+    const group = toGroup(row);
+    const { rows: members } = await db.pool.query<MemberRow>({
+      name: 'im_group_members',
+      text: `select ${memberColumns} from ${memberTables} where m.conversation_id = $1 and ${isMember}`,
+      values: [group.conversationId],
+    });
+    // Members of after the group's epoch are only fewer refusals to come: the commit compares the epoch that was read before.
+    const roster = { group, members: new Map(members.map((one) => [one.account_id, toMember(one)])) };
+    keep(roster);
+    return roster;
+  }
+
+  function keep(roster: LiveRoster): void {
+    const { group } = roster;
+    const old = known.peek(group.conversationId);
+    // A change of this process may have been applied while it was read.
+    if (old !== undefined && old.group.authEpoch > group.authEpoch) return;
+    known.set(group.conversationId, roster);
+    ids.set(keyOf(group.sdkAppId, group.groupId), group.conversationId);
+  }
+
+  function once(key: string, fn: () => Promise<LiveRoster | undefined>): Promise<LiveRoster | undefined> {
+    let promise = reading.get(key);
+    if (promise === undefined) {
+      promise = fn().finally(() => reading.delete(key));
+      reading.set(key, promise);
+    }
+    return promise;
+  }
+
+  return {
+    async get(sdkAppId, groupId) {
+      const key = keyOf(sdkAppId, groupId);
+      const id = ids.get(key);
+      const found = id === undefined ? undefined : known.get(id);
+      return found ?? (await once(key, () => read('g.sdk_app_id = $1 and g.group_id = $2', [sdkAppId, groupId])));
+    },
+    async reload(conversationId) {
+      const roster = await once(`#${conversationId}`, () => read('g.conversation_id = $1', [conversationId]));
+      if (roster === undefined) known.delete(conversationId);
+      return roster;
+    },
+    apply({ group, joined, left, changed, isDismissed, epochBefore }) {
+      if (isDismissed) {
+        known.delete(group.conversationId);
+        return;
+      }
+      const old = known.peek(group.conversationId);
+      if (old === undefined) {
+        // Made just now: everybody in it is known.
+        if (joined.length === group.memberCount) {
+          keep({ group, members: new Map(joined.map((member) => [member.no, member])) });
+        }
+        return;
+      }
+      // Somebody else has changed it before, or a later change of this process was told of first: it is read anew.
+      if (old.group.authEpoch !== epochBefore) {
+        known.delete(group.conversationId);
+        return;
+      }
+      const { members } = old;
+      for (const no of left) members.delete(no);
+      for (const member of [...joined, ...changed]) members.set(member.no, member);
+      // Somebody else has changed it as well: what it has is read anew.
+      if (members.size === group.memberCount) keep({ group, members });
+      else known.delete(group.conversationId);
+    },
+    peek: (conversationId) => known.peek(conversationId),
+  };
+}
+
+function keyOf(sdkAppId: SdkAppId, groupId: string): string {
+  return `${sdkAppId}/${groupId}`;
+}
