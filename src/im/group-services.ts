@@ -153,13 +153,13 @@ export interface Groups {
   /** Applications to groups that the account manages, and invitations of it, newest first. */
   requests(account: Account, input: { before?: number; limit: number }): Promise<GroupRequest[]>;
   /**
-   * Members as they were elsewhere, with the time when they joined, Unix seconds (API reference §4.21): nobody is asked or told. What was said
-   * from then on they can read, and count as read. One whose time is before the group's or in the future fails.
+   * Members as they were elsewhere (API reference §4.21): nobody is asked or told. What was said since they joined (Unix seconds) they can
+   * read; the newest `unread` of it, or as many as there are, they have not. One whose time is before the group's or in the future fails.
    */
   importMembers(
     actor: Actor,
     groupId: string,
-    members: readonly { account: AccountId; isAdmin?: boolean; joinedSec?: number }[],
+    members: readonly { account: AccountId; isAdmin?: boolean; joinedSec?: number; unread?: number }[],
   ): Promise<ImResult<{ account: AccountId; outcome: AddOutcome }[]>>;
   /** Members who are online, in groups of which a list shows but some of them; at most 10 s old (API reference §4.26). */
   onlineCount(actor: Actor, groupId: string): Promise<ImResult<number>>;
@@ -261,13 +261,10 @@ export interface GroupSyncPage {
 /** What terminals catch up with in their account's groups. */
 export interface GroupSync {
   /** All groups of the account whose messages are kept, by pages. `after`: where the page before ended. */
-  states(
-    account: Account,
-    input: { after?: number; limit: number },
-  ): Promise<{ states: GroupState[]; after?: number }>;
+  states(account: Account, input: { after?: number; limit: number }): Promise<{ states: GroupState[]; after?: number }>;
   /** Messages after `since` that the member may read (G39), and where there is none. Nothing while it discards (G26). */
   sync(
-    account: Account,
+    actor: Actor,
     groupId: string,
     input: { since: number; recallNo: number; limit: number },
   ): Promise<ImResult<GroupSyncPage>>;

@@ -7,6 +7,13 @@ import type { Logger, Metrics } from '../observe/index.ts';
 import type { AppSettings, ControlBus, Database } from '../store/index.ts';
 import { createAccounts } from './accounts/accounts.ts';
 import { createConnectionLimit } from './connection-limit.ts';
+import type { GroupMessages, Groups } from './group-services.ts';
+import { createGroupSync } from './groups/group-sync.ts';
+import { createGroups } from './groups/groups.ts';
+import { createInbox } from './groups/inbox.ts';
+import { createGroupMessages } from './groups/messages/group-messages.ts';
+import { createPlaces } from './groups/messages/place.ts';
+import { createPacer } from './groups/pacer.ts';
 import { createKicks } from './kicks.ts';
 import { createLinkEdge, isLinkUpgrade, type LinkTimes } from './link/index.ts';
 import { createLocalBus } from './local-bus.ts';
@@ -73,6 +80,8 @@ export interface Im {
   readonly presence: Presence;
   readonly profiles: Profiles;
   readonly words: Words;
+  readonly groups: Groups;
+  readonly groupMessages: GroupMessages;
   /** Runs partition upkeep now; it also runs by itself. */
   maintain(): Promise<void>;
   /** Says goodbye to every link; before the listener closes, which waits for them. New ones are refused from here on. */
@@ -149,14 +158,32 @@ export async function createIm(deps: ImDeps, options: ImOptions): Promise<Im> {
     { maxCached: options.maxUserSigs ?? 50_000 },
   );
   stack.defer(() => userSigs.close());
-  const services = { apps, accounts, messages, mailbox, presence, profiles, words };
+  const { groups, context } = createGroups({
+    db,
+    apps,
+    accounts,
+    words,
+    bus,
+    ports,
+    clock,
+    random,
+    logger,
+    metrics,
+  });
+  const pacer = createPacer({ clock, random, metrics });
+  stack.defer(() => pacer.close());
+  const groupMessages = createGroupMessages({ ...context, profiles, words, committer, pacer, metrics });
+  stack.defer(() => groupMessages.close());
+  const groupSync = createGroupSync({ ...context, placeOf: createPlaces(context) });
+  const inbox = createInbox({ db, bus, clock });
+  const services = { apps, accounts, messages, mailbox, presence, profiles, words, groups, groupMessages };
   const rest = await createRestEdge(
     { ...services, checkUserSig: userSigs.check, clock, random, logger, metrics },
     { bodyBytes: options.bodyBytes, trustedProxies: options.trustedProxies },
   );
   stack.defer(() => rest.close());
   const links = createLinkEdge(
-    { ...services, db, verifyLogin: userSigs.check, bus, clock, random, logger, metrics },
+    { ...services, groupSync, inbox, db, verifyLogin: userSigs.check, bus, clock, random, logger, metrics },
     { ...options, ...options.link },
   );
   stack.defer(() => links.close());

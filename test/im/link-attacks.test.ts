@@ -36,8 +36,46 @@ t.test('any field of any request may be anything', async (t) => {
     profiles: { accounts: [bob], fields: ['nick'] },
     setProfile: { fields: { nick: 'x' } },
     report: { state: 'background', unread: 1 },
+    groupStates: { after: 1 },
+    groups: { type: 'Public', offset: 0, limit: 1 },
+    group: { group: 'g' },
+    findGroup: { group: 'g' },
+    createGroup: {
+      type: 'Public',
+      name: 'x',
+      introduction: '',
+      notification: '',
+      faceUrl: '',
+      maxMembers: 5,
+      applyOption: 'FreeAccess',
+      custom: {},
+      members: [bob],
+    },
+    modifyGroup: { group: 'g', name: 'x', maxMembers: 5, applyOption: 'FreeAccess', muted: true, custom: {} },
+    transferGroup: { group: 'g', to: 'nobody' },
+    // One that is not there: the others want theirs.
+    dismissGroup: { group: 'none' },
+    groupMembers: { group: 'g', roles: ['Owner'], accounts: [bob], offset: 0, limit: 1 },
+    inviteMembers: { group: 'g', accounts: [bob] },
+    removeMembers: { group: 'g', accounts: [bob], reason: '' },
+    quitGroup: { group: 'g' },
+    modifyMember: { group: 'g', account: bob, role: 'Admin', receive: 'Discard', nameCard: '', custom: {}, muteSec: 1 },
+    muteMembers: { group: 'g', accounts: [bob], seconds: 1 },
+    mutedMembers: { group: 'g' },
+    applyToGroup: { group: 'g', words: '', userField: '' },
+    answerApplication: { group: 'g', key: '1', auth: 'x', agrees: true, words: '' },
+    answerInvitation: { group: 'g', key: '1', auth: 'x', agrees: true, words: '' },
+    groupRequests: { before: '1', limit: 1 },
     login: { sdkAppId: imAppId, identifier: alice, userSig: '', platform: 'Web', resume: '' },
   };
+  const { group } = await link.ok('createGroup', { type: 'Public', name: 'g', members: [bob] });
+  for (const fields of Object.values(good)) if (fields.group === 'g') fields.group = group;
+  const conversation = `group:${group}`;
+  const cases = [
+    ...Object.entries(good),
+    ['send', { ...good.send, conversation, priority: 'High', online: true }],
+    ...['sync', 'history', 'recall', 'read'].map((what) => [what, { ...good[what], conversation }]),
+  ] as [string, Record<string, unknown>][];
   const strange: unknown[] = [
     null,
     true,
@@ -48,6 +86,9 @@ t.test('any field of any request may be anything', async (t) => {
     'c2c:\u0000',
     '\ud800',
     'c2c:a\u0000b',
+    'group:',
+    'group:\u0000',
+    'system',
     'x'.repeat(20_000),
     [],
     {},
@@ -62,7 +103,7 @@ t.test('any field of any request may be anything', async (t) => {
     { nick: [1], constructor: 'x', Tag_Profile_IM_Nick: {} },
   ];
   const names = new Set<unknown>();
-  for (const [what, fields] of Object.entries(good)) {
+  for (const [what, fields] of cases) {
     for (const field of ['conversation', ...Object.keys(fields)]) {
       const asked = strange.map((value) => link.ask(what, { ...fields, [field]: value }));
       for (const { error } of await Promise.all(asked)) names.add(error?.name);

@@ -160,13 +160,15 @@ t.test('frames that are not of this protocol end the link', async (t) => {
   const unknown = await link.ask('nothing');
   t.match(unknown, { error: { name: 'NO_SUCH_COMMAND', field: 'do' } });
   const page = await readFile(new URL('../../docs/reference/link.md', import.meta.url), 'utf8');
-  const documented =
-    page
-      .split('## Requests')[1]
-      ?.split('\n\n')[1]
-      ?.matchAll(/^\| `(\w+)` +\| (?!fields)/gm) ?? [];
+  /** Those of the first table of a section. */
+  const documented = (section: string) => [
+    ...(page
+      .split(`\n## ${section}\n`)[1]
+      ?.match(/\n\|[\s\S]*?\n\n/)?.[0]
+      .matchAll(/^\| `(\w+)` +\| (?!fields)/gm) ?? []),
+  ];
   t.same(
-    [...documented].map(([, request]) => request).toSorted(),
+    [...documented('Requests'), ...documented('Groups')].map(([, request]) => request).toSorted(),
     String(unknown.error?.allowed).split(', ').toSorted(),
     'the reference page has them all',
   );
@@ -743,7 +745,9 @@ function lossyBus(): Bus & { isLossy: boolean; gap(): void } {
     publish(to: Parameters<Bus['publish']>[0], event: LinkEvent, exceptLink?: string) {
       if (!this.isLossy) for (const fn of subscribers) fn(to, event, exceptLink);
     },
-    publishMany: () => {},
+    publishMany(to, event, exceptLink) {
+      for (const account of to) this.publish(account, event, exceptLink);
+    },
     subscribe(fn) {
       subscribers.add(fn);
       return () => subscribers.delete(fn);

@@ -19,6 +19,7 @@ const codes = {
   im_open_login_svc: { body: 70402, notAdmin: 70403, away: 70500, late: 70169 },
   openim: { body: 90001, notAdmin: 90009, away: 91000, late: 90992 },
   recentcontact: { body: 50002, notAdmin: 50003, away: 50004, late: 50005 },
+  group_open_http_svc: { body: 10011, notAdmin: 10007, away: 10002, late: 60008 },
   profile: { body: 40001, notAdmin: 40004, away: 40006, late: 60008 },
   openim_dirty_words: { body: 10004, notAdmin: 10007, away: 10002, late: 60008 },
 } as const;
@@ -27,6 +28,7 @@ const oneOfEach = Object.entries({
   im_open_login_svc: 'account_check',
   openim: 'querystate',
   recentcontact: 'get_list',
+  group_open_http_svc: 'get_group_info',
   profile: 'portrait_get',
   openim_dirty_words: 'get',
 } satisfies Record<keyof typeof codes, string>).map(
@@ -108,6 +110,9 @@ t.test('what is no command is answered 60009, another method 60002', async (t) =
   ]) {
     t.match(await answer(`${path}?${query()}`), { ActionStatus: 'FAIL', ErrorCode: 60009 }, path);
     t.match(await answer(path, { body: 'not json' }), { ErrorCode: 60009 }, `${path} without credentials`);
+  }
+  for (const path of ['/v4/group_open_http_svc', '/v4/group_open_http_svc/nothing']) {
+    t.match(await answer(`${path}?${query()}`), { ActionStatus: 'FAIL', ErrorCode: 10003 }, path);
   }
   for (const method of ['GET', 'PUT', 'DELETE', 'PATCH', 'OPTIONS']) {
     const bodyless = method === 'GET' ? { body: null } : {};
@@ -231,7 +236,7 @@ t.test('credentials are checked in order, each with its number', async (t) => {
 });
 
 t.test('[I5] every route stands under the permission table', async (t) => {
-  t.equal(commands.length, 21);
+  t.equal(commands.length, 46);
   const before = await snapshot(service.db);
   for (const command of commands) {
     const path = pathOf(command);
@@ -441,6 +446,7 @@ t.test('without the database commands fail with the number of the service, and s
     im_open_login_svc: { CheckItem: [{ UserID: 'x' }] },
     openim: { To_Account: ['x'] },
     recentcontact: { From_Account: 'x' },
+    group_open_http_svc: { GroupIdList: ['x'] },
     profile: { To_Account: ['x'], TagList: ['Tag_Profile_IM_Nick'] },
   };
   for (const { path, away } of oneOfEach) {
@@ -453,7 +459,7 @@ t.test('without the database commands fail with the number of the service, and s
       `${path}: nobody is let in unseen`,
     );
   }
-  t.equal(edge.lines.length, 4);
+  t.equal(edge.lines.length, 5);
   t.match(edge.lines[0], { event: 'im.rest.failed', level: 'error', command: 'im_open_login_svc/account_check' });
 });
 
@@ -562,7 +568,7 @@ t.test('OpenAPI and the docs page list every command, to anybody', async (t) => 
     allOf: [{ anyOf: [{ required: ['Identifier'] }, { required: ['UserID'] }] }],
   });
   t.match(schema('/v4/openim/sendmsg'), { required: ['To_Account', 'MsgRandom', 'MsgBody'] });
-  t.notMatch(JSON.stringify(document), /x-opaque|x-account|x-any-text/);
+  t.notMatch(JSON.stringify(document), /x-opaque|x-account|x-group-id|x-any-text/);
 
   const docs = await fetch(`${service.url}/im/v1/docs`);
   t.equal(docs.status, 200);

@@ -9,7 +9,19 @@ import { imAppId, type TestIm } from './im.ts';
 /** A request that must be refused: `valid` with this change, the number, and the field that ErrorInfo must begin with. */
 export type Refusal = readonly [change: object, code: number, field: string];
 
-const tables = ['account', 'conversation', 'conversation_day', 'member', 'message', 'dirty_word', 'session_revocation'];
+const tables = [
+  'account',
+  'conversation',
+  'conversation_day',
+  'member',
+  'message',
+  'dirty_word',
+  'session_revocation',
+  'chat_group',
+  'group_mute',
+  'group_request',
+  'group_quota',
+];
 
 /** A fingerprint of everything that commands can change. */
 export async function snapshot(db: Database): Promise<string> {

@@ -1,10 +1,10 @@
 import type { AppLookup } from '../../auth/index.ts';
 import type { Database } from '../../store/index.ts';
-import type { ImResult } from '../../wire/index.ts';
 import type { GroupState, GroupSync } from '../group-services.ts';
 import { type MessageRow, messageColumns, toMessage } from '../mailbox/rows.ts';
 import type { Account, Clock, ConversationId } from '../model.ts';
 import { type GroupTypeRow, groupTypeNames } from './group-types.ts';
+import type { createPlaces, Place, SeqRange } from './messages/place.ts';
 import type { MsgFlag } from './model.ts';
 import { isMember, roleNumbers } from './rows.ts';
 import { groupRoamingDaysOf } from './settings.ts';
@@ -13,6 +13,7 @@ export interface GroupSyncDeps {
   db: Database;
   apps: AppLookup;
   typeOf(sdkAppId: number, type: string): GroupTypeRow;
+  placeOf: ReturnType<typeof createPlaces>;
   clock: Clock;
 }
 
@@ -21,24 +22,23 @@ const daySec = 86_400;
 const pageBytes = 262_144;
 const maxRecalls = 1_000;
 
-/** First and last seq. */
-export type SeqRange = readonly [first: number, last: number];
-
 /**
- * Unread of the account `$1` in the group's conversation `c` by its stay `m`, `r.since` being the time of the oldest message that is
- * still there: the counters say it, unless unread messages may have expired (M14). Who discards has none (G26).
+ * Unread of the account `$1` in the group's conversation `c` by its stay `m`, `since` being the SQL of the time of the oldest message
+ * that is still there: the counters say it, unless unread messages may have expired (M14). Who discards has none (G26).
  */
-const groupUnread = `
+const unreadSince = (since: string) => `
   case
     when m.msg_flag = 'Discard' or c.counted - m.read_counted - m.uncounted_after_read <= 0 then 0
-    when m.read_time >= r.since then c.counted - m.read_counted - m.uncounted_after_read
-    when c.last_time < r.since then 0
+    when m.read_time >= ${since} then c.counted - m.read_counted - m.uncounted_after_read
+    when c.last_time < ${since} then 0
     else (
       select count(*) from message x
-      where x.conversation_id = c.id and x.seq > m.read_seq and x.day between r.since / 86400 and c.last_day
-        and x.counts and x.sender_id <> $1 and x.recall_no = 0 and x.msg_time >= r.since
+      where x.conversation_id = c.id and x.seq > m.read_seq and x.day between ${since} / 86400 and c.last_day
+        and x.counts and x.sender_id <> $1 and x.recall_no = 0 and x.msg_time >= ${since}
     )
   end`;
+/** The same, `$2` being that time. */
+export const groupUnread = unreadSince('$2');
 
 /** Groups of the account `$1`, as far as it sees them; `$2`: JSON of the oldest time that each type's messages are kept from. */
 const ownGroups = `member m
@@ -63,24 +63,15 @@ interface StateRow {
 }
 
 interface HeadRow {
-  id: ConversationId;
-  type: string;
-  last_seq: number;
   last_day: number;
   recall_no: number;
-  is_hidden: boolean;
-}
-
-interface StayRow {
-  from_seq: number;
-  to_seq: number | null;
-  role: number;
   msg_flag: MsgFlag;
+  /** What came up to there the member did not want delivered. */
   cleared_through: number;
 }
 
 /** What terminals have to know of their account's groups, and the messages after the ones that they have (G35, G39). */
-export function createGroupSync({ db, apps, typeOf, clock }: GroupSyncDeps): GroupSync {
+export function createGroupSync({ db, apps, typeOf, placeOf, clock }: GroupSyncDeps): GroupSync {
   /** The oldest time, Unix seconds, of a message that is still there (G23). */
   function sinceOf({ sdkAppId }: Account, type: string): number {
     const app = apps.get(sdkAppId);
@@ -119,27 +110,18 @@ export function createGroupSync({ db, apps, typeOf, clock }: GroupSyncDeps): Gro
     return new Map(lasts.map((row) => [row.conversation_id, row]));
   }
 
-  async function readHead(account: Account, groupId: string): Promise<HeadRow | undefined> {
+  async function readHead({ no }: Account, id: ConversationId): Promise<HeadRow | undefined> {
     const { rows } = await db.pool.query<HeadRow>({
       name: 'im_group_sync_head',
       text: `
-        select c.id, g.type, c.last_seq, c.last_day, c.recall_no, g.is_hidden
-        from chat_group g join conversation c on c.id = g.conversation_id
-        where g.sdk_app_id = $1 and g.group_id = $2 and g.dismissed_sec is null`,
-      values: [account.sdkAppId, groupId],
+        select c.last_day, c.recall_no, m.msg_flag, (
+            select max(s.cleared_through) from member s where s.account_id = $1 and s.conversation_id = $2
+          ) as cleared_through
+        from member m join conversation c on c.id = m.conversation_id
+        where m.account_id = $1 and m.conversation_id = $2 and ${isMember}`,
+      values: [no, id],
     });
     return rows[0];
-  }
-
-  async function readStays(account: Account, id: ConversationId): Promise<StayRow[]> {
-    const { rows } = await db.pool.query<StayRow>({
-      name: 'im_group_stays',
-      text: `
-        select from_seq, to_seq, role, msg_flag, cleared_through from member
-        where account_id = $1 and conversation_id = $2 and role is not null order by from_seq`,
-      values: [account.no, id],
-    });
-    return rows;
   }
 
   /** Messages of one range after another until there are more than `limit`. */
@@ -166,21 +148,21 @@ export function createGroupSync({ db, apps, typeOf, clock }: GroupSyncDeps): Gro
   }
 
   async function readRecalls(
-    { id, recall_no }: HeadRow,
-    after: number,
+    id: ConversationId,
+    { after, upTo }: { after: number; upTo: number },
     ranges: readonly SeqRange[],
   ): Promise<{ recalled: number[]; recallNo: number }> {
-    if (recall_no <= after) return { recalled: [], recallNo: recall_no };
+    if (upTo <= after) return { recalled: [], recallNo: upTo };
     const { rows } = await db.pool.query<{ seq: number; recall_no: number }>({
       name: 'im_group_recalls',
       text: `
         select seq, recall_no from message
         where conversation_id = $1 and recall_no > $2 and recall_no <= $3 order by recall_no limit ${maxRecalls}`,
-      values: [id, after, recall_no],
+      values: [id, after, upTo],
     });
     return {
       recalled: rows.map(({ seq }) => seq).filter((seq) => ranges.some(([first, last]) => seq >= first && seq <= last)),
-      recallNo: rows.length < maxRecalls ? recall_no : (rows.at(-1)?.recall_no ?? recall_no),
+      recallNo: rows.length < maxRecalls ? upTo : (rows.at(-1)?.recall_no ?? upTo),
     };
   }
 
@@ -190,7 +172,7 @@ export function createGroupSync({ db, apps, typeOf, clock }: GroupSyncDeps): Gro
         name: 'im_group_states',
         text: `
           select c.id, g.group_id, g.type, m.msg_flag, m.from_seq, m.cleared_through, c.last_seq, c.last_time, c.last_day,
-            c.recall_no as last_recall, m.read_seq, ${groupUnread} as unread
+            c.recall_no as last_recall, m.read_seq, ${unreadSince('r.since')} as unread
           from ${ownGroups}
           where m.account_id = $1 and ${isMember} and m.conversation_id > $3
           order by m.conversation_id limit $4`,
@@ -218,32 +200,31 @@ export function createGroupSync({ db, apps, typeOf, clock }: GroupSyncDeps): Gro
       };
     },
 
-    async sync(account, groupId, { since: after, recallNo, limit }) {
+    async sync(actor, groupId, { since: after, recallNo, limit }) {
       // First what is newest, then the page: a message that comes between the two is news after the page, never a hole in it.
-      const head = await readHead(account, groupId);
-      if (head === undefined) return unknownGroup;
-      const stays = await readStays(account, head.id);
-      const stay = stays.at(-1);
-      if (stay === undefined || stay.to_seq !== null) {
-        return head.is_hidden
-          ? unknownGroup
-          : { ok: false, error: 'GROUP_FORBIDDEN', reason: 'is no group of the account' };
-      }
-      if (head.is_hidden && stay.role !== roleNumbers.Owner) return unknownGroup;
-      const type = typeOf(account.sdkAppId, head.type);
-      const ranges = readable(stays, type, after, head.last_seq);
+      const place = await placeOf(actor, groupId);
+      if (!place.ok) return place;
+      const { account } = actor;
+      const { conversationId: id, type, lastSeq } = place.value;
+      const head = await readHead(account, id);
+      if (head === undefined)
+        return { ok: false, error: 'GROUP_FORBIDDEN', reason: 'the caller is no member of the group' };
+      const readable = deliverable(place.value, head);
+      const ranges = readable.flatMap(([first, last]): SeqRange[] =>
+        last > after ? [[Math.max(first, after + 1), last]] : [],
+      );
       const found =
         ranges.length === 0
           ? []
-          : await readRanges(head.id, ranges, { cutoff: sinceOf(account, head.type), lastDay: head.last_day, limit });
+          : await readRanges(id, ranges, { cutoff: sinceOf(account, type), lastDay: head.last_day, limit });
       const page = within(found.slice(0, limit), pageBytes);
       const more = page.length < found.length;
-      const throughSeq = more ? (page.at(-1)?.seq ?? after) : Math.max(after, head.last_seq);
+      const throughSeq = more ? (page.at(-1)?.seq ?? after) : Math.max(after, lastSeq);
       // What was blanked is a hole (G36); what was recalled says so.
       const messages = page
         .filter(({ body, recall_no }) => body !== '[]' || recall_no > 0)
         .map((row) => toMessage(row, account));
-      const recalls = await readRecalls(head, recallNo, readable(stays, type, 0, head.last_seq));
+      const recalls = await readRecalls(id, { after: recallNo, upTo: head.recall_no }, readable);
       return {
         ok: true,
         value: {
@@ -264,7 +245,7 @@ export function createGroupSync({ db, apps, typeOf, clock }: GroupSyncDeps): Gro
       const { rows } = await db.pool.query<{ group_id: string; unread: number }>({
         name: 'im_groups_unread',
         text: `
-          select g.group_id, ${groupUnread} as unread from ${ownGroups}
+          select g.group_id, ${unreadSince('r.since')} as unread from ${ownGroups}
           where m.account_id = $1 and ${isMember} and g.group_id = any ($3)`,
         values: [account.no, sinceByType(account), [...groupIds]],
       });
@@ -275,7 +256,7 @@ export function createGroupSync({ db, apps, typeOf, clock }: GroupSyncDeps): Gro
     async unreadTotal(account) {
       const { rows } = await db.pool.query<{ total: number }>({
         name: 'im_groups_unread_total',
-        text: `select coalesce(sum(${groupUnread}), 0)::bigint as total from ${ownGroups} where m.account_id = $1 and ${isMember}`,
+        text: `select coalesce(sum(${unreadSince('r.since')}), 0)::bigint as total from ${ownGroups} where m.account_id = $1 and ${isMember}`,
         values: [account.no, sinceByType(account)],
       });
       return rows[0]?.total ?? 0;
@@ -283,30 +264,20 @@ export function createGroupSync({ db, apps, typeOf, clock }: GroupSyncDeps): Gro
   };
 }
 
-const unknownGroup: ImResult<never> = { ok: false, error: 'GROUP_UNKNOWN' };
-
 /** Up to where the member of that stay has nothing to see. */
-function floorOf(stay: Pick<StayRow, 'from_seq' | 'cleared_through'>, { showsEarlier }: GroupTypeRow): number {
+function floorOf(stay: Pick<StateRow, 'from_seq' | 'cleared_through'>, { showsEarlier }: GroupTypeRow): number {
   return Math.max(stay.cleared_through, showsEarlier ? 0 : stay.from_seq - 1);
 }
 
-/**
- * What a member gets of the seqs `after` … `last`: of its stays (G39), of all time where the type shows it, and nothing while it
- * discards, nor what it discarded (G26).
- */
-export function readable(
-  stays: readonly StayRow[],
-  { isStored, showsEarlier }: GroupTypeRow,
-  after: number,
-  last: number,
-): SeqRange[] {
-  const now = stays.at(-1);
-  if (now === undefined || !isStored || now.msg_flag === 'Discard') return [];
-  const all: SeqRange[] = showsEarlier ? [[1, last]] : stays.map(({ from_seq, to_seq }) => [from_seq, to_seq ?? last]);
-  const floor = Math.max(after, now.cleared_through);
-  return all
-    .map(([first, end]): SeqRange => [Math.max(first, floor + 1), Math.min(end, last)])
-    .filter(([first, end]) => first <= end);
+/** What a member gets of what may be read (G39), the oldest first: nothing while it discards, nor what it discarded (G26). */
+function deliverable({ row, readable }: Place, { msg_flag, cleared_through }: HeadRow): SeqRange[] {
+  if (!row.isStored || msg_flag === 'Discard') return [];
+  return readable
+    .flatMap(([first, last]): SeqRange[] =>
+      last > cleared_through ? [[Math.max(first, cleared_through + 1), last]] : [],
+    )
+    .filter(([first, last]) => first <= last)
+    .reverse();
 }
 
 /** The seqs after `after` up to `through` that are not among `seqs`, which ascend. */

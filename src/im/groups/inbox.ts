@@ -66,7 +66,6 @@ export function createInbox({ db, bus, clock }: { db: Database; bus: Bus; clock:
     },
 
     async read(account, seq, linkId) {
-      // Notices come from under the lock of this row, too, so neither is lost.
       const { rows } = await db.pool.query({
         name: 'im_inbox_read',
         text: `

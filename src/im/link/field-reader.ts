@@ -1,4 +1,5 @@
 import { type AccountId, type ImRefusal, type ImResult, parseAccountId } from '../../wire/index.ts';
+import { checkGroupIdForm } from '../groups/check-fields.ts';
 
 /** How a terminal names a one-to-one conversation: this, and the other account. */
 export const c2cPrefix = 'c2c:';
@@ -6,9 +7,6 @@ export const c2cPrefix = 'c2c:';
 export const groupPrefix = 'group:';
 /** That of the account's own notices. */
 export const systemConversation = 'system';
-
-/** Ids of groups as they can be (G2, G3). */
-export const groupIdForm = { pattern: /^[\x20-\x7e]{1,48}$/, allowed: '1 … 48 printable ASCII characters' };
 
 interface Bounds {
   min: number;
@@ -89,6 +87,13 @@ export class FieldReader {
     const value = this.optionalPlain(name);
     if (value === undefined) this.#missing(name);
     return value ?? '';
+  }
+
+  /** The id of a group. */
+  group(name = 'group'): string {
+    const value = this.raw(name);
+    if (value === undefined) this.#missing(name);
+    return this.take(parseGroupId(value, name)) ?? '';
   }
 
   account(name: string): AccountId {
@@ -200,9 +205,8 @@ export function parseAnyConversation(value: unknown, field: string): ImResult<Na
 
 /** The id of a group, as it stands behind the prefix of its conversation. */
 export function parseGroupId(value: unknown, field: string): ImResult<string> {
-  if (typeof value === 'string' && groupIdForm.pattern.test(value)) return { ok: true, value };
-  const reason = 'has a group id of a wrong form';
-  return { ok: false, error: 'INVALID_FIELD', field, reason, allowed: groupIdForm.allowed };
+  const refusal = checkGroupIdForm(value);
+  return refusal === undefined ? { ok: true, value: value as string } : { ...refusal, field };
 }
 
 export function parseAccount(value: unknown, field: string): ImResult<AccountId> {

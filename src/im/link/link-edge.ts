@@ -4,7 +4,8 @@ import { type RawData, type ServerOptions, type WebSocket, WebSocketServer } fro
 import type { Metrics } from '../../observe/index.ts';
 import type { AppSettings } from '../../store/index.ts';
 import type { Bus, Presence } from '../services.ts';
-import { conversationRequests } from './conversation-requests.ts';
+import { byConversation } from './by-conversation.ts';
+import { conversationRequests, peerRequests } from './conversation-requests.ts';
 import { createDeadlines } from './deadlines.ts';
 import { createDepartures, endNames, kickReason } from './departures.ts';
 import { createDispatcher } from './dispatcher.ts';
@@ -12,6 +13,10 @@ import { createEntrance, type EntranceOptions, type Entry, refuseUpgrade } from 
 import { feedEvents } from './event-feed.ts';
 import { maxFrameBytes } from './frame.ts';
 import { createFrameHandler } from './frame-handler.ts';
+import { groupMemberRequests } from './group-member-requests.ts';
+import { groupMessageRequests, groupStateRequests } from './group-message-requests.ts';
+import { groupPendingRequests } from './group-pending-requests.ts';
+import { groupRequests } from './group-requests.ts';
 import { Link, type LinkHost } from './link.ts';
 import { createLinkDirectory } from './link-directory.ts';
 import { createLinkMetrics } from './link-metrics.ts';
@@ -19,10 +24,11 @@ import { LinkSocket } from './link-socket.ts';
 import { createLogins, type LoginsDeps } from './login.ts';
 import { messageRequests } from './message-requests.ts';
 import { createMissedLook } from './missed.ts';
-import { pageRequests } from './page-requests.ts';
+import { pageRequests, peerPageRequests } from './page-requests.ts';
 import { profileRequests } from './profile-requests.ts';
 import type { RequestDeps } from './request.ts';
 import { createSlowReaders } from './slow-readers.ts';
+import { systemRequests } from './system-requests.ts';
 
 export interface LinkEdgeDeps extends LoginsDeps, Omit<RequestDeps, 'apps' | 'accounts' | 'presence'> {
   apps: LoginsDeps['apps'] & { list(): AppSettings[] };
@@ -274,10 +280,18 @@ export function createLinkEdge(deps: LinkEdgeDeps, options: LinkEdgeOptions): Li
 
 function handlersOf(deps: RequestDeps) {
   return {
-    ...messageRequests(deps),
-    ...conversationRequests(deps),
+    ...byConversation({
+      c2c: { ...messageRequests(deps), ...peerPageRequests(deps), ...peerRequests(deps) },
+      group: groupMessageRequests(deps),
+      system: systemRequests(deps),
+    }),
     ...pageRequests(deps),
+    ...conversationRequests(deps),
     ...profileRequests(deps),
+    ...groupStateRequests(deps),
+    ...groupRequests(deps),
+    ...groupMemberRequests(deps),
+    ...groupPendingRequests(deps),
   };
 }
 

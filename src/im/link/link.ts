@@ -1,4 +1,4 @@
-import { type AccountId, type LinkEndName, linkEnds } from '../../wire/index.ts';
+import { type LinkEndName, linkEnds } from '../../wire/index.ts';
 import type { Account } from '../model.ts';
 import type { Platform } from '../services.ts';
 import { FrameRate } from './frame-rate.ts';
@@ -136,14 +136,14 @@ export class Link {
     this.socket.close(linkEnds[name].code, name);
   }
 
-  /** The newest seq that it has been sent of a conversation. */
-  noteSeq(peer: AccountId, seq: number): void {
+  /** The newest seq that it has been sent of a conversation, by the name that its terminal has for it. */
+  noteSeq(conversation: string, seq: number): void {
     this.#sentSeqs ??= new SentSeqs();
-    this.#sentSeqs.note(peer, seq);
+    this.#sentSeqs.note(conversation, seq);
   }
 
-  wasSent(peer: AccountId, seq: number): boolean {
-    return this.#sentSeqs?.covers(peer, seq) === true;
+  wasSent(conversation: string, seq: number): boolean {
+    return this.#sentSeqs?.covers(conversation, seq) === true;
   }
 
   /** A look was done. */

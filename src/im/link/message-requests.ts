@@ -8,7 +8,7 @@ import {
   parseOfflinePushInfo,
 } from '../../wire/index.ts';
 import type { Draft } from '../services.ts';
-import type { FieldReader } from './field-reader.ts';
+import { c2cPrefix, type FieldReader } from './field-reader.ts';
 import { findPeer, okJson, type Request, type RequestDeps, type RequestHandler } from './request.ts';
 
 const maxUint32 = 4_294_967_295;
@@ -17,28 +17,21 @@ const maxLifetimeSec = 604_800;
 const maxSeq = Number.MAX_SAFE_INTEGER;
 const clientIdForm = { pattern: /^[\x20-\x7e]{1,64}$/, allowed: '1 … 64 printable ASCII characters' };
 
-/** `send` and `recall`. */
+/** `send` and `recall` of one-to-one conversations. */
 export function messageRequests(deps: RequestDeps): Record<string, RequestHandler> {
   const { apps, messages, random } = deps;
 
   function readDraft(fields: FieldReader, maxBytes: number): Draft {
-    const body = fields.take(parseMessageBody(fields.raw('body'), { maxBytes, field: 'body' }));
-    const clientId = fields.text('clientId', clientIdForm);
+    const content = readContent(fields, { maxBytes, random });
     const lifetimeSec = fields.optionalInteger('lifetimeSec', { min: 0, max: maxLifetimeSec }) ?? maxLifetimeSec;
     const isOnline = fields.boolean('online', false);
-    const push = readOptional<OfflinePushInfo>(fields, 'push', parseOfflinePushInfo);
-    const custom = readOptional<string>(fields, 'custom', parseCustomData);
     return {
-      body: body ?? [],
-      random: fields.optionalInteger('random', { min: 0, max: maxUint32 }) ?? Math.floor(random() * (maxUint32 + 1)),
-      clientId,
+      ...content,
       lifetimeSec: isOnline ? 0 : lifetimeSec,
       visibility: 'both',
       // P6: the sender's other terminals.
       tellSender: true,
       counts: true,
-      ...(push === undefined ? {} : { push }),
-      ...(custom === undefined ? {} : { custom }),
     };
   }
 
@@ -60,7 +53,7 @@ export function messageRequests(deps: RequestDeps): Record<string, RequestHandle
     });
     if (!sent.ok) return sent;
     const { seq, time, msgSeq, random: messageRandom, isRepeat, prev } = sent.value;
-    if (seq > 0) link.noteSeq(peer.value.identifier, seq);
+    if (seq > 0) link.noteSeq(c2cPrefix + peer.value.identifier, seq);
     const facts = { time, msgSeq, random: messageRandom };
     return okJson({
       ...(seq === 0 ? {} : { seq }),
@@ -88,6 +81,24 @@ export function messageRequests(deps: RequestDeps): Record<string, RequestHandle
   return {
     send: { permission: 'im.link.message.send', order: 'conversation', run: send },
     recall: { permission: 'im.link.message.recall', order: 'parallel', run: recall },
+  };
+}
+
+/** What a message of any conversation holds. `random` 0 … 1, where the sender names none. */
+export function readContent(
+  fields: FieldReader,
+  { maxBytes, random }: { maxBytes: number; random: () => number },
+): Pick<Draft, 'body' | 'random' | 'push' | 'custom'> & { clientId: string } {
+  const body = fields.take(parseMessageBody(fields.raw('body'), { maxBytes, field: 'body' }));
+  const clientId = fields.text('clientId', clientIdForm);
+  const push = readOptional<OfflinePushInfo>(fields, 'push', parseOfflinePushInfo);
+  const custom = readOptional<string>(fields, 'custom', parseCustomData);
+  return {
+    body: body ?? [],
+    random: fields.optionalInteger('random', { min: 0, max: maxUint32 }) ?? Math.floor(random() * (maxUint32 + 1)),
+    clientId,
+    ...(push === undefined ? {} : { push }),
+    ...(custom === undefined ? {} : { custom }),
   };
 }
 

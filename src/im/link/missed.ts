@@ -1,7 +1,8 @@
 import type { Logger } from '../../observe/index.ts';
 import type { Database } from '../../store/index.ts';
-import type { AccountId } from '../../wire/index.ts';
+import { isMember } from '../groups/rows.ts';
 import type { AccountNo, Clock } from '../model.ts';
+import { c2cPrefix, groupPrefix, systemConversation } from './field-reader.ts';
 import type { Link } from './link.ts';
 import { resyncText } from './outgoing.ts';
 
@@ -14,6 +15,14 @@ const underWayMs = 2_000;
 /** Rows of one look at most; what is beyond is looked at a period later. */
 const maxRows = 20_000;
 
+interface MissedRow {
+  account: AccountNo;
+  /** As its terminals name the conversation. */
+  name: string;
+  seq: number;
+  stored_ms: number;
+}
+
 export interface MissedLook {
   /** Something came of a link: whether it missed something is looked at, at most once a period. */
   heard(link: Link, nowMs: number): void;
@@ -22,8 +31,8 @@ export interface MissedLook {
 
 /**
  * Finds links that missed an event because its wake was lost (DESIGN §6, Bus): once a heartbeat period of a link, whether
- * one of its account's conversations got a message since the look before that this link was not sent. One query for all
- * links that were heard of within a quarter of a second.
+ * one of its account's conversations, groups that it is in and notices among them, got a message since the look before that this
+ * link was not sent. One query for all links that were heard of within a quarter of a second.
  */
 export function createMissedLook(
   deps: { db: Database; clock: Clock; logger: Logger; onResync(): void },
@@ -40,19 +49,28 @@ export function createMissedLook(
       const no = link.terminal?.account.no;
       if (no !== undefined) sinceByAccount.set(no, Math.min(sinceMs, sinceByAccount.get(no) ?? sinceMs));
     }
-    const { rows } = await db.pool.query<{ account: AccountNo; peer: AccountId; seq: number; stored_ms: number }>({
+    const { rows } = await db.pool.query<MissedRow>({
       name: 'im_links_missed',
       text: `
-        select w.account, p.identifier as peer, c.seq, c.last_stored_ms as stored_ms
+        select w.account, c.name, c.seq, c.last_stored_ms as stored_ms
         from unnest($1::bigint[], $2::bigint[]) as w(account, since_ms)
         cross join lateral (
-          select account_b as peer, a_last_seq as seq, last_stored_ms from conversation
+          select '${c2cPrefix}' || p.identifier as name, a_last_seq as seq, last_stored_ms
+          from conversation c join account p on p.id = c.account_b
           where kind = 1 and account_a = w.account and last_stored_ms > w.since_ms
           union all
-          select account_a, b_last_seq, last_stored_ms from conversation
+          select '${c2cPrefix}' || p.identifier, b_last_seq, last_stored_ms
+          from conversation c join account p on p.id = c.account_a
           where kind = 1 and account_b = w.account and account_a <> account_b and last_stored_ms > w.since_ms
+          union all
+          select '${groupPrefix}' || g.group_id, c.last_seq, c.last_stored_ms
+          from member m join conversation c on c.id = m.conversation_id join chat_group g on g.conversation_id = c.id
+          where m.account_id = w.account and ${isMember} and m.msg_flag <> 'Discard'
+            and c.last_stored_ms > w.since_ms and c.last_seq >= m.from_seq
+          union all
+          select '${systemConversation}', last_seq, last_stored_ms from conversation
+          where kind = 3 and account_a = w.account and last_stored_ms > w.since_ms
         ) c
-        join account p on p.id = c.peer
         where c.last_stored_ms < $3 limit ${maxRows}`,
       values: [[...sinceByAccount.keys()], [...sinceByAccount.values()], clock() - underWayMs],
     });
@@ -61,11 +79,11 @@ export function createMissedLook(
       const { terminal } = link;
       if (!link.isOpen || terminal === undefined) continue;
       const missed = (byAccount.get(terminal.account.no) ?? []).filter(
-        ({ peer, seq, stored_ms }) => stored_ms > sinceMs && !link.wasSent(peer, seq),
+        ({ name, seq, stored_ms }) => stored_ms > sinceMs && !link.wasSent(name, seq),
       );
       link.turnSeqs();
       if (missed.length === 0) continue;
-      for (const { peer, seq } of missed) link.noteSeq(peer, seq);
+      for (const { name, seq } of missed) link.noteSeq(name, seq);
       // One that is behind is told when it has caught up.
       if (link.isBehind) continue;
       link.send(resyncText);

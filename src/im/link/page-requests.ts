@@ -1,5 +1,6 @@
 import type { AccountId, ImResult } from '../../wire/index.ts';
-import type { StoredMessage } from '../model.ts';
+import type { Clock, StoredMessage } from '../model.ts';
+import { c2cPrefix } from './field-reader.ts';
 import type { Link } from './link.ts';
 import { messageFields, messagesText, viewText } from './outgoing.ts';
 import { findPeer, type RequestDeps, type RequestHandler } from './request.ts';
@@ -10,19 +11,9 @@ const recentSec = 60;
 /** A page's end is a few numbers. */
 const cursorForm = { pattern: /^[\x21-\x7e]{1,200}$/, allowed: 'the `after` of the answer before' };
 
-/** `offline`, `recents`, `sync`, `history`: what an account has, whose answers may be large. */
-export function pageRequests(deps: RequestDeps): Record<string, RequestHandler> {
-  const { mailbox, clock } = deps;
-
-  /** The link knows of it now, so it need not be told again by a look for what it missed. */
-  function note(link: Link, peer: AccountId, seq: number, timeSec: number): void {
-    if (timeSec > clock() / 1_000 - recentSec) link.noteSeq(peer, seq);
-  }
-
-  function noteLast(link: Link, peer: AccountId, messages: readonly StoredMessage[], seq?: number): void {
-    const last = messages.at(-1);
-    if (last !== undefined) note(link, peer, seq ?? last.seq, last.time);
-  }
+/** `offline` and `recents`: what an account has, whose answers may be large. */
+export function pageRequests({ mailbox, clock }: RequestDeps): Record<string, RequestHandler> {
+  const note = noteBy(clock);
 
   return {
     offline: {
@@ -49,7 +40,20 @@ export function pageRequests(deps: RequestDeps): Record<string, RequestHandler> 
         return ok(`{"conversations":[${views.map((view) => viewText(view, account.identifier)).join(',')}]}`);
       },
     },
+  };
+}
 
+/** `sync` and `history` of one-to-one conversations. */
+export function peerPageRequests(deps: RequestDeps): Record<string, RequestHandler> {
+  const { mailbox, clock } = deps;
+  const note = noteBy(clock);
+
+  function noteLast(link: Link, peer: AccountId, messages: readonly StoredMessage[], seq?: number): void {
+    const last = messages.at(-1);
+    if (last !== undefined) note(link, peer, seq ?? last.seq, last.time);
+  }
+
+  return {
     sync: {
       permission: 'im.link.mailbox.read',
       order: 'page',
@@ -87,6 +91,13 @@ export function pageRequests(deps: RequestDeps): Record<string, RequestHandler> 
         return ok(`{"messages":${messagesText(messages, identifier, account.identifier)},"complete":${complete}}`);
       },
     },
+  };
+}
+
+/** The link knows of it now, so it need not be told again by a look for what it missed. */
+function noteBy(clock: Clock) {
+  return (link: Link, peer: AccountId, seq: number, timeSec: number): void => {
+    if (timeSec > clock() / 1_000 - recentSec) link.noteSeq(c2cPrefix + peer, seq);
   };
 }
 

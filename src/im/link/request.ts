@@ -1,5 +1,6 @@
 import type { AppLookup, Command } from '../../auth/index.ts';
 import type { AccountId, ImErrorName, ImRefusal, ImResult } from '../../wire/index.ts';
+import type { GroupMessages, GroupSync, Groups, Inbox } from '../group-services.ts';
 import type { Account, Clock } from '../model.ts';
 import type { Accounts, Mailbox, Messages, Presence, Profiles } from '../services.ts';
 import type { FieldReader } from './field-reader.ts';
@@ -11,6 +12,10 @@ export interface RequestDeps {
   accounts: Accounts;
   messages: Messages;
   mailbox: Mailbox;
+  groups: Groups;
+  groupMessages: GroupMessages;
+  groupSync: GroupSync;
+  inbox: Inbox;
   presence: Presence;
   profiles: Profiles;
   clock: Clock;

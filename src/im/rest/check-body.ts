@@ -1,4 +1,5 @@
 import { fitsUtf8, parseAccountId } from '../../wire/index.ts';
+import { checkGroupIdForm } from '../groups/check-fields.ts';
 
 /** The part of JSON Schema that our request schemas use. */
 export interface SchemaNode {
@@ -15,6 +16,7 @@ export interface SchemaNode {
   readonly enum?: readonly (string | number)[];
   readonly 'x-max-bytes'?: number;
   readonly 'x-account'?: true;
+  readonly 'x-group-id'?: true;
   readonly 'x-any-text'?: true;
   readonly 'x-opaque'?: true;
 }
@@ -102,6 +104,10 @@ function stringFault(node: SchemaNode, value: unknown, field: string): NodeFault
     const parsed = parseAccountId(value);
     return parsed.ok ? undefined : fault(parsed.reason);
   }
+  if (node['x-group-id'] === true) {
+    const refusal = checkGroupIdForm(value);
+    return refusal === undefined ? undefined : fault(refusal.reason ?? '');
+  }
   if (value.length < (node.minLength ?? 0)) return fault('must not be empty');
   const maxBytes = node['x-max-bytes'];
   if (maxBytes !== undefined && !fitsUtf8(value, maxBytes)) return fault('is too long');
@@ -135,6 +141,7 @@ export function describeAllowed(node: SchemaNode): string | undefined {
     return `${minItems} … ${maxItems} entries${some}`;
   }
   if (node['x-account'] === true) return '1 … 32 bytes of UTF-8';
+  if (node['x-group-id'] === true) return '1 … 48 bytes of printable ASCII';
   const maxBytes = node['x-max-bytes'];
   if (maxBytes !== undefined) return `${node.minLength === 1 ? '1 … ' : 'at most '}${maxBytes} bytes of UTF-8`;
   if (node.type !== 'integer' || node.minimum === undefined || node.maximum === undefined) return undefined;

@@ -2,6 +2,7 @@ import type { Static, TObject } from 'typebox';
 import type { Command as Permission } from '../../auth/index.ts';
 import type { AppSettings } from '../../store/index.ts';
 import type { CallbackOrigin, ImErrorName, ImRefusal } from '../../wire/index.ts';
+import type { GroupMessages, Groups } from '../group-services.ts';
 import type { Account, Clock } from '../model.ts';
 import type { Accounts, Mailbox, Messages, Presence, Profiles, Words } from '../services.ts';
 import { findFault, type Problem, type SchemaNode } from './check-body.ts';
@@ -13,6 +14,8 @@ export interface RestServices {
   readonly accounts: Accounts;
   readonly messages: Messages;
   readonly mailbox: Mailbox;
+  readonly groups: Groups;
+  readonly groupMessages: GroupMessages;
   readonly presence: Presence;
   readonly profiles: Profiles;
   readonly words: Words;

@@ -1,6 +1,9 @@
 import { accountCommands } from './account-commands.ts';
 import type { Command } from './command.ts';
 import { contactCommands } from './contact-commands.ts';
+import { groupCommands } from './group-commands.ts';
+import { groupMemberCommands } from './group-member-commands.ts';
+import { groupMessageCommands } from './group-message-commands.ts';
 import { profileCommands } from './profile-commands.ts';
 import { roamingCommands } from './roaming-commands.ts';
 import { sendCommands } from './send-commands.ts';
@@ -16,6 +19,9 @@ export const commands: readonly Command[] = [
   ...roamingCommands,
   ...unreadCommands,
   ...contactCommands,
+  ...groupCommands,
+  ...groupMemberCommands,
+  ...groupMessageCommands,
   ...profileCommands,
   ...wordCommands,
 ];

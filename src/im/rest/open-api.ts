@@ -120,7 +120,7 @@ function answerSchema(response: SchemaNode): object {
   return schema;
 }
 
-const privateNotes = new Set(['x-opaque', 'x-account', 'x-any-text']);
+const privateNotes = new Set(['x-opaque', 'x-account', 'x-group-id', 'x-any-text']);
 
 /** A copy without the annotations that only our own checks read. */
 function withoutNotes(node: SchemaNode): object {

@@ -5,7 +5,6 @@ import { services } from './service-table.ts';
 
 /** What the vendor's API has besides: such commands are answered 60009. */
 const missing: readonly (readonly [path: string, what: string, status: string])[] = [
-  ['group_open_http_svc/…', 'groups', 'not yet'],
   ['sns/…', 'relations', 'not yet'],
   ['openconfigsvr/…', 'global mute', 'not yet'],
   ['openim/im_…', 'push to many, attributes and tags', 'not yet'],
@@ -37,7 +36,7 @@ export function referencePage(commands: readonly Command[], notice: string): str
       ],
     ),
     '## Errors of every command',
-    'Services have numbers of their own for some. A command that is not there has 60009, before anything else is looked at.',
+    'Services have numbers of their own for some. A command that is not there has 60009 (10003 among those of groups), before anything else is looked at.',
     table(
       ['error', ...names.map((name) => `\`${name}\``), 'meaning'],
       commonErrorFacts().map(({ name, codes, message }) => [

@@ -3,7 +3,7 @@ import { type AccountId, messageTypes } from '../../wire/index.ts';
 
 /**
  * Words of which the request and response schemas are made. JSON Schema as OpenAPI has it, and annotations of ours:
- * `x-max-bytes` (UTF-8), `x-account` (a name as `parseAccountId` takes it), `x-any-text` (it is only compared, so it may hold what a
+ * `x-max-bytes` (UTF-8), `x-account` (a name as `parseAccountId` takes it), `x-group-id` (an id of a group), `x-any-text` (it is only compared, so it may hold what a
  * database cannot), `x-opaque` (a parser of `wire` looks at it).
  */
 

@@ -40,6 +40,24 @@ export const services = {
     },
     hasErrorDisplay: true,
   },
+  group_open_http_svc: {
+    title: 'Groups',
+    codes: {
+      NOT_JSON: 10011,
+      NO_SUCH_COMMAND: 10003,
+      INVALID_FIELD: 10004,
+      BODY_NOT_ARRAY: 10004,
+      BODY_ELEMENT: 10004,
+      OFFLINE_PUSH_INFO: 10004,
+      NOT_ADMINISTRATOR: 10007,
+      REFUSED_BY_CALLBACK: 10016,
+      SENDER_UNKNOWN: 10019,
+      ACCOUNT_NOT_REGISTERED: 10019,
+      DATABASE_UNAVAILABLE: 10002,
+      INTERNAL: 10002,
+    },
+    hasErrorDisplay: false,
+  },
   profile: {
     title: 'Profiles',
     codes: {

@@ -1,0 +1,65 @@
+import type { AccountId } from '../../wire/index.ts';
+import type { Actor } from '../group-services.ts';
+import type { Account } from '../model.ts';
+import { type GroupContext, namesOf } from './context.ts';
+import type { OpenChange } from './group-change.ts';
+import type { GroupMember } from './model.ts';
+
+/** Takes those in for whom there is room, in the order given, and tells of it (G13, G14). How many found none. */
+export async function takeIn(
+  change: OpenChange,
+  actor: Pick<Actor, 'origin'>,
+  accounts: readonly Account[],
+  { operator, how, silent = false }: { operator: Account; how: 'Apply' | 'Invited'; silent?: boolean },
+): Promise<{ taken: readonly Account[]; left: readonly Account[] }> {
+  const { group, type } = change;
+  const room = Math.max(0, group.maxMembers - group.memberCount);
+  const taken = accounts.slice(0, room);
+  const left = accounts.slice(room);
+  await change.join(taken.map((account) => ({ account })));
+  if (taken.length > 0 && !silent) {
+    const memberCount = group.memberCount + taken.length;
+    change.tip(operator, {
+      kind: 'join',
+      operator: operator.identifier,
+      members: taken.map(({ identifier }) => identifier),
+      memberCount,
+    });
+    const pulled = taken.filter(({ no }) => no !== operator.no);
+    if (how === 'Invited' && type.invite !== 'managers-invite') {
+      change.notice(
+        pulled.map(({ no }) => no),
+        { kind: 'pulledIn', operator: operator.identifier },
+      );
+    }
+  }
+  for (const { identifier } of taken) {
+    change.callback(
+      'Group.CallbackAfterNewMemberJoin',
+      {
+        GroupId: group.groupId,
+        Type: group.type,
+        JoinType: how,
+        Operator_Account: operator.identifier,
+        NewMemberList: [{ Member_Account: identifier }],
+      },
+      actor,
+    );
+  }
+  if (accounts.length > 0 && taken.length >= room) {
+    change.callback('Group.CallbackAfterGroupFull', { GroupId: group.groupId }, actor);
+  }
+  return { taken, left };
+}
+
+/** Names of all members of a roster, for callbacks. */
+export async function memberList(
+  context: GroupContext,
+  members: Iterable<GroupMember>,
+): Promise<{ Member_Account: AccountId }[]> {
+  const names = await namesOf(
+    context,
+    [...members].map(({ no }) => no),
+  );
+  return names.map((Member_Account) => ({ Member_Account }));
+}

@@ -1,0 +1,160 @@
+import type { AccountId, ImResult } from '../../wire/index.ts';
+import type { Actor, AddOutcome, Groups } from '../group-services.ts';
+import type { Account } from '../model.ts';
+import { askBefore, type Found, findAccounts, findGroup, type GroupContext, standingOf } from './context.ts';
+import type { OpenChange } from './group-change.ts';
+import { takeIn } from './joining.ts';
+import type { GroupMember } from './model.ts';
+import { openRequest } from './open-request.ts';
+import { mayInvite, mayPullIn, mayQuit, mayRemove } from './rights.ts';
+
+/** Who comes into groups and goes out of them (G12–G18). */
+export function createMembership(context: GroupContext): Pick<Groups, 'add' | 'remove' | 'quit'> {
+  const { changes } = context;
+
+  /** Ends stays and tells of it. */
+  async function letGo(
+    change: OpenChange,
+    actor: Actor,
+    gone: readonly GroupMember[],
+    how: 'quit' | 'kick',
+    { silent = false, reason }: { silent?: boolean; reason?: string | undefined } = {},
+  ): Promise<void> {
+    if (gone.length === 0) return;
+    const { identifier: operator } = actor.account;
+    await change.leave(gone.map(({ no }) => no));
+    const isQuit = how === 'quit';
+    if (gone.some(({ role }) => role === 'Owner')) await change.setGroup({ owner: undefined });
+    const { group } = change;
+    const names = gone.map(({ account }) => account);
+    if (!silent) {
+      change.tip(
+        actor.account,
+        isQuit
+          ? { kind: 'quit', operator, memberCount: group.memberCount }
+          : { kind: 'kick', operator, members: names, memberCount: group.memberCount },
+      );
+      change.notice(
+        gone.map(({ no }) => no),
+        { kind: isQuit ? 'quit' : 'kicked', operator, ...(reason === undefined ? {} : { remark: reason }) },
+      );
+    }
+    change.callback(
+      'Group.CallbackAfterMemberExit',
+      {
+        GroupId: group.groupId,
+        Type: group.type,
+        ExitType: isQuit ? 'Quit' : 'Kicked',
+        Operator_Account: operator,
+        ExitMemberList: names.map((Member_Account) => ({ Member_Account })),
+      },
+      actor,
+    );
+  }
+
+  /** Without asking them. */
+  function pullIn(
+    actor: Actor,
+    { roster }: Found,
+    accounts: readonly Account[],
+    silent: boolean,
+  ): Promise<ImResult<Map<AccountId, AddOutcome>>> {
+    return changes.run(roster.group.conversationId, async (change) => {
+      const members = await change.members([actor.account.no, ...accounts.map(({ no }) => no)]);
+      const refusal = mayPullIn(change.type, standingOf(actor, members.get(actor.account.no)?.role));
+      if (refusal !== undefined) return refusal;
+      const fresh = accounts.filter(({ no }) => !members.has(no));
+      const { taken, left } = await takeIn(change, actor, fresh, { operator: actor.account, how: 'Invited', silent });
+      if (taken.length === 0 && left.length > 0) return { ok: false, error: 'GROUP_FULL' };
+      const added = new Set(taken);
+      return {
+        ok: true,
+        value: new Map(
+          accounts.map((account): [AccountId, AddOutcome] => [
+            account.identifier,
+            added.has(account) ? 'added' : members.has(account.no) ? 'was-member' : 'failed',
+          ]),
+        ),
+      };
+    });
+  }
+
+  /** They have to agree. */
+  function invite(
+    actor: Actor,
+    { roster }: Found,
+    accounts: readonly Account[],
+  ): Promise<ImResult<Map<AccountId, AddOutcome>>> {
+    return changes.run(roster.group.conversationId, async (change) => {
+      const members = await change.members([actor.account.no, ...accounts.map(({ no }) => no)]);
+      const refusal = mayInvite(change.type, standingOf(actor, members.get(actor.account.no)?.role));
+      if (refusal !== undefined) return refusal;
+      const outcomes = new Map<AccountId, AddOutcome>();
+      for (const account of accounts) {
+        const isMember = members.has(account.no);
+        outcomes.set(account.identifier, isMember ? 'was-member' : 'asked');
+        if (!isMember) await openRequest(context, change, { kind: 'invitation', account, inviter: actor.account });
+      }
+      return { ok: true, value: outcomes };
+    });
+  }
+
+  return {
+    async add(actor, groupId, names, { silent = false } = {}) {
+      const found = await findGroup(context, actor, groupId);
+      if (!found.ok) return found;
+      const { roster, type, standing } = found.value;
+      const isPull = standing === 'administrator' || type.invite === 'members-pull';
+      const refusal = isPull ? mayPullIn(type, standing) : mayInvite(type, standing);
+      if (refusal !== undefined) return refusal;
+      const accounts = await findAccounts(context, actor.account.sdkAppId, names, 'MemberList');
+      if (!accounts.ok) return accounts;
+      const { group } = roster;
+      const asked = await askBefore(context, actor, 'Group.CallbackBeforeInviteJoinGroup', groupId, {
+        GroupId: groupId,
+        Type: group.type,
+        Operator_Account: actor.account.identifier,
+        DestinationMembers: [...accounts.value.keys()].map((Member_Account) => ({ Member_Account })),
+      });
+      if (!asked.ok) return asked;
+      const wanted = [...accounts.value.values()].filter(({ identifier }) => !asked.value.has(identifier));
+      const done = isPull ? await pullIn(actor, found.value, wanted, silent) : await invite(actor, found.value, wanted);
+      if (!done.ok) return done;
+      return {
+        ok: true,
+        value: names.map((account) => ({ account, outcome: done.value.get(account) ?? 'failed' })),
+      };
+    },
+
+    async remove(actor, groupId, names, { silent, reason } = {}) {
+      const found = await findGroup(context, actor, groupId);
+      if (!found.ok) return found;
+      const accounts = await findAccounts(context, actor.account.sdkAppId, names, 'MemberToDel_Account');
+      if (!accounts.ok) return accounts;
+      return changes.run(found.value.roster.group.conversationId, async (change) => {
+        const nos = [...accounts.value.values()].map(({ no }) => no);
+        const members = await change.members([actor.account.no, ...nos]);
+        const standing = standingOf(actor, members.get(actor.account.no)?.role);
+        const gone = nos.flatMap((no) => members.get(no) ?? []);
+        const refusal =
+          gone.map(({ role }) => mayRemove(change.type, standing, role)).find((one) => one !== undefined) ??
+          mayRemove(change.type, standing, 'Member');
+        if (refusal !== undefined) return refusal;
+        await letGo(change, actor, gone, 'kick', { ...(silent === undefined ? {} : { silent }), reason });
+        return { ok: true, value: undefined };
+      });
+    },
+
+    async quit(actor, groupId) {
+      const found = await findGroup(context, actor, groupId);
+      if (!found.ok) return found;
+      return changes.run(found.value.roster.group.conversationId, async (change) => {
+        const self = (await change.members([actor.account.no])).get(actor.account.no);
+        const refusal = mayQuit(change.type, self?.role ?? 'none');
+        if (refusal !== undefined) return refusal;
+        if (self !== undefined) await letGo(change, actor, [self], 'quit');
+        return { ok: true, value: undefined };
+      });
+    },
+  };
+}

@@ -1,0 +1,41 @@
+import { randomBytes } from 'node:crypto';
+import { sql } from 'kysely';
+import type { Account } from '../model.ts';
+import type { GroupContext } from './context.ts';
+import type { OpenChange } from './group-change.ts';
+
+/** As the database numbers them. */
+export const requestKinds = { application: 1, invitation: 2 } as const;
+export type RequestKind = keyof typeof requestKinds;
+
+/** Writes down an application or an invitation, or renews the one that is open, and tells those who answer it (G12, G15). */
+export async function openRequest(
+  context: GroupContext,
+  change: OpenChange,
+  request: { kind: RequestKind; account: Account; inviter?: Account; wording?: string; userField?: string },
+): Promise<void> {
+  const { kind, account, inviter, wording = '', userField = '' } = request;
+  const { group, tx } = change;
+  const auth = randomBytes(18).toString('base64url');
+  const { rows } = await sql<{ id: number }>`
+    insert into group_request as r (
+      sdk_app_id, conversation_id, kind, account_id, inviter_id, wording, user_field, auth, created_ms
+    ) values (
+      ${group.sdkAppId}, ${group.conversationId}, ${requestKinds[kind]}, ${account.no}, ${inviter?.no ?? null}, ${wording}, ${userField},
+      ${auth}, ${context.clock()}
+    )
+    on conflict (conversation_id, account_id, kind) where handled_ms is null do update set
+      inviter_id = excluded.inviter_id, wording = excluded.wording, user_field = excluded.user_field, auth = excluded.auth,
+      created_ms = excluded.created_ms
+    returning id`.execute(tx);
+  const [row] = rows;
+  if (row === undefined) return;
+  const to = kind === 'invitation' ? [account.no] : (await change.managers()).map(({ no }) => no);
+  change.notice(to, {
+    kind: kind === 'invitation' ? 'invited' : 'applied',
+    operator: (inviter ?? account).identifier,
+    remark: wording,
+    request: { key: String(row.id), auth },
+    userField,
+  });
+}

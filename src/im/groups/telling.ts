@@ -1,0 +1,61 @@
+import type { Logger } from '../../observe/index.ts';
+import type { Roster } from '../group-services.ts';
+import type { AccountNo, StoredMessage } from '../model.ts';
+import type { Bus, LinkEvent } from '../services.ts';
+import type { GroupNews } from './group-change.ts';
+import type { GroupTypeRow } from './group-types.ts';
+import type { Rosters } from './rosters.ts';
+
+/** Members who get what is said in the group at once (G26). */
+export function* receiversOf({ members }: Roster): Iterable<AccountNo> {
+  for (const { no, msgFlag } of members.values()) if (msgFlag !== 'Discard') yield no;
+}
+
+/** Tells terminals that are online of a change that is committed. Best effort: who misses it finds it by sync. */
+export function createTelling(deps: {
+  bus: Bus;
+  rosters: Rosters;
+  typeOf(sdkAppId: number, type: string): GroupTypeRow;
+  logger: Logger;
+}): (news: GroupNews) => void {
+  const { bus, rosters, typeOf, logger } = deps;
+
+  function tellTips({ group, tips }: GroupNews, roster: Roster): void {
+    const { countsUnread } = typeOf(group.sdkAppId, group.type);
+    for (const { seq, sec, operator, body } of tips) {
+      const message: StoredMessage = {
+        conversationId: group.conversationId,
+        seq,
+        from: operator.identifier,
+        time: sec,
+        msgSeq: 0,
+        random: 0,
+        body,
+        extra: '{"tip":true}',
+        recalled: false,
+      };
+      const event: LinkEvent = {
+        kind: 'group-message',
+        groupId: group.groupId,
+        message,
+        ...(countsUnread && seq > 0 ? {} : { uncounted: true }),
+      };
+      bus.publishMany(receiversOf(roster), event);
+    }
+  }
+
+  return (news) => {
+    rosters.apply(news);
+    for (const { to, seq, sec, body } of news.notices) bus.publish(to, { kind: 'notice', seq, time: sec, body });
+    if (news.tips.length === 0) return;
+    const { group } = news;
+    const roster = rosters.peek(group.conversationId);
+    if (roster !== undefined) return tellTips(news, roster);
+    rosters
+      .get(group.sdkAppId, group.groupId)
+      .then((read) => {
+        if (read !== undefined) tellTips(news, read);
+      })
+      .catch((error: unknown) => logger.warn({ err: error }, 'im.group.tell.failed'));
+  };
+}

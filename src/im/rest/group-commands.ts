@@ -1,0 +1,405 @@
+import Type from 'typebox';
+import { describeRefusal, type ImErrorName, type ImRefusal } from '../../wire/index.ts';
+import type { GroupChangeFields, GroupDraft } from '../group-services.ts';
+import { checkGroupIdForm } from '../groups/check-fields.ts';
+import { type Call, type Command, defineCommand, type RestServices } from './command.ts';
+import type { Fields } from './envelope.ts';
+import {
+  actorOf,
+  answerTooLong,
+  anyGroupId,
+  applyOption,
+  type BaseFilter,
+  baseAnswer,
+  baseFilter,
+  baseInfoOf,
+  createAnswerMeter,
+  customFilter,
+  customOf,
+  groupCustom,
+  groupCustomAnswer,
+  groupId,
+  groupIdErrors,
+  groupName,
+  listErrors,
+  type MemberFilter,
+  maxAccounts,
+  memberAnswer,
+  memberCustom,
+  memberFilter,
+  memberInfoOf,
+  noFields,
+  profileFields,
+  readCustom,
+  service,
+} from './group-fields.ts';
+import { accountName, answerList, integer, list, oneOf, text, u32 } from './schema.ts';
+import { errorCode } from './service-table.ts';
+
+/** Groups as such: their beginning and end, and their profile. */
+
+const memberNumber = () =>
+  integer('How many members it can have, at most as many as groups of the type.', 1, 2_147_483_647);
+const draftFields = {
+  Type: text('Private, Public, ChatRoom, AVChatRoom, BChatRoom, or a type of the app’s own.', 30, 1),
+  GroupId: Type.Optional(
+    groupId('An id of your own: 1 … 48 bytes of printable ASCII that do not begin with @TGS#. Absent: one is made.'),
+  ),
+  Name: groupName(),
+  Owner_Account: Type.Optional(accountName('The owner, who is a member with it; absent: it has none.')),
+  ...profileFields(),
+  MaxMemberCount: Type.Optional(memberNumber()),
+  ApplyJoinOption: Type.Optional(applyOption()),
+  AppDefinedData: Type.Optional(groupCustom()),
+};
+const draftErrors = [
+  'GROUP_PARAMETER',
+  'GROUP_ID',
+  'GROUP_QUOTA',
+  'GROUP_FORBIDDEN',
+  'GROUP_ID_TAKEN',
+  'GROUP_ID_OWN',
+  'DIRTY_WORD',
+] as const satisfies readonly ImErrorName[];
+
+interface DraftBody {
+  readonly Type: string;
+  readonly GroupId?: string;
+  readonly Name: string;
+  readonly Owner_Account?: NonNullable<GroupDraft['owner']>;
+  readonly Introduction?: string;
+  readonly Notification?: string;
+  readonly FaceUrl?: string;
+  readonly MaxMemberCount?: number;
+  readonly ApplyJoinOption?: NonNullable<GroupDraft['applyOption']>;
+  readonly AppDefinedData?: readonly { Key: string; Value: string }[];
+}
+
+/** What create_group and import_group share. */
+function draftOf(body: DraftBody): { ok: true; value: GroupDraft } | ImRefusal {
+  const custom = body.AppDefinedData === undefined ? undefined : readCustom(body.AppDefinedData, 'AppDefinedData');
+  if (custom?.ok === false) return custom;
+  const { GroupId, Owner_Account, Introduction, Notification, FaceUrl, MaxMemberCount, ApplyJoinOption } = body;
+  return {
+    ok: true,
+    value: {
+      type: body.Type,
+      name: body.Name,
+      ...(GroupId === undefined ? {} : { groupId: GroupId }),
+      ...(Owner_Account === undefined ? {} : { owner: Owner_Account }),
+      ...(Introduction === undefined ? {} : { introduction: Introduction }),
+      ...(Notification === undefined ? {} : { notification: Notification }),
+      ...(FaceUrl === undefined ? {} : { faceUrl: FaceUrl }),
+      ...(MaxMemberCount === undefined ? {} : { maxMembers: MaxMemberCount }),
+      ...(ApplyJoinOption === undefined ? {} : { applyOption: ApplyJoinOption }),
+      ...(custom === undefined ? {} : { custom: custom.value }),
+    },
+  };
+}
+
+const createGroup = defineCommand({
+  service,
+  name: 'create_group',
+  permission: 'im.group.create',
+  generation: '2018',
+  summary: 'Makes a group, with its owner and up to 500 members.',
+  notes:
+    'Types without initial members (AVChatRoom, BChatRoom) take no MemberList. The app’s backend may refuse it (Group.CallbackBeforeCreateGroup) and hears of it (Group.CallbackAfterCreateGroup).',
+  rate: 1,
+  aliases: { MaxMemberNum: 'MaxMemberCount' },
+  request: Type.Object({
+    ...draftFields,
+    MemberList: Type.Optional(
+      Type.Array(
+        Type.Object({
+          Member_Account: accountName('The member.'),
+          Role: Type.Optional(oneOf('Admin: it is made an admin.', 'Admin')),
+          AppMemberDefinedData: Type.Optional(memberCustom()),
+        }),
+        { description: 'Members besides the owner.', maxItems: maxAccounts },
+      ),
+    ),
+  }),
+  response: Type.Object({ GroupId: Type.String({ description: 'Its id.' }) }),
+  fieldErrors: { GroupId: groupIdErrors, MemberList: listErrors },
+  errors: [...draftErrors, 'GROUP_ACCOUNT_UNKNOWN', 'GROUP_REFUSED_BY_CALLBACK'],
+  // G1
+  async handle(call, { groups }) {
+    const draft = draftOf(call.body);
+    if (!draft.ok) return draft;
+    const members: NonNullable<GroupDraft['members']>[number][] = [];
+    for (const [i, { Member_Account, Role, AppMemberDefinedData }] of (call.body.MemberList ?? []).entries()) {
+      const custom =
+        AppMemberDefinedData === undefined
+          ? undefined
+          : readCustom(AppMemberDefinedData, `MemberList[${i}].AppMemberDefinedData`);
+      if (custom?.ok === false) return custom;
+      members.push({
+        account: Member_Account,
+        ...(Role === undefined ? {} : { isAdmin: true }),
+        ...(custom === undefined ? {} : { custom: custom.value }),
+      });
+    }
+    const created = await groups.create(actorOf(call), {
+      ...draft.value,
+      ...(members.length === 0 ? {} : { members }),
+    });
+    return created.ok ? { ok: true, answer: { GroupId: created.value.groupId } } : created;
+  },
+});
+
+/** How far in the future a time may be: callers' clocks differ from ours. */
+const aheadSec = 60;
+
+const importGroup = defineCommand({
+  service,
+  name: 'import_group',
+  permission: 'im.group.import',
+  generation: '2018',
+  summary: 'Makes a group that there was elsewhere, with the time when it was made. Nobody is asked or told.',
+  notes:
+    'Private, Public and ChatRoom, and those of the app’s own types that allow it. Import its messages and members next (import_group_msg, import_group_member).',
+  rate: 1,
+  aliases: { MaxMemberNum: 'MaxMemberCount' },
+  request: Type.Object({
+    ...draftFields,
+    CreateTime: Type.Optional(
+      u32('When it was made, Unix seconds; absent: now. At most a minute ahead of now, which is taken then.'),
+    ),
+  }),
+  response: Type.Object({ GroupId: Type.String({ description: 'Its id.' }) }),
+  fieldErrors: { GroupId: groupIdErrors },
+  errors: draftErrors,
+  // I3
+  async handle(call, { groups, clock }) {
+    const nowSec = Math.floor(clock() / 1_000);
+    const { CreateTime = nowSec } = call.body;
+    if (CreateTime > nowSec + aheadSec) {
+      const allowed = `0 … ${nowSec}`;
+      return { ok: false, error: 'INVALID_FIELD', field: 'CreateTime', reason: 'is in the future', allowed };
+    }
+    const draft = draftOf(call.body);
+    if (!draft.ok) return draft;
+    const importedSec = Math.min(CreateTime, nowSec);
+    const created = await groups.create(actorOf(call), { ...draft.value, importedSec });
+    return created.ok ? { ok: true, answer: { GroupId: created.value.groupId } } : created;
+  },
+});
+
+const filterSchema = () =>
+  Type.Optional(
+    Type.Object(
+      {
+        GroupBaseInfoFilter: baseFilter(),
+        MemberInfoFilter: memberFilter(),
+        AppDefinedDataFilter_Group: customFilter('Custom fields of the group.'),
+        AppDefinedDataFilter_GroupMember: customFilter('Custom fields of its members.'),
+      },
+      { description: 'What is to come back; absent: everything.' },
+    ),
+  );
+
+interface InfoFilter {
+  readonly GroupBaseInfoFilter?: readonly BaseFilter[];
+  readonly MemberInfoFilter?: readonly MemberFilter[];
+  readonly AppDefinedDataFilter_Group?: readonly string[];
+  readonly AppDefinedDataFilter_GroupMember?: readonly string[];
+}
+
+const getGroupInfo = defineCommand({
+  service,
+  name: 'get_group_info',
+  permission: 'im.group.read',
+  generation: '2018',
+  summary: 'Tells of up to 50 groups: profile, members, custom fields.',
+  notes:
+    'ErrorCode of the answer is 0 also when none of the groups is there: look at each entry’s. With ResponseFilter an entry has the fields that it names, besides GroupId, ErrorCode and ErrorInfo. MemberList has as many members as groups of the type show (AVChatRoom 300, BChatRoom none).',
+  rate: 1,
+  request: Type.Object({
+    GroupIdList: list('The groups.', anyGroupId(), 50),
+    ResponseFilter: filterSchema(),
+  }),
+  response: Type.Object({
+    GroupInfo: answerList(
+      'One entry for each of the request.',
+      Type.Object({
+        GroupId: Type.String({ description: 'As in the request.' }),
+        ErrorCode: integer('0, or the error of this group.'),
+        ErrorInfo: Type.String({ description: 'What the error means.' }),
+        ...baseAnswer(),
+        AppDefinedData: groupCustomAnswer(),
+        MemberList: Type.Optional(answerList('Its members, in order of joining.', memberAnswer())),
+      }),
+    ),
+  }),
+  errors: ['GROUP_UNKNOWN', 'GROUP_ID', 'GROUP_ANSWER_TOO_LONG'],
+  async handle(call, services) {
+    const { GroupIdList, ResponseFilter } = call.body;
+    const fits = createAnswerMeter();
+    const GroupInfo: Fields[] = [];
+    for (const id of GroupIdList) {
+      if (call.deadline.aborted) return { ok: false, error: 'TIMED_OUT' };
+      const info = await infoOf(call, services, id, ResponseFilter);
+      const entry = info.ok
+        ? { GroupId: id, ErrorCode: 0, ErrorInfo: '', ...info.value }
+        : { GroupId: id, ErrorCode: errorCode(service, info.error), ErrorInfo: describeRefusal(info) };
+      if (!fits(entry)) return answerTooLong;
+      GroupInfo.push(entry);
+    }
+    return { ok: true, answer: { GroupInfo } };
+  },
+});
+
+async function infoOf(
+  call: Pick<Call<unknown>, 'admin' | 'origin'>,
+  { groups, clock }: Pick<RestServices, 'groups' | 'clock'>,
+  id: string,
+  filter: InfoFilter | undefined,
+): Promise<{ ok: true; value: Fields } | ImRefusal> {
+  const malformed = checkGroupIdForm(id);
+  if (malformed !== undefined) return malformed;
+  const actor = actorOf(call);
+  const view = await groups.view(actor, id);
+  if (!view.ok) return view;
+  const { custom } = view.value.group;
+  const keys = filter?.AppDefinedDataFilter_Group;
+  const info = {
+    ...baseInfoOf(view.value, filter === undefined ? undefined : (filter.GroupBaseInfoFilter ?? [])),
+    ...(filter === undefined || keys !== undefined ? { AppDefinedData: customOf(custom, keys) } : {}),
+  };
+  const wish = { fields: filter?.MemberInfoFilter, keys: filter?.AppDefinedDataFilter_GroupMember };
+  if (filter !== undefined && wish.fields === undefined && wish.keys === undefined) return { ok: true, value: info };
+  const page = await groups.members(actor, id, {});
+  // Types without a list of members have a profile all the same.
+  if (!page.ok) return page.error === 'GROUP_FORBIDDEN' ? { ok: true, value: { ...info, MemberList: [] } } : page;
+  const nowSec = Math.floor(clock() / 1_000);
+  const MemberList = page.value.members.map((member) => memberInfoOf(member, wish, nowSec));
+  return { ok: true, value: { ...info, MemberList } };
+}
+
+const modifyGroup = defineCommand({
+  service,
+  name: 'modify_group_base_info',
+  permission: 'im.group.write',
+  generation: '2018',
+  summary: 'Changes the profile of a group.',
+  notes:
+    'What is not given stays. Members are told of a new name, introduction, notice or image, as groups of the type tell of changes, and the app’s backend (Group.CallbackAfterGroupInfoChanged).',
+  rate: 1,
+  aliases: { MaxMemberCount: 'MaxMemberNum', MuteAllMember: 'ShutUpAllMember' },
+  request: Type.Object({
+    GroupId: groupId(),
+    Name: Type.Optional(groupName()),
+    ...profileFields(),
+    MaxMemberNum: Type.Optional(memberNumber()),
+    ApplyJoinOption: Type.Optional(applyOption()),
+    ShutUpAllMember: Type.Optional(oneOf('On: only owner and admins speak.', 'On', 'Off')),
+    AppDefinedData: Type.Optional(groupCustom()),
+  }),
+  response: noFields,
+  fieldErrors: { GroupId: groupIdErrors },
+  errors: ['GROUP_PARAMETER', 'GROUP_FORBIDDEN', 'GROUP_UNKNOWN', 'DIRTY_WORD'],
+  // G9
+  async handle(call, { groups }) {
+    const { body } = call;
+    const custom = body.AppDefinedData === undefined ? undefined : readCustom(body.AppDefinedData, 'AppDefinedData');
+    if (custom?.ok === false) return custom;
+    const { Name, Introduction, Notification, FaceUrl, MaxMemberNum, ApplyJoinOption, ShutUpAllMember } = body;
+    const fields: GroupChangeFields = {
+      ...(Name === undefined ? {} : { name: Name }),
+      ...(Introduction === undefined ? {} : { introduction: Introduction }),
+      ...(Notification === undefined ? {} : { notification: Notification }),
+      ...(FaceUrl === undefined ? {} : { faceUrl: FaceUrl }),
+      ...(MaxMemberNum === undefined ? {} : { maxMembers: MaxMemberNum }),
+      ...(ApplyJoinOption === undefined ? {} : { applyOption: ApplyJoinOption }),
+      ...(ShutUpAllMember === undefined ? {} : { isMuted: ShutUpAllMember === 'On' }),
+      ...(custom === undefined ? {} : { custom: custom.value }),
+    };
+    const done = await groups.modify(actorOf(call), body.GroupId, fields);
+    return done.ok ? { ok: true, answer: {} } : done;
+  },
+});
+
+const changeOwner = defineCommand({
+  service,
+  name: 'change_group_owner',
+  permission: 'im.group.transfer',
+  generation: '2018',
+  summary: 'Gives a group to one of its members.',
+  notes: 'Also one that has no owner. Its members are told, its app’s backend is not.',
+  rate: 1,
+  request: Type.Object({ GroupId: groupId(), NewOwner_Account: accountName('The new owner, a member.') }),
+  response: noFields,
+  fieldErrors: { GroupId: groupIdErrors },
+  errors: ['GROUP_PARAMETER', 'GROUP_FORBIDDEN', 'GROUP_UNKNOWN', 'GROUP_ACCOUNT_UNKNOWN'],
+  // G6
+  async handle(call, { groups }) {
+    const done = await groups.transfer(actorOf(call), call.body.GroupId, call.body.NewOwner_Account);
+    return done.ok ? { ok: true, answer: {} } : done;
+  },
+});
+
+const destroyGroup = defineCommand({
+  service,
+  name: 'destroy_group',
+  permission: 'im.group.dismiss',
+  generation: '2018',
+  summary: 'Dismisses a group.',
+  notes: 'Its members are told, and the app’s backend (Group.CallbackAfterGroupDestroyed). Its id is free again.',
+  rate: 1,
+  request: Type.Object({ GroupId: groupId() }),
+  response: noFields,
+  fieldErrors: { GroupId: groupIdErrors },
+  errors: ['GROUP_FORBIDDEN', 'GROUP_UNKNOWN'],
+  // G7
+  async handle(call, { groups }) {
+    const done = await groups.dismiss(actorOf(call), call.body.GroupId);
+    return done.ok ? { ok: true, answer: {} } : done;
+  },
+});
+
+const maxListed = 10_000;
+
+const listGroups = defineCommand({
+  service,
+  name: 'get_appid_group_list',
+  permission: 'im.group.list',
+  generation: '2018',
+  summary: 'Lists the groups of the app, by pages of at most 10,000.',
+  notes: 'Until Next is 0, ask again with the Next of the answer.',
+  rate: 1,
+  request: Type.Object({
+    Limit: Type.Optional(integer('Groups of a page, 10000 unless given.', 1, maxListed)),
+    Next: Type.Optional(integer('Where the page before ended; absent or 0: the first page.')),
+    GroupType: Type.Optional(text('Groups of this type alone.', 30, 1)),
+  }),
+  response: Type.Object({
+    TotalCount: integer('Groups of the app, or of the type.'),
+    GroupIdList: answerList('The groups.', Type.Object({ GroupId: Type.String() })),
+    Next: integer('Where the next page begins; 0: there is none.'),
+  }),
+  errors: ['GROUP_ANSWER_TOO_LONG'],
+  // G21
+  async handle({ app, body }, { groups }) {
+    const { Limit: limit = maxListed, Next: next = 0, GroupType: type } = body;
+    const page = await groups.list(app.sdkAppId, { ...(type === undefined ? {} : { type }), limit, next });
+    return {
+      ok: true,
+      answer: {
+        TotalCount: page.total,
+        GroupIdList: page.groupIds.map((GroupId) => ({ GroupId })),
+        Next: page.next,
+      },
+    };
+  },
+});
+
+export const groupCommands: readonly Command[] = [
+  createGroup,
+  getGroupInfo,
+  modifyGroup,
+  changeOwner,
+  destroyGroup,
+  listGroups,
+  importGroup,
+];

@@ -1,0 +1,478 @@
+import Type from 'typebox';
+import type { ImErrorName } from '../../wire/index.ts';
+import type { AddOutcome, Groups, MemberChangeFields } from '../group-services.ts';
+import { accountOf, accountsByName, namesOf } from './account-names.ts';
+import { type Command, defineCommand } from './command.ts';
+import {
+  actorOf,
+  type BaseFilter,
+  baseAnswer,
+  baseFilter,
+  baseInfoOf,
+  boundedAnswer,
+  customFilter,
+  groupId,
+  groupIdErrors,
+  listErrors,
+  maxAccounts,
+  memberAnswer,
+  memberCustom,
+  memberFilter,
+  memberInfoOf,
+  msgFlag,
+  noFields,
+  readCustom,
+  service,
+  silence,
+} from './group-fields.ts';
+import { accountName, accountNames, answerList, integer, list, oneOf, someOf, text, u32 } from './schema.ts';
+
+/** Who is in groups, and what they are there. */
+
+const accountErrors = [
+  'GROUP_UNKNOWN',
+  'GROUP_FORBIDDEN',
+  'GROUP_ACCOUNT_UNKNOWN',
+] as const satisfies readonly ImErrorName[];
+const resultOf = { failed: 0, added: 1, 'was-member': 2, asked: 3 } as const satisfies Record<AddOutcome, number>;
+
+/** Names that have to be those of accounts, at most 500. */
+const namesIn = (description: string) => list(description, accountName('Name of an account.'), maxAccounts);
+
+function resultList(meaning: string) {
+  return answerList(
+    'One entry for each of the request.',
+    Type.Object({ Member_Account: Type.String(), Result: integer(meaning, 0, 3) }),
+  );
+}
+
+function resultsOf(added: readonly { account: string; outcome: AddOutcome }[]) {
+  return added.map(({ account, outcome }) => ({ Member_Account: account, Result: resultOf[outcome] }));
+}
+
+const getMembers = defineCommand({
+  service,
+  name: 'get_group_member_info',
+  permission: 'im.group.member.read',
+  generation: '2018',
+  summary: 'Lists the members of a group, in order of joining.',
+  notes:
+    'Without MemberInfoFilter and AppDefinedDataFilter_GroupMember everything of them; with either what it names. An answer over 1 MB is refused with 10018: ask for less by Limit, or by filters. Of AVChatRoom the first 300, of BChatRoom none.',
+  rate: 1,
+  request: Type.Object({
+    GroupId: groupId(),
+    MemberInfoFilter: memberFilter(),
+    MemberRoleFilter: Type.Optional(someOf('Members of these roles alone.', 'Owner', 'Admin', 'Member')),
+    AppDefinedDataFilter_GroupMember: customFilter('Custom fields of the members.'),
+    Limit: Type.Optional(integer('Members of the answer; absent: all.', 1, 10_000)),
+    Offset: Type.Optional(integer('How many to leave out before; 0 unless given.')),
+  }),
+  response: Type.Object({
+    MemberNum: integer('Members of the group, whatever was asked for.'),
+    MemberList: answerList('The members.', memberAnswer()),
+  }),
+  fieldErrors: { GroupId: groupIdErrors },
+  errors: ['GROUP_UNKNOWN', 'GROUP_FORBIDDEN', 'GROUP_ANSWER_TOO_LONG'],
+  // G10
+  async handle(call, { groups, clock }) {
+    const { GroupId, MemberInfoFilter, MemberRoleFilter, AppDefinedDataFilter_GroupMember, Limit, Offset } = call.body;
+    const page = await groups.members(actorOf(call), GroupId, {
+      ...(MemberRoleFilter === undefined ? {} : { roles: MemberRoleFilter }),
+      ...(Limit === undefined ? {} : { limit: Limit }),
+      ...(Offset === undefined ? {} : { offset: Offset }),
+    });
+    if (!page.ok) return page;
+    const nowSec = Math.floor(clock() / 1_000);
+    const wish = { fields: MemberInfoFilter, keys: AppDefinedDataFilter_GroupMember };
+    return boundedAnswer({
+      MemberNum: page.value.total,
+      MemberList: page.value.members.map((member) => memberInfoOf(member, wish, nowSec)),
+    });
+  },
+});
+
+const addMembers = defineCommand({
+  service,
+  name: 'add_group_member',
+  permission: 'im.group.member.write',
+  generation: '2018',
+  summary: 'Takes up to 500 accounts into a group, without asking them.',
+  notes:
+    'An account that is nobody’s refuses the whole call; whom the app’s backend left out (Group.CallbackBeforeInviteJoinGroup) and who found no room have Result 0. Not for AVChatRoom and BChatRoom.',
+  rate: 1,
+  request: Type.Object({
+    GroupId: groupId(),
+    Silence: silence(),
+    MemberList: list('The accounts.', Type.Object({ Member_Account: accountName('The account.') }), maxAccounts),
+  }),
+  response: Type.Object({
+    MemberList: resultList('0: failed. 1: added. 2: was a member. 3: has to agree first.'),
+  }),
+  fieldErrors: { GroupId: groupIdErrors, MemberList: listErrors },
+  errors: [...accountErrors, 'GROUP_FULL', 'GROUP_REFUSED_BY_CALLBACK'],
+  // G12
+  async handle(call, { groups }) {
+    const { GroupId, Silence, MemberList } = call.body;
+    const names = MemberList.map(({ Member_Account }) => Member_Account);
+    const added = await groups.add(actorOf(call), GroupId, names, { silent: Silence === 1 });
+    return added.ok ? { ok: true, answer: { MemberList: resultsOf(added.value) } } : added;
+  },
+});
+
+const deleteMembers = defineCommand({
+  service,
+  name: 'delete_group_member',
+  permission: 'im.group.member.write',
+  generation: '2018',
+  summary: 'Removes up to 500 members from a group.',
+  notes: 'Who is no member makes no difference. Not for AVChatRoom and BChatRoom (10004).',
+  rate: 1,
+  request: Type.Object({
+    GroupId: groupId(),
+    Silence: silence(),
+    Reason: Type.Optional(text('Why; those who are removed are told.', 1_000)),
+    MemberToDel_Account: accountNames('The members.', maxAccounts),
+  }),
+  response: noFields,
+  fieldErrors: { GroupId: groupIdErrors, MemberToDel_Account: listErrors },
+  errors: ['GROUP_UNKNOWN', 'GROUP_FORBIDDEN', 'GROUP_PARAMETER'],
+  // G17
+  async handle(call, { accounts, groups }) {
+    const { GroupId, Silence, Reason, MemberToDel_Account } = call.body;
+    const found = await accounts.findMany(call.app.sdkAppId, namesOf(MemberToDel_Account));
+    const done = await groups.remove(actorOf(call), GroupId, [...found.keys()], {
+      silent: Silence === 1,
+      ...(Reason === undefined ? {} : { reason: Reason }),
+    });
+    return done.ok ? { ok: true, answer: {} } : done;
+  },
+});
+
+const modifyMember = defineCommand({
+  service,
+  name: 'modify_group_member_info',
+  permission: 'im.group.member.write',
+  generation: '2018',
+  summary: 'Changes role, receive option, name card, custom fields or mute of a member.',
+  notes: 'What is not given stays. Nobody acts on the owner’s role (change_group_owner does).',
+  rate: 1,
+  aliases: { MuteTime: 'ShutUpTime' },
+  request: Type.Object({
+    GroupId: groupId(),
+    Member_Account: accountName('The member.'),
+    Role: Type.Optional(oneOf('Its role.', 'Admin', 'Member')),
+    MsgFlag: Type.Optional(msgFlag()),
+    NameCard: Type.Optional(text('Its name in the group.', 50)),
+    AppMemberDefinedData: Type.Optional(memberCustom()),
+    ShutUpTime: Type.Optional(u32('Seconds for which it may not send; 0: it may again.')),
+  }),
+  response: noFields,
+  fieldErrors: { GroupId: groupIdErrors },
+  errors: [...accountErrors, 'GROUP_PARAMETER', 'DIRTY_WORD'],
+  // G11
+  async handle(call, { groups }) {
+    const { GroupId, Member_Account, Role, MsgFlag, NameCard, AppMemberDefinedData, ShutUpTime } = call.body;
+    const custom =
+      AppMemberDefinedData === undefined ? undefined : readCustom(AppMemberDefinedData, 'AppMemberDefinedData');
+    if (custom?.ok === false) return custom;
+    const fields: MemberChangeFields = {
+      ...(Role === undefined ? {} : { role: Role }),
+      ...(MsgFlag === undefined ? {} : { msgFlag: MsgFlag }),
+      ...(NameCard === undefined ? {} : { nameCard: NameCard }),
+      ...(custom === undefined ? {} : { custom: custom.value }),
+      ...(ShutUpTime === undefined ? {} : { muteSec: ShutUpTime }),
+    };
+    const done = await groups.modifyMember(actorOf(call), GroupId, Member_Account, fields);
+    return done.ok ? { ok: true, answer: {} } : done;
+  },
+});
+
+const getRoles = defineCommand({
+  service,
+  name: 'get_role_in_group',
+  permission: 'im.group.member.read',
+  generation: '2018',
+  summary: 'Tells the roles of up to 500 accounts in a group.',
+  notes: 'Not for AVChatRoom and BChatRoom.',
+  rate: 1,
+  request: Type.Object({ GroupId: groupId(), User_Account: accountNames('The accounts.', maxAccounts) }),
+  response: Type.Object({
+    UserIdList: answerList(
+      'One entry for each of the request.',
+      Type.Object({
+        Member_Account: Type.String(),
+        Role: oneOf('NotMember also of what is no account.', 'Owner', 'Admin', 'Member', 'NotMember'),
+      }),
+    ),
+  }),
+  fieldErrors: { GroupId: groupIdErrors, User_Account: listErrors },
+  errors: ['GROUP_UNKNOWN', 'GROUP_FORBIDDEN'],
+  // G10
+  async handle(call, { accounts, groups }) {
+    const { GroupId, User_Account } = call.body;
+    const found = await accountsByName(accounts, call.app.sdkAppId, User_Account);
+    const known = [...found.values()].map(({ identifier }) => identifier);
+    const roles = await groups.roles(actorOf(call), GroupId, known);
+    if (!roles.ok) return roles;
+    const byName = new Map<string, string>(roles.value.map(({ account, role }) => [account, role]));
+    return {
+      ok: true,
+      answer: {
+        UserIdList: User_Account.map((name) => ({ Member_Account: name, Role: byName.get(name) ?? 'NotMember' })),
+      },
+    };
+  },
+});
+
+const selfFields = ['Role', 'JoinTime', 'MsgFlag', 'UnreadMsgNum', 'MsgSeq'] as const;
+type JoinedGroup = Awaited<ReturnType<Groups['joined']>>['groups'][number];
+
+function selfOf({ self, unread }: JoinedGroup, wanted: readonly string[]) {
+  const all = {
+    Role: self.role,
+    JoinTime: self.joinedSec,
+    MsgFlag: self.msgFlag,
+    UnreadMsgNum: unread,
+    MsgSeq: self.readSeq,
+  } as const satisfies Record<(typeof selfFields)[number], string | number>;
+  return Object.fromEntries(Object.entries(all).filter(([name]) => wanted.includes(name)));
+}
+
+/** MemberNum has two names here, as the vendor's samples have the other one. */
+function joinedInfoOf(group: JoinedGroup, filter: readonly BaseFilter[]) {
+  const info = baseInfoOf(group, filter);
+  return Object.hasOwn(info, 'MemberNum') ? { ...info, MemberCount: info.MemberNum } : info;
+}
+
+const getJoined = defineCommand({
+  service,
+  name: 'get_joined_group_list',
+  permission: 'im.group.list',
+  generation: '2018',
+  summary: 'Lists the groups that an account is in, those with the newest messages first.',
+  notes:
+    'Without ResponseFilter the ids alone. AVChatRoom and BChatRoom are left out, and so are groups that are not to be seen yet: WithHugeGroups and WithNoActiveGroups make no difference.',
+  rate: 1,
+  request: Type.Object({
+    Member_Account: accountName('The account.'),
+    Limit: Type.Optional(integer('Groups of the answer, 5000 unless given.', 1, 5_000)),
+    Offset: Type.Optional(integer('How many to leave out before; 0 unless given.')),
+    GroupType: Type.Optional(text('Groups of this type alone.', 30, 1)),
+    ResponseFilter: Type.Optional(
+      Type.Object(
+        {
+          GroupBaseInfoFilter: baseFilter(),
+          SelfInfoFilter: Type.Optional(someOf('What the account is in the group.', ...selfFields)),
+        },
+        { description: 'What is to come back of each group.' },
+      ),
+    ),
+  }),
+  response: Type.Object({
+    TotalCount: integer('Groups that the account is in, or those of the type.'),
+    GroupIdList: answerList(
+      'The groups.',
+      Type.Object({
+        GroupId: Type.String(),
+        ...baseAnswer(),
+        MemberCount: Type.Optional(integer('The same as MemberNum.')),
+        SelfInfo: Type.Optional(
+          Type.Object({
+            Role: Type.Optional(oneOf('Its role.', 'Owner', 'Admin', 'Member')),
+            JoinTime: Type.Optional(integer('When it joined, Unix seconds.')),
+            MsgFlag: Type.Optional(msgFlag()),
+            UnreadMsgNum: Type.Optional(integer('Messages that it has not read.')),
+            MsgSeq: Type.Optional(integer('MsgSeq up to which it has read.')),
+          }),
+        ),
+      }),
+    ),
+  }),
+  errors: ['GROUP_ACCOUNT_UNKNOWN', 'GROUP_ANSWER_TOO_LONG'],
+  // G19
+  async handle({ app, body }, { accounts, groups }) {
+    const { Member_Account, Limit, Offset, GroupType, ResponseFilter = {} } = body;
+    const account = await accountOf(accounts, app.sdkAppId, Member_Account, {
+      field: 'Member_Account',
+      error: 'GROUP_ACCOUNT_UNKNOWN',
+    });
+    if (!account.ok) return account;
+    const page = await groups.joined(account.value, {
+      ...(GroupType === undefined ? {} : { type: GroupType }),
+      ...(Offset === undefined ? {} : { offset: Offset }),
+      limit: Limit ?? 5_000,
+    });
+    const { GroupBaseInfoFilter = [], SelfInfoFilter } = ResponseFilter;
+    return boundedAnswer({
+      TotalCount: page.total,
+      GroupIdList: page.groups.map((joined) => ({
+        GroupId: joined.group.groupId,
+        ...joinedInfoOf(joined, GroupBaseInfoFilter),
+        ...(SelfInfoFilter === undefined ? {} : { SelfInfo: selfOf(joined, SelfInfoFilter) }),
+      })),
+    });
+  },
+});
+
+const importMembers = defineCommand({
+  service,
+  name: 'import_group_member',
+  permission: 'im.group.import',
+  generation: '2018',
+  summary: 'Makes up to 500 accounts members of a group as they were elsewhere. Nobody is asked or told.',
+  notes:
+    'JoinTime has to be later than the group’s CreateTime and not in the future, or that member fails (Result 0). What was said from then on it can read. An account that is nobody’s refuses the whole call.',
+  rate: 1,
+  request: Type.Object({
+    GroupId: groupId(),
+    MemberList: list(
+      'The members.',
+      Type.Object({
+        Member_Account: accountName('The account.'),
+        Role: Type.Optional(oneOf('Admin: it is made an admin.', 'Admin')),
+        JoinTime: Type.Optional(u32('When it joined, Unix seconds; absent: now.')),
+        UnreadMsgNum: Type.Optional(u32('Messages that it has not read; at most as many as it can read.')),
+      }),
+      maxAccounts,
+    ),
+  }),
+  response: Type.Object({ MemberList: resultList('0: failed. 1: added. 2: was a member.') }),
+  fieldErrors: { GroupId: groupIdErrors, MemberList: listErrors },
+  errors: [...accountErrors, 'GROUP_PARAMETER', 'GROUP_FULL'],
+  // I3
+  async handle(call, { groups }) {
+    const { GroupId, MemberList } = call.body;
+    const imported = await groups.importMembers(
+      actorOf(call),
+      GroupId,
+      MemberList.map(({ Member_Account, Role, JoinTime, UnreadMsgNum }) => ({
+        account: Member_Account,
+        ...(Role === undefined ? {} : { isAdmin: true }),
+        ...(JoinTime === undefined ? {} : { joinedSec: JoinTime }),
+        ...(UnreadMsgNum === undefined ? {} : { unread: UnreadMsgNum }),
+      })),
+    );
+    if (!imported.ok) return imported;
+    return { ok: true, answer: { MemberList: resultsOf(imported.value) } };
+  },
+});
+
+const countOnline = defineCommand({
+  service,
+  name: 'get_online_member_num',
+  permission: 'im.group.member.read',
+  generation: '2021',
+  summary: 'Tells how many members of a live group are online.',
+  notes: 'For groups whose member list shows only some of them (AVChatRoom). It is at most 10 seconds old.',
+  rate: 1,
+  request: Type.Object({ GroupId: groupId() }),
+  response: Type.Object({ OnlineMemberNum: integer('Members that are online.') }),
+  fieldErrors: { GroupId: groupIdErrors },
+  errors: ['GROUP_UNKNOWN', 'GROUP_FORBIDDEN'],
+  async handle(call, { groups }) {
+    const online = await groups.onlineCount(actorOf(call), call.body.GroupId);
+    return online.ok ? { ok: true, answer: { OnlineMemberNum: online.value } } : online;
+  },
+});
+
+const mute = defineCommand({
+  service,
+  name: 'forbid_send_msg',
+  permission: 'im.group.mute',
+  generation: '2018',
+  summary: 'Mutes up to 500 accounts in a group for a time, or no longer.',
+  notes: 'Also accounts that are no members now: a mute outlives leaving and joining. Not for Private and BChatRoom.',
+  rate: 1,
+  aliases: { MuteTime: 'ShutUpTime' },
+  request: Type.Object({
+    GroupId: groupId(),
+    Members_Account: namesIn('The accounts.'),
+    ShutUpTime: u32('Seconds; 0: they may send again. 4294967295: for ever.'),
+  }),
+  response: noFields,
+  fieldErrors: { GroupId: groupIdErrors, Members_Account: listErrors },
+  errors: accountErrors,
+  // G27
+  async handle(call, { groups }) {
+    const { GroupId, Members_Account, ShutUpTime } = call.body;
+    const done = await groups.mute(actorOf(call), GroupId, Members_Account, ShutUpTime);
+    return done.ok ? { ok: true, answer: {} } : done;
+  },
+});
+
+const mutedRequest = Type.Object({ GroupId: groupId() });
+const mutedErrors = ['GROUP_UNKNOWN', 'GROUP_FORBIDDEN'] as const satisfies readonly ImErrorName[];
+
+const getMuted = defineCommand({
+  service,
+  name: 'get_group_shutted_uin',
+  permission: 'im.group.member.read',
+  generation: '2018',
+  summary: 'Lists who is muted in a group.',
+  rate: 1,
+  request: mutedRequest,
+  response: Type.Object({
+    GroupId: Type.String({ description: 'The group.' }),
+    ShuttedUinList: answerList(
+      'Who is muted.',
+      Type.Object({ Member_Account: Type.String(), ShuttedUntil: integer('Until when, Unix seconds.') }),
+    ),
+  }),
+  fieldErrors: { GroupId: groupIdErrors },
+  errors: mutedErrors,
+  // G27
+  async handle(call, { groups }) {
+    const muted = await groups.muted(actorOf(call), call.body.GroupId);
+    if (!muted.ok) return muted;
+    const list = muted.value.map(({ account, untilSec }) => ({ Member_Account: account, ShuttedUntil: untilSec }));
+    return boundedAnswer({ GroupId: call.body.GroupId, ShuttedUinList: list });
+  },
+});
+
+const getMutedAccount = defineCommand({
+  service,
+  name: 'get_group_muted_account',
+  permission: 'im.group.member.read',
+  generation: '2021',
+  summary: 'Lists who is muted in a group: the later name of get_group_shutted_uin.',
+  rate: 1,
+  request: mutedRequest,
+  response: Type.Object({
+    GroupId: Type.String({ description: 'The group.' }),
+    MutedAccountList: answerList(
+      'Who is muted.',
+      Type.Object({
+        Member_Account: Type.String(),
+        MutedUntil: integer('Until when, Unix seconds.'),
+        ShuttedUntil: integer('The same.'),
+      }),
+    ),
+  }),
+  fieldErrors: { GroupId: groupIdErrors },
+  errors: mutedErrors,
+  // G27
+  async handle(call, { groups }) {
+    const muted = await groups.muted(actorOf(call), call.body.GroupId);
+    if (!muted.ok) return muted;
+    const list = muted.value.map(({ account, untilSec }) => ({
+      Member_Account: account,
+      MutedUntil: untilSec,
+      ShuttedUntil: untilSec,
+    }));
+    return boundedAnswer({ GroupId: call.body.GroupId, MutedAccountList: list });
+  },
+});
+
+export const groupMemberCommands: readonly Command[] = [
+  getMembers,
+  addMembers,
+  deleteMembers,
+  modifyMember,
+  getRoles,
+  getJoined,
+  importMembers,
+  countOnline,
+  mute,
+  getMuted,
+  getMutedAccount,
+];

@@ -1,0 +1,422 @@
+import Type from 'typebox';
+import type { AppSettings } from '../../store/index.ts';
+import type { AccountId, ImErrorName, ImRefusal } from '../../wire/index.ts';
+import type { GroupPage } from '../group-services.ts';
+import type { Priority } from '../groups/model.ts';
+import type { Account } from '../model.ts';
+import { accountOf } from './account-names.ts';
+import { type Command, defineCommand, type RestServices } from './command.ts';
+import { readContent } from './draft.ts';
+import { actorOf, createAnswerMeter, groupId, groupIdErrors, noFields, service } from './group-fields.ts';
+import {
+  accountName,
+  answerList,
+  customData,
+  integer,
+  list,
+  maxU32,
+  messageBody,
+  oneOf,
+  pushInfo,
+  someOf,
+  text,
+  u32,
+} from './schema.ts';
+import { errorCode } from './service-table.ts';
+
+/** What is said in groups. */
+
+const senderError = 'GROUP_ACCOUNT_UNKNOWN';
+const bodyErrors = ['BODY_NOT_ARRAY', 'BODY_ELEMENT'] as const satisfies readonly ImErrorName[];
+
+/** Names of priorities, those of the 2018 web SDK included (API reference §4.15). */
+const priorities = {
+  High: 'High',
+  Normal: 'Normal',
+  Low: 'Low',
+  Lowest: 'Lowest',
+  COMMON: 'Normal',
+  REDPACKET: 'High',
+  LOVEMSG: 'Lowest',
+} as const satisfies Record<string, Priority>;
+const priorityNames = Object.keys(priorities) as (keyof typeof priorities)[];
+
+/** The account that speaks; absent: the calling administrator. */
+async function senderOf(
+  app: AppSettings,
+  admin: Account,
+  name: AccountId | undefined,
+  { accounts }: Pick<RestServices, 'accounts'>,
+) {
+  if (name === undefined) return { ok: true, value: admin } as const;
+  return await accountOf(accounts, app.sdkAppId, name, { field: 'From_Account', error: senderError });
+}
+
+/** The core calls the body `body`. */
+function asField(refusal: ImRefusal): ImRefusal {
+  return refusal.field === 'body' ? { ...refusal, field: 'MsgBody' } : refusal;
+}
+
+const sendMsg = defineCommand({
+  service,
+  name: 'send_group_msg',
+  permission: 'im.group.message.send',
+  generation: '2018',
+  summary: 'Sends a message to a group, in the name of any account, also of one that is no member.',
+  notes:
+    'The same sender, group and Random within 300 seconds are one message: the answer is the first one’s. MsgSeq is 0 of a message that OnlineOnlyFlag keeps out of the history, and of one that was dropped: by the limits of the group (`im.groupRate`) or by the app’s backend, which may also refuse it with a number of its own, 10100 … 10200, and its own ErrorInfo (Group.CallbackBeforeSendMsg). Mutes and membership are not asked about. To_Account, for some members alone, is not there: a call with it is refused.',
+  rate: 1,
+  request: Type.Object({
+    GroupId: groupId(),
+    Random: u32('Random number: what makes a repeat one.'),
+    MsgPriority: Type.Optional(
+      oneOf(
+        'Which messages go first where there are too many; Normal unless given. COMMON is Normal, REDPACKET High, LOVEMSG Lowest.',
+        ...priorityNames,
+      ),
+    ),
+    MsgBody: messageBody(),
+    From_Account: Type.Optional(accountName('The sender; absent: the calling administrator.')),
+    OfflinePushInfo: Type.Optional(pushInfo()),
+    ForbidCallbackControl: Type.Optional(
+      someOf('Callbacks that are not made for it.', 'ForbidBeforeSendMsgCallback', 'ForbidAfterSendMsgCallback'),
+    ),
+    OnlineOnlyFlag: Type.Optional(
+      integer('Above 0: for members who are online now, not stored. Not for AVChatRoom and BChatRoom.', 0, maxU32),
+    ),
+    SendMsgControl: Type.Optional(
+      someOf(
+        'Accepted, and makes no difference: the message counts as groups of the type count.',
+        'NoUnread',
+        'NoLastMsg',
+        'WithMuteNotifications',
+      ),
+    ),
+    CloudCustomData: Type.Optional(customData()),
+    To_Account: Type.Optional(
+      Type.Array(Type.String(), { description: 'Not there: must be empty or absent.', maxItems: 0 }),
+    ),
+  }),
+  response: Type.Object({
+    MsgTime: integer('Time of the message, Unix seconds.'),
+    MsgSeq: integer('Its number in the group; 0: it has none.'),
+  }),
+  fieldErrors: { GroupId: groupIdErrors },
+  errors: [
+    ...bodyErrors,
+    'OFFLINE_PUSH_INFO',
+    'MESSAGE_TOO_LONG',
+    'GROUP_UNKNOWN',
+    'GROUP_FORBIDDEN',
+    'GROUP_REFUSED_BY_CALLBACK',
+    senderError,
+    'DIRTY_WORD',
+  ],
+  // G22
+  async handle(call, services) {
+    const { app, admin, body, deadline } = call;
+    const content = readContent(body, app.im.messageBytes);
+    if (!content.ok) return content;
+    const from = await senderOf(app, admin, body.From_Account, services);
+    if (!from.ok) return from;
+    const forbidden = body.ForbidCallbackControl ?? [];
+    const sent = await services.groupMessages.send({
+      actor: actorOf(call),
+      from: from.value,
+      groupId: body.GroupId,
+      draft: {
+        ...content.value,
+        random: body.Random,
+        priority: priorities[body.MsgPriority ?? 'Normal'],
+        isOnlineOnly: (body.OnlineOnlyFlag ?? 0) > 0,
+      },
+      ...(forbidden.includes('ForbidBeforeSendMsgCallback') ? { withoutBefore: 'forbidden' } : {}),
+      ...(forbidden.includes('ForbidAfterSendMsgCallback') ? { withoutAfter: 'forbidden' } : {}),
+      deadline,
+    });
+    if (!sent.ok) return asField(sent);
+    return { ok: true, answer: { MsgTime: sent.value.time, MsgSeq: sent.value.seq } };
+  },
+});
+
+const notify = defineCommand({
+  service,
+  name: 'send_group_system_notification',
+  permission: 'im.group.notify',
+  generation: '2018',
+  summary: 'Tells members who are online now something of the app’s own. It is kept nowhere.',
+  notes: 'Terminals get it as a system notice of type 255. The limits of messages do not count it.',
+  rate: 1,
+  request: Type.Object({
+    GroupId: groupId(),
+    Content: text('What they are told.', 8_000, 1),
+    ToMembers_Account: Type.Optional(
+      Type.Array(accountName('Name of an account.'), {
+        description: 'The members; absent or empty: all. Others that it names get nothing.',
+        maxItems: 500,
+      }),
+    ),
+  }),
+  response: noFields,
+  fieldErrors: { GroupId: groupIdErrors, ToMembers_Account: { otherwise: 'INVALID_FIELD', many: 'GROUP_TOO_MANY' } },
+  errors: ['GROUP_UNKNOWN', 'GROUP_FORBIDDEN', 'GROUP_ACCOUNT_UNKNOWN'],
+  // G24
+  async handle(call, { groups }) {
+    const { GroupId, Content, ToMembers_Account = [] } = call.body;
+    const to = ToMembers_Account.length === 0 ? undefined : ToMembers_Account;
+    const done = await groups.notify(actorOf(call), GroupId, Content, to);
+    return done.ok ? { ok: true, answer: {} } : done;
+  },
+});
+
+const maxRecalled = 10;
+
+const recall = defineCommand({
+  service,
+  name: 'group_msg_recall',
+  permission: 'im.group.message.recall',
+  generation: '2018',
+  summary: 'Takes up to 10 messages of a group back: from history and terminals.',
+  notes: 'As long as the group keeps them. Each has its RetCode.',
+  rate: 1,
+  request: Type.Object({
+    GroupId: groupId(),
+    MsgSeqList: list('The messages.', Type.Object({ MsgSeq: u32('Its MsgSeq.') }), maxRecalled),
+  }),
+  response: Type.Object({
+    RecallRetList: answerList(
+      'One entry for each of the request.',
+      Type.Object({
+        MsgSeq: integer('As in the request.'),
+        RetCode: integer(
+          '0: taken back. 10030: not there. 10031: too old. 10032: not to be taken back. 10033: groups of this type take nothing back.',
+        ),
+      }),
+    ),
+  }),
+  fieldErrors: { GroupId: groupIdErrors },
+  errors: [
+    'GROUP_UNKNOWN',
+    'GROUP_MESSAGE_UNKNOWN',
+    'GROUP_RECALL_TOO_LATE',
+    'GROUP_NOT_RECALLABLE',
+    'GROUP_TYPE_NOT_RECALLABLE',
+  ],
+  async handle(call, { groupMessages }) {
+    const { GroupId, MsgSeqList } = call.body;
+    const seqs = MsgSeqList.map(({ MsgSeq }) => MsgSeq);
+    const recalled = await groupMessages.recall(actorOf(call), GroupId, seqs);
+    if (recalled.ok) {
+      return {
+        ok: true,
+        answer: { RecallRetList: recalled.value.map(({ seq, code }) => ({ MsgSeq: seq, RetCode: code })) },
+      };
+    }
+    if (recalled.error !== 'GROUP_TYPE_NOT_RECALLABLE') return recalled;
+    // Said of each message, as the other reasons are.
+    const RetCode = errorCode(service, recalled.error);
+    return { ok: true, answer: { RecallRetList: seqs.map((MsgSeq) => ({ MsgSeq, RetCode })) } };
+  },
+});
+
+/** Messages of one page at most (API reference §4.24). */
+const maxPage = 20;
+
+const getHistory = defineCommand({
+  service,
+  name: 'group_msg_get_simple',
+  permission: 'im.group.message.history',
+  generation: '2018',
+  summary: 'Reads the history of a group, the newest message first, at most 20 at once.',
+  notes:
+    'Every MsgSeq is there: what has expired, was deleted or recalled is a hole, with IsPlaceMsg 1 and an empty MsgBody; with WithRecalledMsg 1 a recalled one has IsPlaceMsg 2. Ask on with ReqMsgSeq = the smallest MsgSeq of the answer − 1.',
+  rate: 1,
+  request: Type.Object({
+    GroupId: groupId(),
+    ReqMsgNumber: integer('Messages wanted; 20 at most come.', 1, maxU32),
+    ReqMsgSeq: Type.Optional(u32('Messages up to this MsgSeq; absent: the newest.')),
+    WithRecalledMsg: Type.Optional(oneOf('1: tell recalled messages from other holes.', 0, 1)),
+  }),
+  response: Type.Object({
+    GroupId: Type.String({ description: 'The group.' }),
+    IsFinished: oneOf('1: this is all that was asked for. 0: there is more.', 0, 1),
+    RspMsgList: answerList(
+      'The messages.',
+      Type.Object({
+        From_Account: Type.String({ description: 'The sender; empty: it is not known any more.' }),
+        IsPlaceMsg: oneOf('1: a hole. 2: recalled, with WithRecalledMsg.', 0, 1, 2),
+        MsgBody: answerList('The elements.', Type.Object({})),
+        MsgPriority: Type.Optional(oneOf('1 High, 2 Normal, 3 Low, 4 Lowest.', 1, 2, 3, 4)),
+        MsgRandom: integer('Its Random.'),
+        MsgSeq: integer('Its number in the group.'),
+        MsgTimeStamp: integer('Its time, Unix seconds.'),
+        CloudCustomData: Type.Optional(Type.String()),
+      }),
+    ),
+  }),
+  fieldErrors: { GroupId: groupIdErrors },
+  errors: ['GROUP_UNKNOWN', 'GROUP_FORBIDDEN'],
+  // G37
+  async handle(call, { groupMessages }) {
+    const { GroupId, ReqMsgNumber, ReqMsgSeq: upTo, WithRecalledMsg = 0 } = call.body;
+    const page = await groupMessages.history(actorOf(call), GroupId, {
+      ...(upTo === undefined ? {} : { upTo }),
+      limit: Math.min(ReqMsgNumber, maxPage),
+    });
+    if (!page.ok) return page;
+    const fits = createAnswerMeter();
+    const all = page.value.messages.map((one) => itemOf(one, WithRecalledMsg === 1));
+    const cut = all.findIndex((item) => !fits(item));
+    const RspMsgList = cut === -1 ? all : all.slice(0, cut);
+    const oldest = RspMsgList.at(-1)?.MsgSeq ?? 0;
+    // Of more than a page: it goes on unless nothing is before it.
+    const isWhole =
+      cut === -1 && page.value.complete && (ReqMsgNumber <= maxPage || oldest <= 1 || all.length < maxPage);
+    return { ok: true, answer: { GroupId, IsFinished: isWhole ? 1 : 0, RspMsgList } };
+  },
+});
+
+const priorityNumbers = { High: 1, Normal: 2, Low: 3, Lowest: 4 } as const satisfies Record<Priority, number>;
+
+function itemOf({ seq, message, recalled }: GroupPage['messages'][number], tellsRecalled: boolean) {
+  // Whatever was emptied: no message is sent without an element.
+  const isHole = message === undefined || message.body === '[]';
+  const isRecalled = recalled === true || message?.recalled === true;
+  const priority = message?.extra === undefined ? undefined : priorityOf(message.extra);
+  return {
+    From_Account: message?.from ?? '',
+    IsPlaceMsg: !isHole ? 0 : isRecalled && tellsRecalled ? 2 : 1,
+    MsgBody: isHole ? [] : (JSON.parse(message.body) as unknown[]),
+    ...(priority === undefined ? {} : { MsgPriority: priorityNumbers[priority] }),
+    MsgRandom: message?.random ?? 0,
+    MsgSeq: seq,
+    MsgTimeStamp: message?.time ?? 0,
+    ...(message?.custom === undefined || isHole ? {} : { CloudCustomData: message.custom }),
+  };
+}
+
+function priorityOf(extra: string): Priority | undefined {
+  const { priority } = JSON.parse(extra) as { priority?: unknown };
+  return Object.hasOwn(priorityNumbers, String(priority)) ? (priority as Priority) : undefined;
+}
+
+const deleteBySender = defineCommand({
+  service,
+  name: 'delete_group_msg_by_sender',
+  permission: 'im.group.message.delete',
+  generation: '2018',
+  summary: 'Empties what an account has said among the newest 1,000 messages of a group.',
+  notes:
+    'What terminals have stored stays there. Of AVChatRoom and BChatRoom, which keep nothing, it is accepted and does nothing.',
+  rate: 1,
+  request: Type.Object({ GroupId: groupId(), Sender_Account: accountName('The account.') }),
+  response: noFields,
+  fieldErrors: { GroupId: groupIdErrors },
+  errors: ['GROUP_UNKNOWN', 'GROUP_ACCOUNT_UNKNOWN'],
+  // G36
+  async handle(call, { groupMessages }) {
+    const done = await groupMessages.deleteBySender(actorOf(call), call.body.GroupId, call.body.Sender_Account);
+    return done.ok ? { ok: true, answer: {} } : done;
+  },
+});
+
+const setUnread = defineCommand({
+  service,
+  name: 'set_unread_msg_num',
+  permission: 'im.group.unread.write',
+  generation: '2018',
+  summary: 'Sets how many messages of a group a member has not read, at most as many as there are.',
+  notes: 'Of ChatRoom, AVChatRoom and BChatRoom, which count nothing, it is accepted and does nothing.',
+  rate: 1,
+  request: Type.Object({
+    GroupId: groupId(),
+    Member_Account: accountName('The member.'),
+    UnreadMsgNum: u32('How many.'),
+  }),
+  response: noFields,
+  fieldErrors: { GroupId: groupIdErrors },
+  errors: ['GROUP_UNKNOWN', 'GROUP_PARAMETER', 'GROUP_FORBIDDEN', 'GROUP_ACCOUNT_UNKNOWN'],
+  async handle(call, { groupMessages }) {
+    const { GroupId, Member_Account, UnreadMsgNum } = call.body;
+    const done = await groupMessages.setUnread(actorOf(call), GroupId, Member_Account, UnreadMsgNum);
+    return done.ok ? { ok: true, answer: {} } : done;
+  },
+});
+
+type ImportResult = { Result: number; MsgSeq?: number; MsgTime?: number };
+
+const importMsg = defineCommand({
+  service,
+  name: 'import_group_msg',
+  permission: 'im.group.import',
+  generation: '2018',
+  summary: 'Stores up to 20 messages that there were elsewhere, with their own times. Nobody is asked or told.',
+  notes:
+    'In order of time, after the group was made and not in the future; each has its Result. Afterwards no member has unread messages (set_unread_msg_num, import_group_member). Not for AVChatRoom and BChatRoom.',
+  rate: 1,
+  request: Type.Object({
+    GroupId: groupId(),
+    MsgList: list(
+      'The messages.',
+      Type.Object({
+        From_Account: accountName('The sender.'),
+        SendTime: u32('When it was sent, Unix seconds.'),
+        Random: Type.Optional(u32('Random number; absent: the service chooses.')),
+        MsgBody: messageBody(),
+      }),
+      20,
+    ),
+  }),
+  response: Type.Object({
+    ImportMsgResult: answerList(
+      'One entry for each of the request.',
+      Type.Object({
+        Result: integer('0, or the error of this message.'),
+        MsgSeq: Type.Optional(integer('Its number in the group, when Result is 0.')),
+        MsgTime: Type.Optional(integer('Its time, when Result is 0.')),
+      }),
+    ),
+  }),
+  fieldErrors: { GroupId: groupIdErrors },
+  errors: [...bodyErrors, 'GROUP_UNKNOWN', 'GROUP_FORBIDDEN', senderError, 'GROUP_MESSAGE_TOO_LONG', 'DIRTY_WORD'],
+  // I3
+  async handle(call, services) {
+    const { app, admin, body } = call;
+    const results: ImportResult[] = [];
+    const good: { from: Account; sec: number; random: number; body: readonly unknown[]; at: number }[] = [];
+    for (const [at, { From_Account, SendTime, Random, MsgBody }] of body.MsgList.entries()) {
+      const content = readContent({ MsgBody }, app.im.messageBytes);
+      const from = content.ok ? await senderOf(app, admin, From_Account, services) : content;
+      if (content.ok && from.ok) {
+        const random = Random ?? Math.floor(services.random() * (maxU32 + 1));
+        good.push({ from: from.value, sec: SendTime, random, body: content.value.body, at });
+      } else if (!from.ok) {
+        const error = from.error === 'MESSAGE_TOO_LONG' ? 'GROUP_MESSAGE_TOO_LONG' : from.error;
+        results[at] = { Result: errorCode(service, error) };
+      }
+    }
+    // Also with none: whether the group takes any is said in any case.
+    const imported = await services.groupMessages.importMany(
+      actorOf(call),
+      body.GroupId,
+      good.map(({ at: _, ...message }) => message),
+    );
+    if (!imported.ok) return asField(imported);
+    for (const [i, result] of imported.value.entries()) {
+      const at = good[i]?.at ?? 0;
+      results[at] =
+        'error' in result ? { Result: result.error } : { Result: 0, MsgSeq: result.seq, MsgTime: result.sec };
+    }
+    return { ok: true, answer: { ImportMsgResult: results } };
+  },
+});
+
+export const groupMessageCommands: readonly Command[] = [
+  sendMsg,
+  notify,
+  recall,
+  getHistory,
+  deleteBySender,
+  setUnread,
+  importMsg,
+];
