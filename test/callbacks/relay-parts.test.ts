@@ -987,14 +987,14 @@ t.test('a batcher keeps a distance between batches, but not for as many as it ma
     batches.push([...items]);
     return items;
   };
-  const batcher = createBatcher(run, { max: 3, spacingMs: 200 });
+  const batcher = createBatcher(run, { max: 3, spacingMs: 1_000 });
   const startedMs = performance.now();
   t.equal(await batcher.add(1), 1);
-  t.ok(performance.now() - startedMs < 200, 'the first at once');
+  t.ok(performance.now() - startedMs < 1_000, 'the first at once');
   const second = batcher.add(2);
   await new Promise((resolve) => setTimeout(resolve, 20));
   await Promise.all([second, batcher.add(3)]);
-  t.ok(performance.now() - startedMs >= 199);
+  t.ok(performance.now() - startedMs >= 999);
   await Promise.all([4, 5, 6, 7, 8, 9].map((item) => batcher.add(item)));
   t.strictSame(batches, [[1], [2, 3], [4, 5, 6], [7, 8, 9]]);
 });
