@@ -559,7 +559,6 @@ t.test('a sender who was deleted meanwhile; words and size without a backend; wh
   });
   const one: TestGroups = await asking(t, async () => {
     await one.accounts.delete(imAppId, [bob.identifier]);
-    await service.change(group, async (change) => change.raiseEpoch());
     return { kind: 'allow', outcome: 'allowed' };
   });
   t.match(await one.send(bob, group), { ok: false, error: 'SENDER_UNKNOWN' });

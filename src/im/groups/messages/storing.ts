@@ -163,6 +163,7 @@ export function createStoring(deps: StoringDeps): Storing {
       for (let attempt = 0; attempt < maxAttempts; attempt++) {
         const refusal = authorise(roster, by);
         if (refusal !== undefined || roster === undefined) return refused(refusal ?? unknown);
+        if (await isSenderGone(message)) return refused({ ok: false, error: 'SENDER_UNKNOWN' });
         if (!isImport) roster = await reveal(roster, message);
         const { authEpoch } = roster.group;
         const known = roster;
@@ -186,7 +187,6 @@ export function createStoring(deps: StoringDeps): Storing {
         if (status === 'no-conversation') return refused(unknown);
         // Who may speak has changed meanwhile: a member who was removed or muted does not get it through.
         roster = await newerRoster(message, roster);
-        if (await isSenderGone(message)) return refused({ ok: false, error: 'SENDER_UNKNOWN' });
       }
       return refused({ ok: false, error: 'BUSY', reason: 'the group changes too quickly' });
     },
