@@ -1,6 +1,6 @@
 import t from 'tap';
 import { readSent } from '../../src/callbacks/checks/sent-record.ts';
-import { parseExplain } from '../../src/callbacks/index.ts';
+import { parseExplain, parseList } from '../../src/callbacks/index.ts';
 import { bodyOf } from '../../src/callbacks/relay/bodies.ts';
 import { createOutbox } from '../../src/callbacks/relay/outbox.ts';
 import type { Group } from '../../src/im/groups/model.ts';
@@ -182,6 +182,13 @@ t.test('[O3][G31] what is stored nowhere: refused, dropped, for those online alo
     asked: [{ code: 'error', text: /no usable answer/ }],
     told: [{ code: 'waiting' }],
   });
+  const listed = parseList({ group: group.groupId }, service.clock());
+  if (!listed.ok) throw new Error(listed.reason);
+  const { events } = await admin.list(app, listed.value);
+  t.strictSame(
+    events.map(({ about }) => about),
+    [{ from: bob.identifier, groupId: group.groupId, before: 'error' }],
+  );
 });
 
 t.test('groups that are gone are found by their id; a group is asked for alone', async (t) => {

@@ -1,5 +1,5 @@
 import type { CallbackCommand } from '../../wire/index.ts';
-import type { About, CallbackEvent, LoggedAttempt } from '../explain/events.ts';
+import { type About, type CallbackEvent, type LoggedAttempt, shown } from '../explain/events.ts';
 import type { DeadLetter } from '../explain/letters.ts';
 import type { EventState } from '../explain/queries.ts';
 import type { WaitReason } from '../explain/waiting.ts';
@@ -75,7 +75,7 @@ export function viewEvent(event: CallbackEvent, webhookId: string, waits?: reado
     command,
     state,
     subject: subjectText(command, about),
-    about,
+    about: shown(about),
     ...(message === undefined ? {} : { seq: message.seq }),
     createdAt: timeText(createdMs),
     attempts,
@@ -97,7 +97,7 @@ export function viewLetter(letter: DeadLetter, webhookId: string, isWhole: boole
     webhookId,
     command,
     subject: subjectText(command, about),
-    about,
+    about: shown(about),
     ...(message === undefined ? {} : { seq: message.seq }),
     reason,
     reasonText: deadReasonText(reason),

@@ -1,5 +1,13 @@
 import { type BeforeOutcome, type CallbackCommand, unpackCallbackNotes } from '../../wire/index.ts';
-import { type About, aboutMessage, type CallbackEvent, type MessageFacts, nameOf, withoutUndefined } from './events.ts';
+import {
+  type About,
+  aboutMessage,
+  type CallbackEvent,
+  type MessageFacts,
+  nameOf,
+  shown,
+  withoutUndefined,
+} from './events.ts';
 import type { DeadLetter } from './letters.ts';
 import type { WrittenTrace } from './traces-read.ts';
 import type { WaitReason } from './waiting.ts';
@@ -102,11 +110,6 @@ function isBefore(trace: WrittenTrace, { from, to, groupId, msgSeq, random }: Me
   const isSame = trace.messageKey?.startsWith(`${msgSeq}_${random}_`) === true && trace.from === from;
   const command = groupId === undefined ? before : groupBefore;
   return isSame && trace.command === command && trace.to === to && trace.groupId === groupId;
-}
-
-/** As people know it: group messages have no key. */
-function shown<T extends About>({ key, ...about }: T): Omit<T, 'key'> & { key?: string } {
-  return key === undefined || about.groupId !== undefined ? about : { ...about, key };
 }
 
 function explanationOf(message: MessageFacts, traces: readonly WrittenTrace[], told: readonly Step[]): Explanation {

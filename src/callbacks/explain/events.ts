@@ -264,6 +264,11 @@ export function aboutMessage({ from, to, groupId, key }: MessageFacts): About {
   return withoutUndefined<About>({ from, to, groupId, key });
 }
 
+/** As people know it: group messages have no key. */
+export function shown<T extends About>({ key, ...about }: T): Omit<T, 'key'> & { key?: string } {
+  return key === undefined || about.groupId !== undefined ? about : { ...about, key };
+}
+
 /** Whom the body of an entry is about, as far as it says; never content. Pure. */
 export function aboutBody(command: AfterCommand, text: string | null): About {
   const body = parseMap(text);
