@@ -436,6 +436,7 @@ t.test('when members last sent something, and what live groups have', async (t) 
   const GroupId = await make({ MemberList: member('mo') });
   const sent = await done('send_group_msg', { GroupId, From_Account: 'lin', Random: 1, MsgBody: [text('tea')] });
   t.match(await members(GroupId, { MemberRoleFilter: ['Owner'] }), [{ LastSendMsgTime: sent.MsgTime }]);
+  t.match(await info(GroupId), { NextMsgSeq: 2, LastMsgTime: sent.MsgTime });
 
   await ofEach(['BChatRoom'], async (broadcast) => {
     t.match(await info(broadcast), { ErrorCode: 0, Type: 'BChatRoom', MemberList: [] });

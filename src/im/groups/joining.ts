@@ -1,6 +1,6 @@
-import type { AccountId } from '../../wire/index.ts';
+import type { AccountId, ImRefusal } from '../../wire/index.ts';
 import type { Actor } from '../group-services.ts';
-import type { Account } from '../model.ts';
+import type { Account, ConversationId } from '../model.ts';
 import { type GroupContext, namesOf } from './context.ts';
 import type { OpenChange } from './group-change.ts';
 import type { GroupMember } from './model.ts';
@@ -50,6 +50,22 @@ export async function takeIn(
     change.callback('Group.CallbackAfterGroupFull', { GroupId: group.groupId }, actor);
   }
   return { taken, left };
+}
+
+/**
+ * Refuses for want of room. The backend hears of that, too (K3): in a transaction of its own, as nothing is left of the one that was
+ * refused.
+ */
+export async function refuseFull(
+  { changes }: GroupContext,
+  actor: Pick<Actor, 'origin'>,
+  conversationId: ConversationId,
+): Promise<ImRefusal> {
+  await changes.run(conversationId, async (change) => {
+    change.callback('Group.CallbackAfterGroupFull', { GroupId: change.group.groupId }, actor);
+    return { ok: true, value: undefined };
+  });
+  return { ok: false, error: 'GROUP_FULL' };
 }
 
 /** Names of all members of a roster, for callbacks. */

@@ -33,9 +33,11 @@ export function createLifecycle(context: GroupContext): Pick<Groups, 'create' | 
         (draft.groupId === undefined ? undefined : checkGroupId(draft.groupId)) ??
         customFieldFault(app, draft.type, draft.custom, standingOf(actor, 'Owner')) ??
         (draft.members ?? [])
-          .map(({ custom }) =>
-            memberFieldFault(app, draft.type, custom, { standing: standingOf(actor, 'Owner'), isSelf: false }),
-          )
+          .map(({ custom }, index) => {
+            const at = { standing: standingOf(actor, 'Owner'), isSelf: false };
+            const fault = memberFieldFault(app, draft.type, custom, at);
+            return fault === undefined ? undefined : { ...fault, field: `MemberList[${index}].${fault.field ?? ''}` };
+          })
           .find((fault) => fault !== undefined) ??
         checkWords(context, sdkAppId, {
           Name: draft.name,

@@ -3,7 +3,7 @@ import type { Actor, AddOutcome, Groups } from '../group-services.ts';
 import type { Account } from '../model.ts';
 import { askBefore, type Found, findAccounts, findGroup, type GroupContext, standingOf } from './context.ts';
 import type { OpenChange } from './group-change.ts';
-import { takeIn } from './joining.ts';
+import { refuseFull, takeIn } from './joining.ts';
 import type { GroupMember } from './model.ts';
 import { openRequest } from './open-request.ts';
 import { mayInvite, mayPullIn, mayQuit, mayRemove } from './rights.ts';
@@ -119,7 +119,7 @@ export function createMembership(context: GroupContext): Pick<Groups, 'add' | 'r
       if (!asked.ok) return asked;
       const wanted = [...accounts.value.values()].filter(({ identifier }) => !asked.value.has(identifier));
       const done = isPull ? await pullIn(actor, found.value, wanted, silent) : await invite(actor, found.value, wanted);
-      if (!done.ok) return done;
+      if (!done.ok) return done.error === 'GROUP_FULL' ? refuseFull(context, actor, group.conversationId) : done;
       return {
         ok: true,
         value: names.map((account) => ({ account, outcome: done.value.get(account) ?? 'failed' })),

@@ -5,7 +5,7 @@ import type { Actor, GroupRequest, Groups, RequestAnswer } from '../group-servic
 import type { Account, AccountNo, ConversationId } from '../model.ts';
 import { askBefore, findGroup, type GroupContext, namesOf, standingOf, unknownGroup } from './context.ts';
 import type { OpenChange } from './group-change.ts';
-import { takeIn } from './joining.ts';
+import { refuseFull, takeIn } from './joining.ts';
 import { openRequest, type RequestKind, requestKinds } from './open-request.ts';
 import { mayAnswerApplications, mayApply } from './rights.ts';
 
@@ -73,7 +73,7 @@ export function createRequests(
     return (async () => {
       const roster = await context.rosters.get(actor.account.sdkAppId, answer.groupId);
       if (roster === undefined) return unknownGroup;
-      return changes.run(roster.group.conversationId, async (change) => {
+      const done = await changes.run(roster.group.conversationId, async (change): Promise<ImResult> => {
         const taken = await takeRequest(change, kind, answer, actor.account);
         if (!taken.ok) return taken;
         const refusal = await check(change, taken.value);
@@ -103,6 +103,7 @@ export function createRequests(
         }
         return { ok: true, value: undefined };
       });
+      return !done.ok && done.error === 'GROUP_FULL' ? refuseFull(context, actor, roster.group.conversationId) : done;
     })();
   }
 
@@ -119,24 +120,26 @@ export function createRequests(
         Requestor_Account: actor.account.identifier,
       });
       if (!asked.ok) return asked;
-      return changes.run(roster.group.conversationId, async (change) => {
-        const self = (await change.members([actor.account.no])).get(actor.account.no);
-        const refusal = mayApply(change.type, standingOf(actor, self?.role), change.group.applyOption);
-        if (refusal !== undefined) return refusal;
-        if (change.group.applyOption === 'NeedPermission') {
-          await openRequest(context, change, {
-            kind: 'application',
-            account: actor.account,
-            ...(wording === undefined ? {} : { wording }),
-            ...(userField === undefined ? {} : { userField }),
-          });
-          return { ok: true, value: 'waiting' as const };
-        }
-        const { left } = await takeIn(change, actor, [actor.account], { operator: actor.account, how: 'Apply' });
-        return left.length > 0
-          ? ({ ok: false, error: 'GROUP_FULL' } as const)
-          : ({ ok: true, value: 'joined' as const } as const);
-      });
+      const done = await changes.run(
+        roster.group.conversationId,
+        async (change): Promise<ImResult<'joined' | 'waiting'>> => {
+          const self = (await change.members([actor.account.no])).get(actor.account.no);
+          const refusal = mayApply(change.type, standingOf(actor, self?.role), change.group.applyOption);
+          if (refusal !== undefined) return refusal;
+          if (change.group.applyOption === 'NeedPermission') {
+            await openRequest(context, change, {
+              kind: 'application',
+              account: actor.account,
+              ...(wording === undefined ? {} : { wording }),
+              ...(userField === undefined ? {} : { userField }),
+            });
+            return { ok: true, value: 'waiting' as const };
+          }
+          const { left } = await takeIn(change, actor, [actor.account], { operator: actor.account, how: 'Apply' });
+          return left.length > 0 ? { ok: false, error: 'GROUP_FULL' } : { ok: true, value: 'joined' };
+        },
+      );
+      return !done.ok && done.error === 'GROUP_FULL' ? refuseFull(context, actor, roster.group.conversationId) : done;
     },
 
     answerApplication: (actor, answer) =>
