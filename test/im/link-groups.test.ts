@@ -369,6 +369,94 @@ t.test('[G26] who discards gets nothing, and begins where he switches back', asy
   t.match((await b.ok('groupStates')).conversations, [{ unread: 1 }]);
 });
 
+t.test('[M14][G23] what has expired is neither unread nor there; the types that keep less say so', async (t) => {
+  const im = await open(t, {
+    app: { groupTypes: [{ name: 'Short', base: 'Private', roamingDays: 1 }] },
+  });
+  const [alice, bob] = [name('alice'), name('bob')];
+  const [a, b] = [await im.link(alice), await im.link(bob)];
+  const [long, short] = [await groupOf('Private', a, [b]), await groupOf('Short', a, [b])];
+  for (const group of [long, short]) await a.ok('send', { conversation: `group:${group}`, ...said('old') });
+  im.clock.advance(2 * 86_400);
+  const [late, other] = [await im.link(bob), await im.link(alice)];
+  const unread = async () => {
+    const { conversations } = await late.ok('groupStates');
+    const { groups } = await late.ok('groups');
+    const states = (conversations as Event[]).map((state) => [state.conversation, state.unread, 'last' in state]);
+    const listed = (groups as Event[]).map(({ group, unread }) => [`group:${group}`, unread]);
+    return { states, listed: listed.sort() };
+  };
+  t.same(await unread(), {
+    states: [
+      [`group:${long}`, 1, true],
+      [`group:${short}`, 0, false],
+    ],
+    listed: [
+      [`group:${long}`, 1],
+      [`group:${short}`, 0],
+    ].sort(),
+  });
+  t.match(await late.ok('unread'), { total: 1 });
+  await other.ok('send', { conversation: `group:${short}`, ...said('new') });
+  t.match((await unread()).states, [
+    [`group:${long}`, 1],
+    [`group:${short}`, 1, true],
+  ]);
+  const conversation = `group:${short}`;
+  t.match(await late.ok('sync', { conversation, since: 0 }), {
+    messages: [{ seq: 2 }],
+    holes: [[1, 1]],
+    throughSeq: 2,
+  });
+});
+
+t.test('[G33][G38] an audience: what is said is for those who are online', async (t) => {
+  const im = await open(t);
+  const [alice, bob, carol] = [name('alice'), name('bob'), name('carol')];
+  const [a, b, c] = [await im.link(alice), await im.link(bob), await im.link(carol)];
+  const { group } = await a.ok('createGroup', { type: 'AVChatRoom', name: 'Live' });
+  const conversation = `group:${group}`;
+  t.match(await b.ok('applyToGroup', { group }), { result: 'joined' });
+  const tip = await a.event(isTip(1));
+  t.match(tipOf(tip), { List_Account: [bob] });
+  t.notOk('seq' in tip, 'weak');
+  t.match((await a.ask('inviteMembers', { group, accounts: [carol] })).error, { name: 'GROUP_FORBIDDEN' });
+  await c.ok('applyToGroup', { group });
+  t.match(await b.ok('send', { conversation, ...said('wow') }), { seq: 1, prev: 0 });
+  for (const link of [a, c]) t.match(await link.event(isMessage('wow')), { seq: 1, prev: 0, uncounted: true });
+  t.same((await b.ok('groupStates')).conversations, [], 'nothing to catch up with');
+  t.match(await b.ok('groups'), { total: 0 });
+  t.match(await b.ok('sync', { conversation, since: 0 }), { messages: [], holes: [[1, 1]], throughSeq: 1 });
+  t.match(await b.ok('history', { conversation }), { messages: [], complete: true });
+  t.match((await b.ask('recall', { conversation, seq: 1 })).error, { name: 'GROUP_TYPE_NOT_RECALLABLE' });
+});
+
+t.test('a group that its owner has said nothing in is not there for others', async (t) => {
+  const im = await open(t);
+  const [alice, bob] = [name('alice'), name('bob')];
+  const [a, b] = [await im.link(alice), await im.link(bob)];
+  const group = await groupOf('Private', a, [b]);
+  const conversation = `group:${group}`;
+  await a.ok('modifyGroup', { group, name: 'Coffee' });
+  t.match(await a.event(isTip(6)), { seq: 1 });
+  for (const what of ['group', 'findGroup', 'groupMembers', 'quitGroup']) {
+    t.match((await b.ask(what, { group })).error, { name: 'GROUP_UNKNOWN' }, what);
+  }
+  for (const what of ['sync', 'history', 'read', 'send']) {
+    t.match((await b.ask(what, { conversation, since: 0, ...said('x') })).error, { name: 'GROUP_UNKNOWN' }, what);
+  }
+  im.clock.advance(61);
+  await settled(b);
+  await a.ok('send', { conversation, ...said('hello') });
+  await b.event(isMessage('hello'));
+  t.match(await b.ok('sync', { conversation, since: 0 }), { messages: [{ seq: 1 }, { seq: 2 }] });
+  t.same(
+    b.events.map(({ on, seq }) => [on, seq]),
+    [['message', 2]],
+    'nothing before, and no resync',
+  );
+});
+
 t.test('[G10][G11] fields of the app: each sees and writes what it may', async (t) => {
   const im = await open(t, {
     app: {

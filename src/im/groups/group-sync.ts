@@ -3,11 +3,12 @@ import type { Database } from '../../store/index.ts';
 import type { GroupState, GroupSync } from '../group-services.ts';
 import { type MessageRow, messageColumns, toMessage } from '../mailbox/rows.ts';
 import type { Account, Clock, ConversationId } from '../model.ts';
-import { type GroupTypeRow, groupTypeNames } from './group-types.ts';
+import type { GroupTypeRow } from './group-types.ts';
+import { groupRoamingSince } from './messages/history.ts';
 import type { createPlaces, Place, SeqRange } from './messages/place.ts';
 import type { MsgFlag } from './model.ts';
 import { isMember, roleNumbers } from './rows.ts';
-import { groupRoamingDaysOf } from './settings.ts';
+import { keptSince, sinceByType, unreadSince } from './unread.ts';
 
 export interface GroupSyncDeps {
   db: Database;
@@ -22,30 +23,12 @@ const daySec = 86_400;
 const pageBytes = 262_144;
 const maxRecalls = 1_000;
 
-/**
- * Unread of the account `$1` in the group's conversation `c` by its stay `m`, `since` being the SQL of the time of the oldest message
- * that is still there: the counters say it, unless unread messages may have expired (M14). Who discards has none (G26).
- */
-const unreadSince = (since: string) => `
-  case
-    when m.msg_flag = 'Discard' or c.counted - m.read_counted - m.uncounted_after_read <= 0 then 0
-    when m.read_time >= ${since} then c.counted - m.read_counted - m.uncounted_after_read
-    when c.last_time < ${since} then 0
-    else (
-      select count(*) from message x
-      where x.conversation_id = c.id and x.seq > m.read_seq and x.day between ${since} / 86400 and c.last_day
-        and x.counts and x.sender_id <> $1 and x.recall_no = 0 and x.msg_time >= ${since}
-    )
-  end`;
-/** The same, `$2` being that time. */
-export const groupUnread = unreadSince('$2');
-
-/** Groups of the account `$1`, as far as it sees them; `$2`: JSON of the oldest time that each type's messages are kept from. */
+/** Groups of the account `$1`, as far as it sees them; `$2`: {@link sinceByType}. */
 const ownGroups = `member m
   join conversation c on c.id = m.conversation_id
   join chat_group g on g.conversation_id = c.id and g.dismissed_sec is null
     and (not g.is_hidden or m.role = ${roleNumbers.Owner})
-  cross join lateral (select coalesce(($2::jsonb ->> g.type)::bigint, 0) as since) r`;
+  cross join ${keptSince('$2')}`;
 
 interface StateRow {
   id: ConversationId;
@@ -72,17 +55,8 @@ interface HeadRow {
 
 /** What terminals have to know of their account's groups, and the messages after the ones that they have (G35, G39). */
 export function createGroupSync({ db, apps, typeOf, placeOf, clock }: GroupSyncDeps): GroupSync {
-  /** The oldest time, Unix seconds, of a message that is still there (G23). */
-  function sinceOf({ sdkAppId }: Account, type: string): number {
-    const app = apps.get(sdkAppId);
-    return Math.floor(clock() / 1_000) - (app === undefined ? 0 : groupRoamingDaysOf(app, type)) * daySec;
-  }
-
-  function sinceByType(account: Account): string {
-    const app = apps.get(account.sdkAppId);
-    const types = app === undefined ? [] : groupTypeNames(app);
-    return JSON.stringify(Object.fromEntries(types.map((type) => [type, sinceOf(account, type)])));
-  }
+  const sinceOf = ({ sdkAppId }: Account, type: string) => groupRoamingSince(apps, sdkAppId, type, clock());
+  const sinceOfEach = ({ sdkAppId }: Account) => sinceByType(apps, sdkAppId, clock());
 
   /** The newest message of each that is there to be seen. */
   async function lastOf(account: Account, rows: readonly StateRow[]): Promise<ReadonlyMap<ConversationId, MessageRow>> {
@@ -176,7 +150,7 @@ export function createGroupSync({ db, apps, typeOf, placeOf, clock }: GroupSyncD
           from ${ownGroups}
           where m.account_id = $1 and ${isMember} and m.conversation_id > $3
           order by m.conversation_id limit $4`,
-        values: [account.no, sinceByType(account), after, limit + 1],
+        values: [account.no, sinceOfEach(account), after, limit + 1],
       });
       const some = rows.slice(0, limit);
       const kept = some.filter(({ type }) => typeOf(account.sdkAppId, type).isStored);
@@ -247,7 +221,7 @@ export function createGroupSync({ db, apps, typeOf, placeOf, clock }: GroupSyncD
         text: `
           select g.group_id, ${unreadSince('r.since')} as unread from ${ownGroups}
           where m.account_id = $1 and ${isMember} and g.group_id = any ($3)`,
-        values: [account.no, sinceByType(account), [...groupIds]],
+        values: [account.no, sinceOfEach(account), [...groupIds]],
       });
       const counts = new Map(rows.map(({ group_id, unread }) => [group_id, unread]));
       return groupIds.map((groupId) => counts.get(groupId) ?? 0);
@@ -257,7 +231,7 @@ export function createGroupSync({ db, apps, typeOf, placeOf, clock }: GroupSyncD
       const { rows } = await db.pool.query<{ total: number }>({
         name: 'im_groups_unread_total',
         text: `select coalesce(sum(${unreadSince('r.since')}), 0)::bigint as total from ${ownGroups} where m.account_id = $1 and ${isMember}`,
-        values: [account.no, sinceByType(account)],
+        values: [account.no, sinceOfEach(account)],
       });
       return rows[0]?.total ?? 0;
     },

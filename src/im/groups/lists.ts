@@ -15,6 +15,7 @@ import {
   toMember,
 } from './rows.ts';
 import { readableFields, readableMemberFields, unlistedTypesOf } from './settings.ts';
+import { keptSince, sinceByType, unreadSince } from './unread.ts';
 
 /** Who is in a group, and in which groups somebody is (G8, G10, G19, G21); and what reaches those who are online now alone (G24). */
 export function createGroupLists(
@@ -66,10 +67,10 @@ export function createGroupLists(
           name: 'im_groups_joined',
           text: `
             select ${groupColumns}, ${memberColumns}, g.custom as group_custom, m.custom as member_custom, o.identifier as owner,
-              greatest(0, c.counted - m.read_counted - m.uncounted_after_read) as unread
-            from ${tables} left join account o on o.id = g.owner_id
+              ${unreadSince('r.since')} as unread
+            from ${tables} cross join ${keptSince('$6')} left join account o on o.id = g.owner_id
             where ${condition} order by c.last_stored_ms desc, g.conversation_id desc offset $4 limit $5`,
-          values: [...values, offset, limit],
+          values: [...values, offset, limit, sinceByType(apps, account.sdkAppId, clock())],
         }),
         db.pool.query<{ count: number }>({
           name: 'im_groups_joined_count',
@@ -83,12 +84,11 @@ export function createGroupLists(
         const self = toMember({ ...row, custom: row.member_custom });
         const custom = app === undefined ? {} : readableFields(app, whole.type, whole.custom, self.role);
         const group = { ...whole, custom };
-        const counts = context.typeOf(group.sdkAppId, group.type).countsUnread && self.msgFlag !== 'Discard';
         return {
           group,
           sees: 'all',
           self,
-          unread: counts ? row.unread : 0,
+          unread: row.unread,
           ...(row.owner === null ? {} : { owner: row.owner }),
         };
       });

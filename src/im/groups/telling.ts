@@ -6,9 +6,11 @@ import type { GroupNews } from './group-change.ts';
 import type { GroupTypeRow } from './group-types.ts';
 import type { Rosters } from './rosters.ts';
 
-/** Members who get what is said in the group at once (G26). */
-export function* receiversOf({ members }: Roster): Iterable<AccountNo> {
-  for (const { no, msgFlag } of members.values()) if (msgFlag !== 'Discard') yield no;
+/** Members who get what is said in the group at once (G26); of a group that is hidden its owner alone. */
+export function* receiversOf({ group, members }: Roster): Iterable<AccountNo> {
+  for (const { no, msgFlag } of members.values()) {
+    if (msgFlag !== 'Discard' && (!group.isHidden || no === group.owner)) yield no;
+  }
 }
 
 /** Tells terminals that are online of a change that is committed. Best effort: who misses it finds it by sync. */

@@ -1,7 +1,7 @@
 import type { ImResult } from '../../wire/index.ts';
 import type { GroupChangeFields, GroupDraft, JoinedGroup } from '../group-services.ts';
 import type { ApplyOption } from '../groups/model.ts';
-import { readableFields, readableMemberFields } from '../groups/settings.ts';
+import { readableMemberFields } from '../groups/settings.ts';
 import { type FieldReader, parseAccount } from './field-reader.ts';
 import { actorOf, answerOf, namedHere, readCustom } from './group-fields.ts';
 import { groupView, joinedView, publicView } from './group-views.ts';
@@ -106,17 +106,12 @@ export function groupRequests({ apps, groups }: Pick<RequestDeps, 'apps' | 'grou
   };
 }
 
-/** Of the app's own fields those that the member may read. */
+/** Of the app's own fields of its own the member gets those that it may read. */
 function readable(joined: JoinedGroup, app: ReturnType<RequestDeps['apps']['get']>): JoinedGroup {
   if (app === undefined) return joined;
   const { group, self } = joined;
-  const standing = self.role;
-  const own = readableMemberFields(app, group.type, self.custom, { standing, isSelf: true });
-  return {
-    ...joined,
-    group: { ...group, custom: readableFields(app, group.type, group.custom, standing) },
-    self: { ...self, custom: own },
-  };
+  const custom = readableMemberFields(app, group.type, self.custom, { standing: self.role, isSelf: true });
+  return { ...joined, self: { ...self, custom } };
 }
 
 const notMember: ImResult<never> = {

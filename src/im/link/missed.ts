@@ -1,6 +1,6 @@
 import type { Logger } from '../../observe/index.ts';
 import type { Database } from '../../store/index.ts';
-import { isMember } from '../groups/rows.ts';
+import { isMember, roleNumbers } from '../groups/rows.ts';
 import type { AccountNo, Clock } from '../model.ts';
 import { c2cPrefix, groupPrefix, systemConversation } from './field-reader.ts';
 import type { Link } from './link.ts';
@@ -65,6 +65,7 @@ export function createMissedLook(
           union all
           select '${groupPrefix}' || g.group_id, c.last_seq, c.last_stored_ms
           from member m join conversation c on c.id = m.conversation_id join chat_group g on g.conversation_id = c.id
+            and (not g.is_hidden or m.role = ${roleNumbers.Owner})
           where m.account_id = w.account and ${isMember} and m.msg_flag <> 'Discard'
             and c.last_stored_ms > w.since_ms and c.last_seq >= m.from_seq
           union all
