@@ -5,6 +5,7 @@ import type { Actor, GroupMessages } from '../../group-services.ts';
 import type { Clock, ConversationId } from '../../model.ts';
 import type { Bus } from '../../services.ts';
 import type { Rosters } from '../rosters.ts';
+import { receiversOf } from '../telling.ts';
 import { groupRoamingSince } from './history.ts';
 import type { createPlaces, Place } from './place.ts';
 
@@ -60,12 +61,7 @@ export function createGroupRecall({ db, apps, rosters, bus, placeOf, clock }: Re
   async function tell({ account }: Actor, groupId: string, seqs: readonly number[], recallNo: number): Promise<void> {
     const roster = await rosters.get(account.sdkAppId, groupId);
     if (roster === undefined) return;
-    const members = [...roster.members.values()].filter(({ msgFlag }) => msgFlag !== 'Discard');
-    const event = { kind: 'group-recalled', groupId, seqs, recallNo } as const;
-    bus.publishMany(
-      members.map(({ no }) => no),
-      event,
-    );
+    bus.publishMany(receiversOf(roster), { kind: 'group-recalled', groupId, seqs, recallNo });
   }
 
   return async (actor, groupId, seqs) => {

@@ -3,13 +3,14 @@ import { type AfterCommand, groupSendFields, type ImRefusal, packCallbackNotes }
 import type { GroupSendInput, Roster } from '../../group-services.ts';
 import { toldOf, wantsCallback } from '../../messages/callback-notes.ts';
 import type { Committed, Committer } from '../../messages/commit.ts';
-import type { AccountNo, Clock, ConversationId, StoredMessage } from '../../model.ts';
+import type { Clock, ConversationId, StoredMessage } from '../../model.ts';
 import type { ImPorts } from '../../ports.ts';
 import type { Accounts, Bus, LinkEvent } from '../../services.ts';
 import type { GroupChanges } from '../group-change.ts';
 import type { GroupTypeRow } from '../group-types.ts';
 import { maySpeak } from '../rights.ts';
 import type { Rosters } from '../rosters.ts';
+import { receiversOf } from '../telling.ts';
 import { type Cleared, type Ended, groupDedupOf, withoutSeq } from './message.ts';
 import type { Senders } from './senders.ts';
 
@@ -86,7 +87,7 @@ export function createStoring(deps: StoringDeps): Storing {
   }
 
   function tell(
-    { group, members }: Roster,
+    roster: Roster,
     { input, text, isImport }: Cleared,
     extra: string,
     { seq, time }: Pick<Committed, 'seq' | 'time'>,
@@ -94,6 +95,7 @@ export function createStoring(deps: StoringDeps): Storing {
   ): void {
     // Imported history makes no noise; terminals find it when they look.
     if (isImport) return;
+    const { group } = roster;
     const { from, draft } = input;
     const event: LinkEvent = {
       kind: 'group-message',
@@ -114,7 +116,7 @@ export function createStoring(deps: StoringDeps): Storing {
       } satisfies StoredMessage,
       ...(seq > 0 && typeOf(group.sdkAppId, group.type).countsUnread ? {} : { uncounted: true }),
     };
-    bus.publishMany(receiversOf({ group, members }), event, exceptLink);
+    bus.publishMany(receiversOf(roster), event, exceptLink);
   }
 
   /** Who has to hear of it besides the members. */
@@ -235,13 +237,6 @@ export function createStoring(deps: StoringDeps): Storing {
       return withoutSeq(message, 'online-only');
     },
   };
-}
-
-/** Members who get what is said at once (G26); of a group that is hidden its owner alone. */
-function* receiversOf({ group, members }: Roster): Iterable<AccountNo> {
-  for (const { no, msgFlag } of members.values()) {
-    if (msgFlag !== 'Discard' && (!group.isHidden || no === group.owner)) yield no;
-  }
 }
 
 /** Of a group that is there; undefined: it is not. */
