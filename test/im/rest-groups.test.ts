@@ -285,7 +285,7 @@ t.test('create_group refuses what is wrong', async () => {
       10004,
       'MemberList[0].AppMemberDefinedData',
     ],
-    [first({ AppMemberDefinedData: [{ Key: 'Unknown', Value: 'x' }] }), 10004, 'AppMemberDefinedData'],
+    [first({ AppMemberDefinedData: [{ Key: 'Unknown', Value: 'x' }] }), 10004, 'MemberList[0].AppMemberDefinedData'],
   ]);
 });
 
