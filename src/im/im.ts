@@ -11,6 +11,7 @@ import type { GroupMessages, Groups } from './group-services.ts';
 import { createGroupSync } from './groups/group-sync.ts';
 import { createGroups } from './groups/groups.ts';
 import { createInbox } from './groups/inbox.ts';
+import { leaveAll } from './groups/leaving.ts';
 import { createGroupMessages } from './groups/messages/group-messages.ts';
 import { createPlaces } from './groups/messages/place.ts';
 import { createPacer } from './groups/pacer.ts';
@@ -113,9 +114,11 @@ export async function createIm(deps: ImDeps, options: ImOptions): Promise<Im> {
     db,
     bus: control,
     revocations,
-    endLinks: (account, end) =>
+    async endLinks(account, end) {
       // Of a kick only what it made invalid: who has a newer UserSig may be here already.
-      presence.endAll(account, end, end === 'kicked-by-admin' ? Math.floor(clock() / 1_000) : undefined),
+      await presence.endAll(account, end, end === 'kicked-by-admin' ? Math.floor(clock() / 1_000) : undefined);
+      if (end === 'account-deleted') await leaveAll(context, account);
+    },
     clock,
     logger,
     metrics,

@@ -2,55 +2,14 @@ import type { AccountId, ImResult } from '../../wire/index.ts';
 import type { Actor, AddOutcome, Groups } from '../group-services.ts';
 import type { Account } from '../model.ts';
 import { askBefore, type Found, findAccounts, findGroup, type GroupContext, standingOf } from './context.ts';
-import type { OpenChange } from './group-change.ts';
 import { refuseFull, takeIn } from './joining.ts';
-import type { GroupMember } from './model.ts';
+import { letGo } from './leaving.ts';
 import { openRequest } from './open-request.ts';
 import { mayInvite, mayPullIn, mayQuit, mayRemove } from './rights.ts';
 
 /** Who comes into groups and goes out of them (G12–G18). */
 export function createMembership(context: GroupContext): Pick<Groups, 'add' | 'remove' | 'quit'> {
   const { changes } = context;
-
-  /** Ends stays and tells of it. */
-  async function letGo(
-    change: OpenChange,
-    actor: Actor,
-    gone: readonly GroupMember[],
-    how: 'quit' | 'kick',
-    { silent = false, reason }: { silent?: boolean; reason?: string | undefined } = {},
-  ): Promise<void> {
-    if (gone.length === 0) return;
-    const { identifier: operator } = actor.account;
-    await change.leave(gone.map(({ no }) => no));
-    const isQuit = how === 'quit';
-    if (gone.some(({ role }) => role === 'Owner')) await change.setGroup({ owner: undefined });
-    const { group } = change;
-    const names = gone.map(({ account }) => account);
-    if (!silent) {
-      change.tip(
-        actor.account,
-        isQuit
-          ? { kind: 'quit', operator, memberCount: group.memberCount }
-          : { kind: 'kick', operator, members: names, memberCount: group.memberCount },
-      );
-      change.notice(
-        gone.map(({ no }) => no),
-        { kind: isQuit ? 'quit' : 'kicked', operator, ...(reason === undefined ? {} : { remark: reason }) },
-      );
-    }
-    change.callback(
-      'Group.CallbackAfterMemberExit',
-      {
-        GroupId: group.groupId,
-        Type: group.type,
-        ExitType: isQuit ? 'Quit' : 'Kicked',
-        Operator_Account: operator,
-        ExitMemberList: names.map((Member_Account) => ({ Member_Account })),
-      },
-      actor,
-    );
-  }
 
   /** Without asking them. */
   function pullIn(

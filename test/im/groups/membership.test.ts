@@ -481,6 +481,27 @@ t.test('[G17] [G18] [G11] who is removed or quits is told; nobody acts on the ow
   t.equal((await im.groups.find(imAppId, own))?.owner, undefined);
 });
 
+t.test('[G18] an account that is deleted leaves its groups; one that it owned goes on', async (t) => {
+  const { im, owner, mo, zed, admin, self, make, roster, tips, told, notices } = await openGroups(t);
+  const groupId = await make('Public', [mo, zed]);
+  must(
+    await im.groups.add(self(owner), groupId, [(await im.accounts.ensure(imAppId, 'guest' as AccountId)).identifier]),
+  );
+  await im.accounts.delete(imAppId, [mo.identifier, owner.identifier]);
+  t.strictSame(await roster(groupId), [`${zed.identifier} Member`]);
+  t.equal((await im.groups.find(imAppId, groupId))?.owner, undefined);
+  t.match((await tips(groupId)).map(({ OpType, Operator_Account }) => [OpType, Operator_Account]).sort(), [
+    [2, mo.identifier],
+    [2, owner.identifier],
+  ]);
+  t.match((await told(groupId)).at(-1), { command: 'Group.CallbackAfterMemberExit', fields: { ExitType: 'Quit' } });
+  t.notOk(
+    (await notices(mo)).some(({ ReportType }) => ReportType === 8),
+    'nobody is there to hear of it',
+  );
+  must(await im.groups.transfer(admin, groupId, zed.identifier));
+});
+
 t.test('[G6] the owner hands the group to a member', async (t) => {
   const { im, owner, mo, zed, self, make, roster, tips } = await openGroups(t);
   const groupId = await make('Public', [mo]);

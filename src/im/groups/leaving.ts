@@ -1,0 +1,71 @@
+import { sql } from 'kysely';
+import type { Actor } from '../group-services.ts';
+import type { Account, ConversationId } from '../model.ts';
+import type { GroupContext } from './context.ts';
+import type { OpenChange } from './group-change.ts';
+import type { GroupMember } from './model.ts';
+import { isMember } from './rows.ts';
+
+/** Ends stays and tells of it. */
+export async function letGo(
+  change: OpenChange,
+  actor: Actor,
+  gone: readonly GroupMember[],
+  how: 'quit' | 'kick',
+  { silent = false, reason, isGone = false }: { silent?: boolean; reason?: string | undefined; isGone?: boolean } = {},
+): Promise<void> {
+  if (gone.length === 0) return;
+  const { identifier: operator } = actor.account;
+  await change.leave(gone.map(({ no }) => no));
+  const isQuit = how === 'quit';
+  if (gone.some(({ role }) => role === 'Owner')) await change.setGroup({ owner: undefined });
+  const { group } = change;
+  const names = gone.map(({ account }) => account);
+  if (!silent) {
+    change.tip(
+      actor.account,
+      isQuit
+        ? { kind: 'quit', operator, memberCount: group.memberCount }
+        : { kind: 'kick', operator, members: names, memberCount: group.memberCount },
+    );
+    // An account that is gone reads nothing.
+    change.notice(isGone ? [] : gone.map(({ no }) => no), {
+      kind: isQuit ? 'quit' : 'kicked',
+      operator,
+      ...(reason === undefined ? {} : { remark: reason }),
+    });
+  }
+  change.callback(
+    'Group.CallbackAfterMemberExit',
+    {
+      GroupId: group.groupId,
+      Type: group.type,
+      ExitType: isQuit ? 'Quit' : 'Kicked',
+      Operator_Account: operator,
+      ExitMemberList: names.map((Member_Account) => ({ Member_Account })),
+    },
+    actor,
+  );
+}
+
+/**
+ * Takes an account that was deleted out of its groups, as if it had quit them; a group that it owned goes on without an owner. What it
+ * asked for, or was asked, is nobody's any more.
+ */
+export async function leaveAll({ db, changes, clock }: GroupContext, account: Account): Promise<void> {
+  const { rows } = await db.pool.query<{ conversation_id: ConversationId }>(
+    `select m.conversation_id from member m where m.account_id = $1 and ${isMember} order by m.conversation_id`,
+    [account.no],
+  );
+  const actor: Actor = { account, authority: 'self', origin: { platform: 'RESTAPI', address: '' } };
+  for (const { conversation_id: id } of rows) {
+    await changes.run(id, async (change) => {
+      const self = (await change.members([account.no])).get(account.no);
+      if (self !== undefined) await letGo(change, actor, [self], 'quit', { isGone: true });
+      return { ok: true, value: undefined };
+    });
+  }
+  await sql`
+    update group_request set handled_ms = ${clock()}, result = 'gone'
+    where account_id = ${account.no} and handled_ms is null`.execute(db.kysely);
+}
