@@ -9,6 +9,7 @@ import type { AccountNo, ConversationId, StoredMessage } from '../../src/im/mode
 import type { LinkEvent } from '../../src/im/services.ts';
 import type { AccountId } from '../../src/wire/index.ts';
 import { openTestDatabase, until } from '../support/database.ts';
+import { GroupFollower } from '../support/group-follower.ts';
 import { imAppId, openIm, type TestLink } from '../support/im.ts';
 
 t.setTimeout(120_000);
@@ -619,6 +620,59 @@ t.test('a lost wake of a group or of notices heals with a heartbeat; what was no
   await until(() => resyncs()[0] === 1);
   t.equal(await looks(), 3, 'its own notice of the group that it made was lost, too');
   t.match((await c.ok('groupStates')).system, { seq: 1, unread: 1 });
+});
+
+t.test('[G34] whoever follows a group has each seq once and nothing else, whatever is lost on the way', async (t) => {
+  const bus = lossyBus();
+  const im = await open(t, { deps: { bus } });
+  const owner = await im.link(name('owner'));
+  const accounts = Array.from({ length: 4 }, () => name('f'));
+  for (const account of accounts) await (await im.link(account)).close();
+  const { group } = await owner.ok('createGroup', { type: 'Private', name: 'Tea', members: accounts });
+  const conversation = `group:${group}`;
+  await owner.ok('send', { conversation, ...said('first') });
+  const followers = accounts.map((account) => new GroupFollower(im, account, conversation));
+  for (const follower of followers) await follower.connect();
+  let state = 42;
+  const chance = (share: number) => {
+    state = (state * 1_103_515_245 + 12_345) % 2_147_483_648;
+    return state / 2_147_483_648 < share;
+  };
+  for (let step = 0; step < 120; step++) {
+    bus.isLossy = chance(0.3);
+    const { seq } = await owner.ok('send', { conversation, ...said(`w${step}`) });
+    if (chance(0.2)) await owner.ok('recall', { conversation, seq });
+    if (chance(0.1)) await owner.ok('modifyGroup', { group, name: `Tea ${step}` });
+    bus.isLossy = false;
+    for (const follower of followers) {
+      if (chance(0.1)) await follower.cut();
+      if (!follower.isConnected && chance(0.4)) await follower.connect();
+      if (chance(0.5)) await follower.settle();
+    }
+  }
+  for (const follower of followers) {
+    if (!follower.isConnected) await follower.connect();
+    await follower.settle();
+    // The last events may have been lost; a period later the link says so.
+    await follower.catchUp();
+  }
+  const { rows } = await im.db.pool.query<{ seq: number; body: string; recall_no: number }>(
+    `select x.seq, x.body, x.recall_no from message x join chat_group g on g.conversation_id = x.conversation_id
+     where g.group_id = $1 order by x.seq`,
+    [group],
+  );
+  t.ok(rows.length > 120 && rows.some(({ recall_no }) => recall_no > 0));
+  t.same(
+    rows.map(({ seq }) => seq),
+    rows.map((_, i) => i + 1),
+    'no gap',
+  );
+  const stored = rows.map(({ seq, body, recall_no }) => [seq, recall_no > 0 ? '' : JSON.stringify(JSON.parse(body))]);
+  for (const { held } of followers)
+    t.same(
+      [...held].sort(([x], [y]) => x - y),
+      stored,
+    );
 });
 
 t.test('[DESIGN §6] a message to a group is written once, for whoever is online in it', async (t) => {
