@@ -28,7 +28,7 @@ export type Verdict = 'go' | 'dropped';
 export interface Pacer {
   /**
    * Decides about a message that is to be stored or handed on now. Where the group has a place for it in this cycle, the answer is
-   * there at once and no promise; else it comes with the next cycle, or with the deadline, if that is sooner. Never rejects.
+   * there at once, as a rule no promise; else it comes with the next cycle, or with the deadline, if that is sooner. Never rejects.
    *
    * To be asked before a message waits for its turn behind those of the same link: a message that waits here must not keep one of
    * higher priority from competing with it. All that wait in one group are decided about at the same moment, so nobody waits for two.
@@ -220,8 +220,9 @@ export function createPacer(
     if (nowMs >= sweepMs) {
       sweepMs = nowMs + cycleMs;
       dropped.forget(nowMs);
+      // One for which somebody waits has just begun.
       for (const cycle of cycles.values()) {
-        if (cycle.waiting.size === 0 && nowMs - cycle.startMs >= 2 * cycleMs) cycles.delete(cycle.group);
+        if (nowMs - cycle.startMs >= 2 * cycleMs) cycles.delete(cycle.group);
       }
     }
     arm();
