@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import fc from 'fast-check';
 import t from 'tap';
+import * as ws from 'ws';
 import { createDeadlines } from '../../src/im/link/deadlines.ts';
 import { createDispatcher } from '../../src/im/link/dispatcher.ts';
 import { allowsOrigin, createEntrance } from '../../src/im/link/entrance.ts';
@@ -13,6 +14,7 @@ import type { LinkSocket } from '../../src/im/link/link-socket.ts';
 import { byeText, errorText, eventText, messageFields, viewText } from '../../src/im/link/outgoing.ts';
 import { emptyOk, type RequestHandler } from '../../src/im/link/request.ts';
 import { SentSeqs } from '../../src/im/link/sent-seqs.ts';
+import { type ReadyFrame, WaitingFrames } from '../../src/im/link/waiting-frames.ts';
 import type { AccountNo, ConversationId, StoredMessage } from '../../src/im/model.ts';
 import { type AccountId, type ImResult, imErrorCatalogue, linkEnds } from '../../src/wire/index.ts';
 import { completeApp } from '../support/app-settings.ts';
@@ -389,7 +391,7 @@ function fakeLink(): { link: Link; sent: string[] } {
   const sent: string[] = [];
   const socket = {
     bufferedAmount: 0,
-    send: (text: string) => sent.push(text),
+    sendReady: ({ text }: ReadyFrame) => sent.push(text),
     pause() {},
     resume() {},
     close(code: number) {
@@ -398,6 +400,7 @@ function fakeLink(): { link: Link; sent: string[] } {
   };
   const host: LinkHost = {
     queueBytes: 100,
+    nothingWaits: new WaitingFrames(),
     queued: (link) => setImmediate(() => link.flush()),
     fellBehind(link) {
       link.isBehind = true;
@@ -432,6 +435,50 @@ t.test('frames of one turn of the event loop leave as one array', async (t) => {
   link.sendEvent('8');
   t.match(sent.slice(4), [/"bye".*"SHUTDOWN".*"reconnectMs":5/, '4000'], 'goodbye is said once, and last');
 });
+
+t.test(
+  'what waits for several links is shared, whatever else waits for others, and is written as ws would',
+  async (t) => {
+    const nothing = new WaitingFrames();
+    const both = nothing.with('"a"').with('"b"');
+    const alone = nothing.with('"c"');
+    t.equal(nothing.with('"c"').with('"d"').text, '["c","d"]');
+    t.equal(alone.text, '"c"', 'what is added later is added for whoever adds it');
+    t.equal(nothing.with('"c"'), alone);
+    t.equal(both.text, '["a","b"]');
+    t.same([both.count, both.chars, nothing.count, nothing.chars], [2, 6, 0, 0]);
+    const known = nothing.with('"e"');
+    t.equal(nothing.with('"e"').bytes, known.bytes, 'the same bytes, not only equal ones');
+    nothing.forget();
+    t.not(nothing.with('"e"'), known);
+
+    // Not in the library's types, which are not the library's.
+    const { Sender } = ws as unknown as { Sender: { frame(data: Buffer, options: object): Buffer[] } };
+    const framed = (text: string) => Buffer.concat(Sender.frame(Buffer.from(text), { fin: true, opcode: 1 }));
+    for (const length of [1, 125, 126, 65_535, 65_536, 70_000]) {
+      const texts = ['x'.repeat(length), '你'.repeat(Math.ceil(length / 3)), '\u{1f600}'.repeat(Math.ceil(length / 4))];
+      for (const text of texts) t.ok(nothing.with(text).bytes.equals(framed(text)), `${text.slice(0, 2)} × ${length}`);
+    }
+    // Of several links, each with its own choice of what the turn brings: everybody gets what is its own, in order.
+    fc.assert(
+      fc.property(fc.array(fc.array(fc.boolean(), { minLength: 4, maxLength: 4 }), { maxLength: 20 }), (turn) => {
+        const links = [0, 1, 2, 3].map(() => nothing);
+        const wanted = links.map((): number[] => []);
+        turn.forEach((gets, number) => {
+          gets.forEach((isFor, link) => {
+            if (!isFor) return;
+            links[link] = (links[link] ?? nothing).with(String(number));
+            wanted[link]?.push(number);
+          });
+        });
+        links.forEach((list, link) => {
+          const own = wanted[link] ?? [];
+          if (own.length > 0) t.equal(list.text, own.length === 1 ? String(own[0]) : JSON.stringify(own));
+        });
+      }),
+    );
+  },
+);
 
 t.test('requests: order where it counts, parallel else, 64 at once, every one answered', async (t) => {
   const { link, sent } = fakeLink();

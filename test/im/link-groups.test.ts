@@ -5,6 +5,7 @@ import { Link, type LinkHost } from '../../src/im/link/link.ts';
 import { createLinkDirectory } from '../../src/im/link/link-directory.ts';
 import type { LinkMetrics } from '../../src/im/link/link-metrics.ts';
 import type { LinkSocket } from '../../src/im/link/link-socket.ts';
+import { type ReadyFrame, WaitingFrames } from '../../src/im/link/waiting-frames.ts';
 import type { AccountNo, ConversationId, StoredMessage } from '../../src/im/model.ts';
 import type { LinkEvent } from '../../src/im/services.ts';
 import type { AccountId } from '../../src/wire/index.ts';
@@ -678,12 +679,25 @@ t.test('[G34] whoever follows a group has each seq once and nothing else, whatev
 t.test('[DESIGN §6] a message to a group is written once, for whoever is online in it', async (t) => {
   const directory = createLinkDirectory();
   const sent: string[][] = [];
-  const host = { queueBytes: 1e6, queued() {}, fellBehind() {}, dropped() {}, ending() {}, sent() {} } as LinkHost;
+  const host: LinkHost = {
+    queueBytes: 1e6,
+    nothingWaits: new WaitingFrames(),
+    queued() {},
+    fellBehind() {},
+    dropped() {},
+    ending() {},
+    sent() {},
+  };
+  const writes = new Set<Buffer>();
   const members = 1_000;
   for (let no = 1; no <= members; no++) {
     const frames: string[] = [];
     sent.push(frames);
-    const socket = { bufferedAmount: 0, send: (frame: string) => frames.push(frame) } as unknown as LinkSocket;
+    const sendReady = ({ text, bytes }: ReadyFrame) => {
+      frames.push(text);
+      writes.add(bytes);
+    };
+    const socket = { bufferedAmount: 0, sendReady } as unknown as LinkSocket;
     const facts = { socket, address: '', network: '', origin: undefined, openedMs: 0, heardMs: 0 };
     const link = new Link(host, facts);
     link.state = 'open';
@@ -723,6 +737,7 @@ t.test('[DESIGN §6] a message to a group is written once, for whoever is online
   for (const link of directory.all) link.flush();
   stop();
   t.equal(written, 2, 'once for all, and once for its sender');
+  t.equal(writes.size, 3, 'and so are the bytes, but once more behind its sender');
   t.equal(sent.filter((frames) => frames.length === 1).length, members - 1, 'but for the link that has its answer');
   t.match(JSON.parse(sent[6]?.[0] ?? ''), { seq: 5, prev: 4, clientId: 'mine' });
   t.notOk('clientId' in JSON.parse(sent[7]?.[0] ?? ''));

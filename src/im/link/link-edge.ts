@@ -29,6 +29,7 @@ import { profileRequests } from './profile-requests.ts';
 import type { RequestDeps } from './request.ts';
 import { createSlowReaders } from './slow-readers.ts';
 import { systemRequests } from './system-requests.ts';
+import { WaitingFrames } from './waiting-frames.ts';
 
 export interface LinkEdgeDeps extends LoginsDeps, Omit<RequestDeps, 'apps' | 'accounts' | 'presence'> {
   apps: LoginsDeps['apps'] & { list(): AppSettings[] };
@@ -116,6 +117,7 @@ export function createLinkEdge(deps: LinkEdgeDeps, options: LinkEdgeOptions): Li
   let dirty: Link[] = [];
   const host: LinkHost = {
     queueBytes: options.queueBytes,
+    nothingWaits: new WaitingFrames(),
     queued(link) {
       if (dirty.push(link) === 1) setImmediate(flushDirty);
     },
@@ -134,6 +136,7 @@ export function createLinkEdge(deps: LinkEdgeDeps, options: LinkEdgeOptions): Li
     const links = dirty;
     dirty = [];
     for (const link of links) link.flush();
+    host.nothingWaits.forget();
   }
 
   const comeBack = () => {

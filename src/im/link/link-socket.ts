@@ -3,6 +3,7 @@ import type { Duplex } from 'node:stream';
 import { WebSocket } from 'ws';
 import type { LinkEndName } from '../../wire/index.ts';
 import type { ByeFacts } from './outgoing.ts';
+import type { ReadyFrame } from './waiting-frames.ts';
 
 /** Close codes by which `ws` itself answers what it cannot read. */
 const tooBig = 1009;
@@ -19,6 +20,11 @@ interface EndableLink {
 export class LinkSocket<L extends EndableLink = EndableLink> extends WebSocket {
   link: L | undefined;
 
+  /** Like `send`, which would make a frame of it for each link. Nothing is compressed here, so that none waits in the library before it. */
+  sendReady({ bytes }: ReadyFrame): void {
+    if (this.readyState === WebSocket.OPEN) streamOf(this)?.write(bytes);
+  }
+
   override close(code?: number, reason?: string | Buffer): void {
     // The library gives a reason when it echoes the other side's close frame, and none for what it refuses.
     if (code !== undefined && reason === undefined && this.link !== undefined) {
@@ -31,7 +37,11 @@ export class LinkSocket<L extends EndableLink = EndableLink> extends WebSocket {
 export function waitingBytes(socket: LinkSocket): { buffered: number; unsent: number } {
   // A write in progress counts whole in bufferedAmount until its last byte is gone; libuv knows how far it is. Node's own
   // socket time-out looks at the same number.
-  const { _socket: stream } = socket as unknown as { _socket?: (Duplex | Socket) & { _handle?: unknown } };
-  const handle = stream?._handle as { writeQueueSize?: number } | null | undefined;
+  const handle = streamOf(socket)?._handle as { writeQueueSize?: number } | null | undefined;
   return { buffered: socket.bufferedAmount, unsent: handle?.writeQueueSize ?? 0 };
+}
+
+/** Its connection; undefined: it is closed. */
+function streamOf(socket: LinkSocket): ((Duplex | Socket) & { _handle?: unknown }) | undefined {
+  return (socket as unknown as { _socket?: (Duplex | Socket) & { _handle?: unknown } })._socket;
 }

@@ -5,6 +5,7 @@ import { FrameRate } from './frame-rate.ts';
 import type { LinkSocket } from './link-socket.ts';
 import { type ByeFacts, byeText } from './outgoing.ts';
 import { SentSeqs } from './sent-seqs.ts';
+import type { WaitingFrames } from './waiting-frames.ts';
 
 /** Who it is that a link speaks for, once it has logged in. */
 export interface Terminal {
@@ -23,6 +24,8 @@ const flushChars = 65_536;
 export interface LinkHost {
   /** Bytes that may wait for a link; more events are dropped until it has taken them. */
   readonly queueBytes: number;
+  /** With what the queue of each link begins. */
+  readonly nothingWaits: WaitingFrames;
   /** The link has something to send when this turn of the event loop is over. */
   queued(link: Link): void;
   /** The link is behind from here on. */
@@ -66,8 +69,7 @@ export class Link {
   chains: Map<string, Promise<void>> | undefined;
   isBehind = false;
   #sentSeqs: SentSeqs | undefined;
-  #queue: string[] | undefined;
-  #queuedChars = 0;
+  #queue: WaitingFrames | undefined;
   readonly #host: LinkHost;
 
   constructor(
@@ -104,7 +106,10 @@ export class Link {
   /** Sends an event, unless more waits for the link than may: then it is dropped, and the link is resynced when it has caught up. */
   sendEvent(text: string): void {
     if (!this.isOpen) return;
-    if (!this.isBehind && this.#queuedChars + text.length + this.socket.bufferedAmount > this.#host.queueBytes) {
+    if (
+      !this.isBehind &&
+      (this.#queue?.chars ?? 0) + text.length + this.socket.bufferedAmount > this.#host.queueBytes
+    ) {
       this.#host.fellBehind(this);
     }
     if (this.isBehind) this.#host.dropped();
@@ -116,9 +121,8 @@ export class Link {
     const queue = this.#queue;
     if (queue === undefined) return;
     this.#queue = undefined;
-    this.#queuedChars = 0;
-    this.#host.sent(queue.length);
-    this.socket.send(queue.length === 1 ? (queue[0] as string) : `[${queue.join(',')}]`);
+    this.#host.sent(queue.count);
+    this.socket.sendReady(queue);
     if (!this.isBehind && this.socket.bufferedAmount > this.#host.queueBytes) this.#host.fellBehind(this);
   }
 
@@ -152,12 +156,10 @@ export class Link {
   }
 
   #push(text: string): void {
-    if (this.#queue === undefined) {
-      this.#queue = [text];
-      this.#host.queued(this);
-    } else this.#queue.push(text);
-    this.#queuedChars += text.length;
+    if (this.#queue === undefined) this.#host.queued(this);
+    const queue = (this.#queue ?? this.#host.nothingWaits).with(text);
+    this.#queue = queue;
     // So that what the kernel can take is not counted as waiting.
-    if (this.#queuedChars >= flushChars) this.flush();
+    if (queue.chars >= flushChars) this.flush();
   }
 }
