@@ -8,7 +8,7 @@ import { resolveFile } from './static-files.ts';
 
 const sources = fileURLToPath(new URL('../../src', import.meta.url));
 /** The parts of the sources that a page may have: what runs in browsers. */
-const servedSource = /^(?:sdk|sdk\/im|wire|cache\/core)\/[a-z0-9-]+\.ts$/;
+const servedSource = /^(?:sdk|sdk\/im(?:\/groups)?|wire|cache\/core)\/[a-z0-9-]+\.ts$/;
 
 interface Module {
   mtimeMs: number;

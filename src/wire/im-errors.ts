@@ -91,7 +91,7 @@ export const imErrorCatalogue = {
   GROUP_FULL: { code: 10014, message: 'the group has no room for more members', retryable: false },
   GROUP_ID: { code: 10015, message: 'the group id is malformed', retryable: false },
   GROUP_REFUSED_BY_CALLBACK: { code: 10016, message: "the app's backend refused it", retryable: false },
-  GROUP_MUTED: { code: 10017, message: 'the sender is muted in the group', retryable: true },
+  GROUP_MUTED: { code: 10017, message: 'the sender is muted in the group', retryable: false },
   GROUP_ANSWER_TOO_LONG: { code: 10018, message: 'the answer would be over 1 MB: ask for less', retryable: false },
   GROUP_ACCOUNT_UNKNOWN: { code: 10019, message: 'no account has this name', retryable: false },
   GROUP_MESSAGE_TOO_LONG: { code: 10020, message: 'the message is over the limit', retryable: false },

@@ -86,6 +86,21 @@ t.test(
   },
 );
 
+t.test('groups are a part of their own, under 3 kB, and ImClient does without them', async (t) => {
+  const client = `import { createImClient } from 'SDK/im/index.ts'; globalThis.x = createImClient;`;
+  const alone = bundle(t, client);
+  t.notMatch(alone.inputs.join(' '), /groups/);
+  const both = bundle(
+    t,
+    `${client} import { createGroups } from 'SDK/im/groups/index.ts'; globalThis.y = createGroups;`,
+  );
+  const gzipBytes = both.gzipBytes - alone.gzipBytes;
+  t.comment(`${both.text.length - alone.text.length} bytes minified, ${gzipBytes} gzipped`);
+  t.ok(gzipBytes < 3_000, `${gzipBytes} bytes`);
+  t.notMatch(both.text, /node:|\brequire\(|\bBuffer\b|\bprocess\b/);
+  t.equal(bundle(t, `import 'SDK/im/groups/index.ts';`).text.trim(), '', 'no module does anything by being imported');
+});
+
 t.test('what a page does not import is not in its bundle', async (t) => {
   const small = bundle(t, `import { memoryStorage } from 'SDK/index.ts'; globalThis.x = memoryStorage();`);
   t.ok(small.gzipBytes < 700, `${small.gzipBytes} bytes`);
@@ -104,7 +119,7 @@ t.test('what a page does not import is not in its bundle', async (t) => {
 
 t.test('the package exports it, and says the right version', async (t) => {
   t.equal(sdkVersion, manifest.version);
-  for (const name of ['./sdk', './sdk/node', './sdk/im', './sdk/im/node']) {
+  for (const name of ['./sdk', './sdk/node', './sdk/im', './sdk/im/groups', './sdk/im/node']) {
     const source = manifest.exports[name]?.default.replace('dist', 'src').replace(/\.js$/, '.ts') ?? '';
     t.type(readFileSync(join(root, source), 'utf8'), 'string');
     t.equal(manifest.exports[name]?.types, manifest.exports[name]?.default.replace(/\.js$/, '.d.ts'));

@@ -3,6 +3,17 @@
  * bundle.test.ts with those of a browser. Nothing here runs.
  */
 import {
+  createGroups,
+  type GroupChange,
+  type GroupNotice,
+  type GroupProfile,
+  type Groups,
+  type JoinedGroup,
+  type RequestName,
+  type TipNotice,
+  tipOf,
+} from '../../src/sdk/im/groups/index.ts';
+import {
   type ConnectionReason,
   type ConnectionState,
   createImClient,
@@ -91,6 +102,37 @@ export async function surface(): Promise<void> {
   await conversation.setReadMessage(page.messages[0]);
   await conversation.delete({ messages: true });
   throw new ImError('NETWORK', text, { retryable: true, cause: storage });
+}
+
+export async function groupSurface(client: ImClient): Promise<void> {
+  const groups = createGroups(client, { maxMissed: 100 });
+  same<typeof groups, Groups>(true);
+  groups.onMessage((message, group) => {
+    same<typeof message, ImMessage>(true);
+    same<typeof group, string>(true);
+    same<ReturnType<typeof tipOf>, TipNotice | undefined>(true);
+    tipOf(message);
+  });
+  groups.onTip((tip) => same<typeof tip, TipNotice>(true));
+  groups.onChange((change) => same<typeof change, GroupChange>(true));
+  groups.onNotice(async (notice) => {
+    same<typeof notice, GroupNotice>(true);
+    if (notice.request !== undefined) await groups.answer(notice.request, { agrees: true });
+  });
+  const group = await groups.create({ type: 'Public', name: 'Tea', members: ['bob'], custom: { level: '1' } });
+  same<Awaited<ReturnType<Groups['get']>>, GroupProfile>(true);
+  const [joined] = (await groups.list({ type: 'Public', limit: 5 })).groups;
+  same<typeof joined, JoinedGroup | undefined>(true);
+  const [request] = (await groups.requests()).requests;
+  const name: RequestName | undefined = request;
+  if (name !== undefined) await groups.answer(name, { agrees: false, words: 'no' });
+  const conversation = groups.conversation(group);
+  same<typeof conversation, ImConversation>(true);
+  conversation.sendMessage('hi', { priority: 'High' });
+  // @ts-expect-error one owns a group by `transfer`
+  await groups.modifyMember(group, { account: 'bob', role: 'Owner' });
+  // @ts-expect-error there is no such option
+  await groups.modify(group, { applyOption: 'Anybody' });
 }
 
 export function mistakes(client: ImClient): void {

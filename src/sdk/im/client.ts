@@ -21,6 +21,7 @@ import {
   type RecalledNotice,
 } from './signals.ts';
 import { openStore } from './store.ts';
+import type { Extension } from './sync.ts';
 
 export const imPlatforms = ['iOS', 'iPad', 'Android', 'Web', 'Windows', 'Mac', 'Linux'] as const;
 export type ImPlatform = (typeof imPlatforms)[number];
@@ -59,6 +60,13 @@ export interface LoginInfo {
   readonly kickedWhileAway: { readonly platform: string; readonly at: number } | undefined;
 }
 
+/** What another part of the SDK gets of the client that it extends. */
+export interface Inside {
+  /** @throws ImError `CLOSED`, `NOT_LOGGED_IN` */
+  current(): Session;
+  emit(event: ImEvent): void;
+}
+
 /** A listener comes off by the function that it was given back. */
 type Listen<Args extends unknown[]> = (listener: (...args: Args) => unknown) => () => void;
 
@@ -85,7 +93,7 @@ export interface ImClient {
   logout(options?: { readonly forget?: boolean }): Promise<void>;
   /** Ends the client without a logout, and writes what is to be written. Afterwards everything throws `CLOSED`. */
   close(): Promise<void>;
-  /** @param peer the other account; or a conversation's id */
+  /** @param peer the other account; or a conversation's id, `c2c:…` or `group:…` */
   getConversation(peer: string): ImConversation;
   /** All that have a message and were not deleted, the latest first. */
   getConversations(): Promise<ImConversation[]>;
@@ -95,6 +103,11 @@ export interface ImClient {
   setProfile(fields: Readonly<Record<string, unknown>>): Promise<void>;
   /** The app went to the background, with so many unread messages on its badge; or came back. @throws ImError `NETWORK`, … */
   report(state: 'background' | 'foreground', unread?: number): Promise<void>;
+  /**
+   * For other parts of the SDK (`createGroups`), not for applications.
+   * @throws ImError `INVALID_ARGUMENT`: an account is logged in, or another one extends it
+   */
+  extend(extension: Extension): Inside;
   /** A message: new, offline, or the last one of a recent contact (M4). Each once, in the order of its conversation. */
   readonly onNewMessage: Listen<[message: ImMessage]>;
   /** What was missed is here: after a login, and after each interruption. */
@@ -146,6 +159,7 @@ export function createImClient(options: ImClientOptions): ImClient {
 
   const signals = createSignals(emit);
   let session: Session | undefined;
+  let extension: Extension | undefined;
   let state: ConnectionState = 'disconnected';
   let isClosed = false;
   /** Logins and logouts, one after another. */
@@ -201,6 +215,7 @@ export function createImClient(options: ImClientOptions): ImClient {
       clock,
       random,
       withRecents: options.disableRecentContact !== true,
+      extension,
     });
     return session;
   }
@@ -265,6 +280,11 @@ export function createImClient(options: ImClientOptions): ImClient {
     },
     async report(state, unread) {
       await ask('report', { state, unread });
+    },
+    extend(given) {
+      if ((session ?? extension) !== undefined) throw invalid('client', 'must be new');
+      extension = given;
+      return { current, emit };
     },
     ...listenersOf(signals),
   };

@@ -1,8 +1,9 @@
+import { invalid } from './arguments.ts';
 import { ImError } from './error.ts';
 import { numberOr } from './frames.ts';
 import { type Head, missedRecalls, newHead } from './head.ts';
 import type { MessagePage } from './history.ts';
-import type { SendOptions } from './letter.ts';
+import { isOfTwo, type SendOptions } from './letter.ts';
 import { type ImElement, type ImMessage, type ImOutgoing, showMessage, toBody } from './message.ts';
 import type { Session } from './session.ts';
 
@@ -18,11 +19,12 @@ export interface PageOptions {
  * as they are now. All methods throw `CLOSED` once the account is logged out.
  */
 export interface ImConversation {
-  /** `c2c:` and the peer. */
+  /** `c2c:` and the peer, or `group:` and the group's id. */
   readonly id: string;
-  readonly type: 'c2c';
+  readonly type: 'c2c' | 'group';
+  /** The other account, or the group's id. */
   readonly peer: string;
-  /** Messages of the peer that the account has not read, on whatever terminal (M14). */
+  /** Messages of others that the account has not read, on whatever terminal (M14). */
   readonly unread: number;
   /** The account has read up to this seq, the peer up to that. */
   readonly readSeq: number;
@@ -66,16 +68,15 @@ export interface ImConversation {
   deleteMessage(message: ImMessage): Promise<void>;
   /**
    * Takes the conversation out of the list until its next message. With `messages` also removes all of them, here and from the
-   * account's history at the service. Holds here at once; the service is told now or with the next connection.
+   * account's history at the service. Holds here at once; the service is told now or with the next connection. Of a group: here alone.
    */
   delete(options?: { readonly messages?: boolean }): Promise<void>;
 }
 
 const maxCount = 200;
-const prefix = 'c2c:';
 
 export function idOf(peer: string): string {
-  return peer.startsWith(prefix) ? peer : prefix + peer;
+  return /^(c2c|group):/.test(peer) ? peer : `c2c:${peer}`;
 }
 
 export function openConversation(session: Session, id: string): ImConversation {
@@ -92,18 +93,14 @@ export function openConversation(session: Session, id: string): ImConversation {
   function letter(content: string | readonly ImElement[], options: SendOptions, isOnline: boolean): ImOutgoing {
     head();
     const body = toBody(content);
-    if (body === undefined) {
-      throw new ImError('INVALID_ARGUMENT', 'the content is neither a text nor a list of elements', {
-        field: 'content',
-      });
-    }
-    const { lifetimeSec, push, custom } = options;
-    return outbox.send({ conversation: id, body, options: { lifetimeSec, push, custom }, isOnline });
+    if (body === undefined) throw invalid('content', 'must be a text or a list of elements');
+    const { lifetimeSec, push, custom, priority } = options;
+    return outbox.send({ conversation: id, body, options: { lifetimeSec, push, custom, priority }, isOnline });
   }
 
   async function page({ count = 20, before }: PageOptions, isLocal: boolean): Promise<MessagePage> {
     if (!Number.isInteger(count) || count < 1 || count > maxCount) {
-      throw new ImError('INVALID_ARGUMENT', `count: must be an integer from 1 to ${maxCount}`, { field: 'count' });
+      throw invalid('count', `must be an integer from 1 to ${maxCount}`);
     }
     const seq = seqOf(before);
     return history.read(head(), seq === 0 ? undefined : seq, count, isLocal ? undefined : session.ask());
@@ -111,8 +108,8 @@ export function openConversation(session: Session, id: string): ImConversation {
 
   return {
     id,
-    type: 'c2c',
-    peer: id.slice(prefix.length),
+    type: isOfTwo(id) ? 'c2c' : 'group',
+    peer: id.slice(id.indexOf(':') + 1),
     get unread() {
       return look().unread;
     },
@@ -171,7 +168,8 @@ export function openConversation(session: Session, id: string): ImConversation {
     async delete({ messages = false } = {}) {
       const mine = head();
       mine.isHidden = true;
-      mine.owedHide = messages ? 'clear' : 'hide';
+      // A group is in the list as long as its messages are.
+      if (isOfTwo(id)) mine.owedHide = messages ? 'clear' : 'hide';
       if (messages) {
         for (const { clientId = '' } of outbox.unsent(id)) outbox.remove(clientId);
         mine.floor = Math.max(mine.floor, mine.seq + 1);

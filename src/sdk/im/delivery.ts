@@ -1,6 +1,7 @@
 import type { Emit } from './events.ts';
 import type { Arrival } from './frames.ts';
 import { countMessage, type Head, isAnew, isKnown, isNew, know, moveShown, noteMessage, noteRecalled } from './head.ts';
+import { isOfTwo } from './letter.ts';
 import { emptied, type ImMessage, type Stored, showMessage } from './message.ts';
 import type { Outbox } from './outbox.ts';
 import { rangeAt } from './ranges.ts';
@@ -78,7 +79,10 @@ export function createDelivery({ account, store, outbox, reports, signals, emit 
       const shown = messages.map(takeOne);
       await store.commit();
       for (const message of shown) if (message !== undefined) signals.onNewMessage.emit(message);
-      for (const { arrival } of messages) reports.acknowledge(arrival.conversation, arrival.message.seq);
+      for (const { arrival } of messages) {
+        // Nothing of a group waits for it.
+        if (isOfTwo(arrival.conversation)) reports.acknowledge(arrival.conversation, arrival.message.seq);
+      }
       for (const id of seqs.keys()) signals.onConversation.emit(id);
     },
     async renew(conversation, message) {

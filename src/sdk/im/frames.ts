@@ -98,7 +98,7 @@ export function readArrivals(value: unknown, conversation?: string): Arrival[] {
 
 /** A message of the service, or one that was stored. */
 export function readStored(fields: Fields): Stored | undefined {
-  const { from, time, body, custom, clientId, recalled } = fields;
+  const { from, time, body, custom, extra, clientId, recalled } = fields;
   if (typeof from !== 'string' || typeof time !== 'number') return undefined;
   return {
     ...numbersOf(fields, ['seq', 'msgSeq', 'random']),
@@ -106,6 +106,7 @@ export function readStored(fields: Fields): Stored | undefined {
     time,
     body: listOf(body).filter(isElement),
     ...(typeof custom === 'string' && { custom }),
+    ...(extra !== undefined && { extra: fieldsOf(extra) }),
     ...(typeof clientId === 'string' && { clientId }),
     ...(recalled === true && { recalled }),
   };

@@ -3,7 +3,7 @@ import { readArrivals } from './frames.ts';
 import { type Head, know } from './head.ts';
 import { type ImMessage, type Stored, showMessage } from './message.ts';
 import type { Outbox } from './outbox.ts';
-import { rangeAt, rangeBelow } from './ranges.ts';
+import { rangeAt, rangeBelow, readRanges } from './ranges.ts';
 import type { Ask } from './reports.ts';
 import type { ImStore } from './store.ts';
 
@@ -38,8 +38,17 @@ const minAsked = 20;
 const maxAsked = 100;
 
 export function createHistory({ account, store, outbox }: HistoryDeps): History {
-  /** Asks for what is before a seq (undefined: the newest), and stores it. Undefined: there was no answer. */
-  async function fetch(head: Head, before: number | undefined, count: number, ask: Ask): Promise<Stored[] | undefined> {
+  /**
+   * Asks for what is before a seq (undefined: the newest), and stores it. Undefined: there was no answer.
+   *
+   * @returns the messages, and the seq down to which there are no others
+   */
+  async function fetch(
+    head: Head,
+    before: number | undefined,
+    count: number,
+    ask: Ask,
+  ): Promise<{ messages: Stored[]; oldest: number } | undefined> {
     const limit = Math.min(Math.max(count, minAsked), maxAsked);
     try {
       const answer = await ask('history', { conversation: head.id, limit, before });
@@ -48,12 +57,13 @@ export function createHistory({ account, store, outbox }: HistoryDeps): History 
       const messages = readArrivals(answer.messages, head.id)
         .map(({ message }) => message)
         .filter(isMeant);
-      const [first] = messages;
-      if (first !== undefined) await keep(head, messages, first, before);
-      if (answer.complete === true || first === undefined) {
-        head.floor = Math.max(head.floor, first?.seq ?? before ?? newestOf(head) + 1);
-      }
-      return messages;
+      // In a group what is before the first message may be a hole.
+      let oldest = Math.min(messages[0]?.seq ?? Infinity, readRanges(answer.holes)?.[0]?.[0] ?? Infinity);
+      const isSome = oldest < (before ?? Infinity);
+      if (isSome) await keep(head, messages, oldest, before);
+      else oldest = before ?? newestOf(head) + 1;
+      if (answer.complete === true || !isSome) head.floor = Math.max(head.floor, oldest);
+      return { messages, oldest };
     } catch (error) {
       // What is here can be shown all the same.
       if (toImError(error).retryable || head.known.length > 0) return undefined;
@@ -64,17 +74,17 @@ export function createHistory({ account, store, outbox }: HistoryDeps): History 
   async function keep(
     head: Head,
     messages: readonly Stored[],
-    first: Stored,
+    oldest: number,
     before: number | undefined,
   ): Promise<void> {
-    const last = messages.at(-1) ?? first;
+    const last = messages.at(-1);
     const seqs = messages.map(({ seq }) => seq);
     await store.load(head, seqs);
     for (const message of messages) {
       if (message.recalled === true || store.find(head, message.seq) === undefined) store.put(head, message);
     }
-    know(head, first.seq, (before ?? last.seq + 1) - 1);
-    if (last.seq > head.seq) Object.assign(head, { seq: last.seq, time: last.time, last });
+    know(head, oldest, before === undefined ? (last?.seq ?? oldest) : before - 1);
+    if (last !== undefined && last.seq > head.seq) Object.assign(head, { seq: last.seq, time: last.time, last });
     await store.commit();
   }
 
@@ -112,14 +122,14 @@ export function createHistory({ account, store, outbox }: HistoryDeps): History 
           next = await readRange(head, range[0], at, missing, found);
           continue;
         }
-        const page: Stored[] | undefined = asking && (await fetch(head, next, missing, asking));
+        const page: Awaited<ReturnType<typeof fetch>> = asking && (await fetch(head, next, missing, asking));
         if (page === undefined) {
           asking = undefined;
           hasGap = true;
           next = (next === undefined ? newestOf(head) : below) + 1;
         } else {
-          found.push(...page.toReversed());
-          next = page[0]?.seq ?? next ?? head.floor;
+          found.push(...page.messages.toReversed());
+          next = page.oldest;
         }
       }
 

@@ -20,6 +20,8 @@ export interface HoleFiller {
   fill(arrival: Arrival): Promise<void>;
   /** Recalls that were missed. */
   recalls(head: Head): Promise<void>;
+  /** What is for an extension. */
+  notice(fields: Fields): Promise<void>;
 }
 
 export interface InboxDeps {
@@ -124,6 +126,8 @@ export function createInbox(deps: InboxDeps): Inbox {
 
   async function onEvent(on: string, fields: Fields): Promise<void> {
     if (on === 'resync') return onResync();
+    // Without a link the next one fetches it.
+    if (on === 'notice') return sync()?.notice(fields);
     if (on === 'profile') {
       const { account, fields: changed } = fields;
       if (typeof account === 'string') signals.onProfile.emit({ account, fields: Object(changed) });

@@ -4,12 +4,14 @@ import { type ImElement, isElement } from './message.ts';
 
 /** How a message is sent. */
 export interface SendOptions {
-  /** How long it waits for a receiver that is offline, 0 … 604800 s. Default: 7 days. */
+  /** How long it waits for a receiver that is offline, 0 … 604800 s. Default: 7 days. Groups have no such time. */
   readonly lifetimeSec?: number | undefined;
   /** OfflinePushInfo. */
   readonly push?: object | undefined;
   /** CloudCustomData. */
   readonly custom?: string | undefined;
+  /** In a group: over its limit the higher ones go first. Default: Normal. */
+  readonly priority?: 'High' | 'Normal' | 'Low' | 'Lowest' | undefined;
 }
 
 /** What is sent, as it is stored until it is. */
@@ -29,6 +31,11 @@ export interface StoredLetter extends Omit<Letter, 'isOnline'> {
   readonly time: number;
   /** Why it has failed. */
   readonly failure: ImErrorCode | undefined;
+}
+
+/** Whether a conversation is one with another account. */
+export function isOfTwo(conversation: string): boolean {
+  return conversation.startsWith('c2c:');
 }
 
 /** What was stored; whatever is no letter is left out. */

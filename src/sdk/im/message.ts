@@ -19,7 +19,7 @@ export type ImMessageStatus = 'sending' | 'sent' | 'failed' | 'recalled';
 
 /** A message as it is now; a change makes a new object. */
 export interface ImMessage {
-  /** `c2c:` and the other account. */
+  /** `c2c:` and the other account, or `group:` and the group's id. */
   readonly conversation: string;
   /** Its place in the conversation, from 1; 0 while the service has not stored it, and for online ones. */
   readonly seq: number;
@@ -29,10 +29,12 @@ export interface ImMessage {
   readonly time: number;
   readonly body: readonly ImElement[];
   readonly status: ImMessageStatus;
-  /** What REST and callbacks call it: MsgKey. Empty while the service has not stored it. */
+  /** What REST and callbacks call it: MsgKey. Empty while the service has not stored it. In a group it is known here alone: there `seq` names it. */
   readonly key: string;
   /** CloudCustomData. */
   readonly custom?: string;
+  /** Of a message of a group: its `priority`, and `nick`, `faceUrl`, `card`, `custom` of its sender as they were. `tip`: the service tells what changed. */
+  readonly extra?: Readonly<Record<string, unknown>>;
   /** The sending terminal's own name for it; stands in own messages alone. */
   readonly clientId?: string;
   /** Only for terminals that were online: nobody has it in a history. */
@@ -60,12 +62,13 @@ export interface Stored {
   readonly random: number;
   readonly body: readonly ImElement[];
   readonly custom?: string;
+  readonly extra?: Readonly<Record<string, unknown>>;
   readonly clientId?: string;
   readonly recalled?: true;
 }
 
 export function showMessage(conversation: string, stored: Stored, account: string): ImMessage {
-  const { seq, from, time, msgSeq, random, body, custom, clientId, recalled } = stored;
+  const { seq, from, time, body, custom, extra, clientId, recalled } = stored;
   return {
     conversation,
     seq,
@@ -74,11 +77,17 @@ export function showMessage(conversation: string, stored: Stored, account: strin
     time,
     body,
     status: recalled === true ? 'recalled' : 'sent',
-    key: `${msgSeq}_${random}_${time}`,
+    key: keyOf(stored),
     ...(custom !== undefined && { custom }),
+    ...(extra && { extra }),
     ...(clientId !== undefined && { clientId }),
     ...(seq === 0 && { isOnline: true as const }),
   };
+}
+
+/** MsgKey; a group's messages have no number of their sender's. */
+export function keyOf({ seq, msgSeq, random, time }: Stored): string {
+  return `${msgSeq || seq}_${random}_${time}`;
 }
 
 /** What is left of a message that was taken back. */

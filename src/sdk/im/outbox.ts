@@ -2,7 +2,7 @@ import { ImError, toImError } from './error.ts';
 import { type Fields, numberOr, optionalNumber } from './frames.ts';
 import { type Letter, makeClientId, readLetters, type StoredLetter } from './letter.ts';
 import type { ImLimits } from './limits.ts';
-import type { ImMessage, ImOutgoing, Stored } from './message.ts';
+import { type ImMessage, type ImOutgoing, keyOf, type Stored } from './message.ts';
 
 interface Entry extends Letter {
   readonly clientId: string;
@@ -136,10 +136,11 @@ export function createOutbox(deps: OutboxDeps, stored: readonly unknown[]): Outb
   }
 
   /** The service has it. */
-  function sent(entry: Entry, { seq, time, msgSeq, random }: Stored): void {
+  function sent(entry: Entry, message: Stored): void {
     const { outgoing } = entry;
+    const { seq, time } = message;
     delete outgoing.error;
-    Object.assign(outgoing, { status: 'sent', seq, time, key: `${msgSeq}_${random}_${time}` });
+    Object.assign(outgoing, { status: 'sent', seq, time, key: keyOf(message) });
     entry.resolve(changed(entry));
   }
 

@@ -12,7 +12,7 @@ import { createOutbox, type Outbox } from './outbox.ts';
 import { type Ask, createReports, type Reports } from './reports.ts';
 import type { Signals } from './signals.ts';
 import type { ImStore } from './store.ts';
-import { createSync, type Sync } from './sync.ts';
+import { createSync, type Extension, type Sync } from './sync.ts';
 
 export interface SessionDeps {
   readonly account: string;
@@ -23,6 +23,8 @@ export interface SessionDeps {
   readonly clock: () => number;
   readonly random: () => number;
   readonly withRecents: boolean;
+  /** Undefined: only conversations of two are heard of. */
+  readonly extension: Extension | undefined;
 }
 
 /** Everything of one account from login to logout: what came, what goes, and the connection over which it does. */
@@ -125,6 +127,7 @@ export function openSession(deps: SessionDeps): Session {
       ask: link.request,
       startedAt,
       withRecents: deps.withRecents,
+      extension: deps.extension,
     });
     const mine = sync;
     inbox.run(async () => {
@@ -205,6 +208,7 @@ export function openSession(deps: SessionDeps): Session {
             resolve(welcome);
           },
           onEvent(on, fields) {
+            if (deps.extension === undefined && /^(group:|system)/.test(String(fields.conversation))) return;
             if (inbox.size < limits.waitingEvents) inbox.push(on, fields);
             else giveUp(mine.link, new ImError('TOO_SLOW', 'too many events wait'));
           },

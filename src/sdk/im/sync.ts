@@ -3,6 +3,7 @@ import { toImError } from './error.ts';
 import type { Emit } from './events.ts';
 import {
   type Arrival,
+  type Fields,
   listOf,
   numberOr,
   optionalText,
@@ -13,6 +14,8 @@ import {
 } from './frames.ts';
 import { type Head, isKnown, know, moveShown, noteRecent, noteUnread, skipRecalls } from './head.ts';
 import type { HoleFiller, Inbox } from './inbox.ts';
+import { isOfTwo } from './letter.ts';
+import { readRanges, subtractRanges } from './ranges.ts';
 import type { Ask } from './reports.ts';
 import type { Signals } from './signals.ts';
 import type { ImStore } from './store.ts';
@@ -36,6 +39,27 @@ export interface SyncDeps {
   /** When this session began, by the service's clock, Unix seconds. */
   readonly startedAt: number;
   readonly withRecents: boolean;
+  readonly extension: Extension | undefined;
+}
+
+/** What an extension fetches with, over one link. */
+export interface SyncTools extends SyncDeps {
+  /** Everything after what was shown. */
+  follow(head: Head): Promise<void>;
+  recallsOf(recent: Recent): Promise<void>;
+  /** What the service refuses for good is told of and left; whatever else goes wrong is thrown. */
+  forgive(request: string, run: () => Promise<void>): Promise<void>;
+}
+
+/**
+ * What another part of the SDK adds to a client: conversations that are none of two people. Its methods run in the order of
+ * events: nothing that came later overtakes them. What they throw ends the link, and the next one begins anew.
+ */
+export interface Extension {
+  /** Fetches what did not come by itself: after a login (`isFirst`), and after each interruption. */
+  sync(tools: SyncTools, isFirst: boolean): Promise<void>;
+  /** The service tells the account something that is no message. */
+  notice(tools: SyncTools, fields: Fields): Promise<void>;
 }
 
 /** Fetches what did not come by itself, over one link. Rejects when the link ends, or the service cannot answer just now. */
@@ -47,7 +71,7 @@ export interface Sync extends HoleFiller {
 }
 
 export function createSync(deps: SyncDeps): Sync {
-  const { store, delivery, inbox, signals, emit, clock, ask, startedAt, withRecents } = deps;
+  const { store, delivery, inbox, signals, emit, clock, ask, startedAt, withRecents, extension } = deps;
 
   async function offline(): Promise<void> {
     let after: string | undefined;
@@ -132,6 +156,8 @@ export function createSync(deps: SyncDeps): Sync {
       const throughSeq = numberOr(page.throughSeq, 0);
       await delivery.take(inRow(readArrivals(page.messages, head.id), since));
       know(head, since + 1, throughSeq);
+      // In a group history may have more than is delivered.
+      head.known = subtractRanges(head.known, readRanges(page.holes) ?? []);
       moveShown(head, throughSeq);
       await noteRecalls(head, page);
       if (page.more !== true || head.shown === since) return;
@@ -180,11 +206,14 @@ export function createSync(deps: SyncDeps): Sync {
     }
   }
 
+  const tools: SyncTools = { ...deps, follow, recallsOf, forgive };
+
   return {
     async signIn() {
       for (const head of store.heads.values()) Object.assign(head, { base: head.shown, isSynced: false });
       await offline();
       await (withRecents ? lasts() : counts());
+      await extension?.sync(tools, true);
       await store.commit();
     },
     async catchUp() {
@@ -203,14 +232,17 @@ export function createSync(deps: SyncDeps): Sync {
         signals.onConversation.emit(head.id);
       }
       if (isFull) await offline();
+      await extension?.sync(tools, false);
       await store.commit();
     },
     async fill({ conversation, message }) {
       const head = store.head(conversation);
       if (head.isSynced) return forgive('sync', () => follow(head));
-      await forgive('history', () => lookBack(head, message.seq));
+      // A group that is new here begins with its first message.
+      if (isOfTwo(conversation)) await forgive('history', () => lookBack(head, message.seq));
     },
     recalls,
+    notice: async (fields) => extension?.notice(tools, fields),
   };
 }
 
