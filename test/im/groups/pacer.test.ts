@@ -453,17 +453,26 @@ t.test('[G31] what was dropped lately can be seen: whose, of which priority, and
   });
   t.strictSame((await pacer.dropped(2 as ConversationId)).lines, [], 'of another group');
 
-  // Bounded: of a group, and of all.
-  for (let i = 0; i < 150; i++) {
-    limit(upTo(2, { lowPerSec: 0 }));
-    offerMany(1, { priority: 'Low', sender: `user-${i}` as AccountId, group: 3 as ConversationId });
-  }
+  // Bounded: of a group, and of all. Those go that were not added to for longest.
+  limit(upTo(2, { lowPerSec: 0 }));
+  const dropOf = (group: number, user: number) =>
+    offerMany(1, { priority: 'Low', sender: `user-${user}` as AccountId, group: group as ConversationId });
+  for (let user = 0; user < 100; user++) dropOf(3, user);
+  dropOf(3, 0);
+  for (let user = 100; user < 150; user++) dropOf(3, user);
   const { messages, lines } = await pacer.dropped(3 as ConversationId);
-  t.strictSame([messages, lines.length, lines[0]?.sender], [150, 100, 'user-149']);
-  for (let group = 10; group < 1_100; group++) offerMany(1, { priority: 'Low', group: group as ConversationId });
+  t.strictSame([messages, lines.length, lines[0]?.sender], [151, 100, 'user-149']);
+  t.strictSame(
+    ['user-0', 'user-1', 'user-50', 'user-51'].map((name) => lines.find(({ sender }) => sender === name)?.messages),
+    [2, undefined, undefined, 1],
+  );
+  for (let group = 10; group < 1_000; group++) dropOf(group, 1);
+  dropOf(3, 1);
+  for (let group = 1_000; group < 1_100; group++) dropOf(group, 1);
   t.equal(await withDrops(), 1_000);
-  t.equal((await pacer.dropped(club)).messages, 0, 'the group that had none for longest is forgotten first');
-  t.equal((await pacer.dropped(1_099 as ConversationId)).messages, 1);
+  const counts = [];
+  for (const group of [club, 3, 10, 1_099]) counts.push((await pacer.dropped(group as ConversationId)).messages);
+  t.strictSame(counts, [0, 152, 0, 1]);
   await time.advance(600_000);
   t.equal((await pacer.dropped(1_099 as ConversationId)).messages, 0);
   t.equal(await withDrops(), 0);
@@ -483,6 +492,27 @@ t.test('groups cost one another nothing', async (t) => {
     t.equal(time.pending, 1, 'one timer');
     await time.advance(cycleMs);
   }
+});
+
+t.test('the one timer strikes for whoever is next', async (t) => {
+  const { time, offerMany, limit } = openPacer();
+  limit(upTo(1));
+  const [early, late] = [1 as ConversationId, 2 as ConversationId];
+  offerMany(1, { group: early });
+  await time.advance(500);
+  offerMany(1, { group: late });
+  await time.advance(700);
+  const waiting = offerMany(2, { group: late });
+  const after = offerMany(2, { group: early });
+  t.equal(time.pending, 1);
+  await time.advance(299);
+  t.strictSame(verdicts([...waiting, ...after]), ['waits', 'waits', 'go', 'waits']);
+  await time.advance(1);
+  t.equal(served(waiting).length, 1);
+  t.equal(time.pending, 1);
+  await time.advance(500);
+  t.strictSame(verdicts(after), ['go', 'go']);
+  t.equal(time.pending, 1);
 });
 
 t.test('a cycle begins with the first message, and they follow each other until one is empty', async (t) => {
@@ -826,27 +856,32 @@ t.test('a heap gives back the first, any other, and all in order', (t) => {
   interface Item extends HeapItem {
     readonly value: number;
   }
+  const step = fc.record({
+    what: fc.constantFrom('add', 'add', 'add', 'first', 'any'),
+    value: fc.nat(30),
+    pick: fc.nat(),
+  });
   fc.assert(
-    fc.property(fc.array(fc.integer({ min: -40, max: 40 }), { maxLength: 120 }), (values) => {
+    fc.property(fc.array(step, { maxLength: 120, size: 'max' }), (run) => {
       const heap = new Heap<Item>((a, b) => a.value < b.value);
       let model: Item[] = [];
       const sorted = () => [...model].sort((a, b) => a.value - b.value);
       const isSame = (a: Item | undefined, b: Item | undefined) => a?.value === b?.value;
-      for (const value of values) {
-        if (value % 5 === 0) {
+      for (const { what, value, pick } of run) {
+        if (what === 'add' || model.length === 0) {
+          const item = { value, heapAt: -1 };
+          heap.add(item);
+          model.push(item);
+        } else if (what === 'first') {
           const first = heap.takeFirst();
           if (!isSame(first, sorted()[0])) return false;
           model = model.filter((one) => one !== first);
-        } else if (value % 7 === 0 && model.length > 0) {
-          const one = model[Math.abs(value) % model.length] as Item;
+        } else {
+          const one = model[pick % model.length] as Item;
           heap.remove(one);
           heap.remove(one);
           model = model.filter((other) => other !== one);
           if (one.heapAt !== -1) return false;
-        } else {
-          const item = { value, heapAt: -1 };
-          heap.add(item);
-          model.push(item);
         }
         if (heap.size !== model.length || !isSame(heap.first, sorted()[0])) return false;
       }
