@@ -102,8 +102,7 @@ export function createDropped({ maxGroups = 1_000, maxLines = 100, keepMs = 600_
 
     view(group, nowMs, epochMs) {
       const record = records.get(group);
-      if (record === undefined || nowMs - record.lastMs >= keepMs)
-        return { sinceMs: undefined, messages: 0, lines: [] };
+      if (record === undefined) return { sinceMs: undefined, messages: 0, lines: [] };
       const toEpoch = (ms: number) => Math.round(epochMs - (nowMs - ms));
       const lines = [...record.lines.values()].reverse();
       return {
