@@ -9,6 +9,7 @@ import { benchBefore } from './before.ts';
 import { benchC2c } from './c2c.ts';
 import { benchCache } from './cache.ts';
 import { benchCallbacks } from './callbacks.ts';
+import { benchGroups } from './groups.ts';
 import { benchIsolation } from './isolation.ts';
 import { benchProxy } from './proxy.ts';
 import type { Question } from './support/question.ts';
@@ -17,6 +18,7 @@ const questions: Record<string, Question> = {
   proxy: benchProxy,
   cache: benchCache,
   c2c: benchC2c,
+  groups: benchGroups,
   before: benchBefore,
   callbacks: benchCallbacks,
   isolation: benchIsolation,

@@ -5,7 +5,7 @@ import path from 'node:path';
 import { type BenchDatabase, startDatabase } from '../support/database.ts';
 import { rssBytesOf } from '../support/process-figures.ts';
 import { findProgram, freePorts, startProgram } from '../support/program.ts';
-import { accountNames, type ChatEntrant, mostAccounts } from './peer.ts';
+import { accountNames, type ChatEntrant, type ChatPeer, mostAccounts } from './peer.ts';
 import { xmppPassword, xmppProblem } from './xmpp-terminal.ts';
 
 /**
@@ -53,51 +53,83 @@ export const ejabberdSettings: Record<string, readonly string[]> = {
   'one sleepy scheduler': ['+S', '1:1', '+sbwt', 'none', '+sbwtdcpu', 'none', '+sbwtdio', 'none'],
 };
 
-export function ejabberdEntrant({ version, erl, libraries }: Ejabberd, setting: string): ChatEntrant {
+export const ejabberdName = ({ version }: Ejabberd, setting: string): string => `ejabberd ${version}, ${setting}`;
+
+export function ejabberdEntrant(ejabberd: Ejabberd, setting: string): ChatEntrant {
+  const sets = accountNames.map((prefix): AccountSet => ({ prefix, count: mostAccounts }));
   return {
-    name: `ejabberd ${version}, ${setting}`,
+    name: ejabberdName(ejabberd, setting),
     async start(stack) {
-      const database = await startDatabase();
-      stack.defer(database.close);
-      await database.execute(await readFile(schemaFile, 'utf8'));
-      for (const name of accountNames) await database.execute(accounts(name));
-      const folder = await mkdtemp(path.join(tmpdir(), 'qalgate-bench-'));
-      const [port = 0] = await freePorts(1);
-      const configuration = path.join(folder, 'ejabberd.yml');
-      await writeFile(configuration, configurationText(port, database), { mode: 0o600 });
-      const environment = {
-        ERL_LIBS: libraries,
-        EJABBERD_CONFIG_PATH: configuration,
-        EJABBERD_LOG_PATH: path.join(folder, 'ejabberd.log'),
-        ERL_CRASH_DUMP_BYTES: '0',
-      };
-      const { pid, cpuMicros, close } = await startProgram({
-        file: erl,
-        // As ejabberdctl starts it, but without a name: then nothing of Erlang's distribution (epmd) is started.
-        args: [
-          ...['-noinput', '+P', '250000', ...(ejabberdSettings[setting] ?? [])],
-          ...['-mnesia', 'dir', JSON.stringify(path.join(folder, 'mnesia')), '-s', 'ejabberd'],
-        ],
-        // It takes connections before its own to the database stand.
-        problem: () => xmppProblem(port, `${accountNames[0]}0`),
-        folders: [folder],
-        place: { cwd: folder, env: { PATH: process.env.PATH, HOME: folder, ...environment } },
-      });
-      stack.defer(close);
-      return {
-        load: { protocol: 'xmpp', port },
-        cpuMicros: async () => ({ service: await cpuMicros(), database: await database.cpuMicros() }),
-        memoryBytes: () => settled(pid),
-      };
+      const { pid, port, cpuMicros } = await startEjabberd(stack, ejabberd, { setting, accounts: sets });
+      return { load: { protocol: 'xmpp', port }, cpuMicros, memoryBytes: () => settled(pid) };
     },
   };
 }
 
-const accounts = (name: string): string =>
-  `insert into users (username, password) select '${name}' || n, '${xmppPassword}' from generate_series(0, ${mostAccounts - 1}) as n`;
+/** Accounts with a number behind their prefix, from 0 on. */
+export interface AccountSet {
+  prefix: string;
+  count: number;
+}
+
+export interface EjabberdOptions {
+  /** One of {@link ejabberdSettings}. */
+  setting: string;
+  accounts: readonly AccountSet[];
+  /** Lines of `modules` besides those of one-to-one messages. */
+  modules?: string;
+}
+
+export interface StartedEjabberd extends Pick<ChatPeer, 'cpuMicros'> {
+  pid: number;
+  port: number;
+}
+
+/** @param stack ends what was started */
+export async function startEjabberd(
+  stack: AsyncDisposableStack,
+  { erl, libraries }: Ejabberd,
+  { setting, accounts, modules = '' }: EjabberdOptions,
+): Promise<StartedEjabberd> {
+  const database = await startDatabase();
+  stack.defer(database.close);
+  await database.execute(await readFile(schemaFile, 'utf8'));
+  for (const set of accounts) await database.execute(insertAccounts(set));
+  const folder = await mkdtemp(path.join(tmpdir(), 'qalgate-bench-'));
+  const [port = 0] = await freePorts(1);
+  const configuration = path.join(folder, 'ejabberd.yml');
+  await writeFile(configuration, configurationText(port, database, modules), { mode: 0o600 });
+  const environment = {
+    ERL_LIBS: libraries,
+    EJABBERD_CONFIG_PATH: configuration,
+    EJABBERD_LOG_PATH: path.join(folder, 'ejabberd.log'),
+    ERL_CRASH_DUMP_BYTES: '0',
+  };
+  const { pid, cpuMicros, close } = await startProgram({
+    file: erl,
+    // As ejabberdctl starts it, but without a name: then nothing of Erlang's distribution (epmd) is started.
+    args: [
+      ...['-noinput', '+P', '250000', ...(ejabberdSettings[setting] ?? [])],
+      ...['-mnesia', 'dir', JSON.stringify(path.join(folder, 'mnesia')), '-s', 'ejabberd'],
+    ],
+    // It takes connections before its own to the database stand.
+    problem: () => xmppProblem(port, `${accounts[0]?.prefix}0`),
+    folders: [folder],
+    place: { cwd: folder, env: { PATH: process.env.PATH, HOME: folder, ...environment } },
+  });
+  stack.defer(close);
+  return {
+    pid,
+    port,
+    cpuMicros: async () => ({ service: await cpuMicros(), database: await database.cpuMicros() }),
+  };
+}
+
+const insertAccounts = ({ prefix, count }: AccountSet): string =>
+  `insert into users (username, password) select '${prefix}' || n, '${xmppPassword}' from generate_series(0, ${count - 1}) as n`;
 
 /** What our own has: history, offline messages, contacts, last activity, the other terminals, profiles, resumption. */
-function configurationText(port: number, { target, tcpHost }: BenchDatabase): string {
+function configurationText(port: number, { target, tcpHost }: BenchDatabase, modules: string): string {
   return `
 hosts: [localhost]
 loglevel: error
@@ -127,7 +159,7 @@ modules:
   mod_vcard: { search: false }
   mod_disco: {}
   mod_ping: {}
-`;
+${modules}`;
 }
 
 const settlePollMs = 500;

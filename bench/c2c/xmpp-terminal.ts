@@ -10,7 +10,7 @@ import { numberOf, type Protocol, textOf } from './terminal.ts';
  * management) does: the server answers `<r/>` once it has handled what came before, which here is to store it.
  */
 
-const domain = 'localhost';
+export const domain = 'localhost';
 export const xmppPassword = 'says-qal';
 
 const streamStart =
@@ -100,7 +100,7 @@ export async function xmppProblem(port: number, account: string): Promise<string
 }
 
 /** Until the server has sent the presence back: from then on messages are delivered here. */
-async function login(socket: Socket, account: string, needsAccept: boolean): Promise<void> {
+export async function login(socket: Socket, account: string, needsAccept: boolean): Promise<void> {
   const steps = [
     [streamStart, features],
     [
@@ -121,12 +121,13 @@ async function login(socket: Socket, account: string, needsAccept: boolean): Pro
   }
 }
 
-async function answered(socket: Socket, wanted: string): Promise<void> {
+/** Until one of these texts has come. */
+export async function answered(socket: Socket, ...wanted: string[]): Promise<void> {
   const { promise, resolve, reject } = Promise.withResolvers<void>();
   let text = '';
   const read = (data: string): void => {
     text += data;
-    if (text.includes(wanted)) resolve();
+    if (wanted.some((one) => text.includes(one))) resolve();
     else if (/<(failure|stream:error)|type='error'/.test(text)) reject(new Error(`refused at ${wanted}: ${text}`));
   };
   const end = (): void => reject(new Error(`closed at ${wanted}: ${text}`));
