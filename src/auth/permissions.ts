@@ -71,6 +71,7 @@ const permissions = {
   'ops.callback.write': ['operator'],
   'ops.callback.verify': ['operator'],
   'ops.callback.test': ['operator'],
+  'ops.group.read': ['viewer', 'operator'],
   'ops.queue.page': ['guest', 'local', 'viewer', 'operator'],
   'ops.queue.read': ['viewer', 'operator'],
   'ops.queue.write': ['operator'],

@@ -5,9 +5,11 @@ import type { Duplex } from 'node:stream';
 import { type AppLookup, createUserSigCheck, type Revocations } from '../auth/index.ts';
 import type { Logger, Metrics } from '../observe/index.ts';
 import type { AppSettings, ControlBus, Database } from '../store/index.ts';
+import type { SdkAppId } from '../wire/index.ts';
 import { createAccounts } from './accounts/accounts.ts';
 import { createConnectionLimit } from './connection-limit.ts';
 import type { GroupMessages, Groups } from './group-services.ts';
+import type { DroppedView as DroppedMessages } from './groups/dropped.ts';
 import { createGroupSync } from './groups/group-sync.ts';
 import { createGroups } from './groups/groups.ts';
 import { createInbox } from './groups/inbox.ts';
@@ -83,6 +85,8 @@ export interface Im {
   readonly words: Words;
   readonly groups: Groups;
   readonly groupMessages: GroupMessages;
+  /** What the rate limit of a group dropped lately on this process (G31); undefined: there is no such group. */
+  groupDrops(sdkAppId: SdkAppId, groupId: string): Promise<DroppedMessages | undefined>;
   /** Runs partition upkeep now; it also runs by itself. */
   maintain(): Promise<void>;
   /** Says goodbye to every link; before the listener closes, which waits for them. New ones are refused from here on. */
@@ -200,6 +204,10 @@ export async function createIm(deps: ImDeps, options: ImOptions): Promise<Im> {
       connection: createConnectionLimit({ metrics }, options),
     },
     ...services,
+    async groupDrops(sdkAppId, groupId) {
+      const group = await groups.find(sdkAppId, groupId);
+      return group === undefined ? undefined : pacer.dropped(group.conversationId);
+    },
     maintain: retention.run,
     endLinks: () => links.close(),
     close: () => opened.disposeAsync(),

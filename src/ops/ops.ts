@@ -12,6 +12,7 @@ import { type CallbackCheckCommandDeps, createCallbackCheckCommands } from './ca
 import { type CallbackCommandDeps, changedCallbacks, createCallbackCommands } from './callback-commands.ts';
 import { createAsking } from './database-away.ts';
 import { createFailureLimit } from './failure-limit.ts';
+import { createGroupCommands, type GroupDrops } from './group-commands.ts';
 import { createIdentify, type Identity, type OpsToken } from './identity.ts';
 import { createQueueCommands, queuesPath } from './queue-commands.ts';
 
@@ -23,6 +24,8 @@ export interface OpsDeps
   health: Health;
   /** The configuration in effect with its secrets redacted. */
   effectiveConfig(): object;
+  /** Absent: this process has no groups. */
+  groupDrops?: GroupDrops;
   /** Raw queues to look into. */
   queues?: readonly Queue[];
   /** Milliseconds since the epoch. */
@@ -83,6 +86,9 @@ export async function createOps(deps: OpsDeps, options: OpsOptions): Promise<Ops
   const { callbackAdmin } = deps;
   const callbacks =
     callbackAdmin === undefined ? undefined : createCallbackCommands({ ...deps, callbackAdmin, asking, now: Date.now });
+
+  const { groupDrops } = deps;
+  const groups = groupDrops === undefined ? undefined : createGroupCommands({ ...deps, groupDrops, asking });
 
   const queues = deps.queues === undefined ? undefined : createQueueCommands({ queues: deps.queues });
 
@@ -195,6 +201,10 @@ export async function createOps(deps: OpsDeps, options: OpsOptions): Promise<Ops
       { method: 'POST', url: `${url}/pause`, command: write, handle: callbacks.pause },
       { method: 'POST', url: `${url}/resume`, command: write, handle: callbacks.resume },
     );
+  }
+
+  if (groups !== undefined) {
+    routes.push({ method: 'GET', url: `${app}/groups/dropped`, command: 'ops.group.read', handle: groups.dropped });
   }
 
   if (queues !== undefined) {

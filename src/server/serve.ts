@@ -17,7 +17,7 @@ import {
   createPauses,
   createPoster,
 } from '../callbacks/index.ts';
-import { createIm } from '../im/index.ts';
+import { createIm, type Im } from '../im/index.ts';
 import {
   createHealth,
   createMetrics,
@@ -26,7 +26,7 @@ import {
   type Logger,
   type Metrics,
 } from '../observe/index.ts';
-import { createOps } from '../ops/index.ts';
+import { createOps, type OpsDeps } from '../ops/index.ts';
 import { createProxy } from '../proxy/index.ts';
 import {
   type AppStore,
@@ -153,14 +153,20 @@ export async function startServer(config: Config, options: ServeOptions): Promis
     roles.includes('im') || roles.includes('relay')
       ? await openCallbacks(foundation, { relay: roles.includes('relay'), ownAddresses: () => ownAddresses })
       : undefined;
+  let im: Im | undefined;
   // The ops listener opens first and closes last, so that it can tell of the others.
   if (roles.includes('ops') && config.listen.ops !== undefined)
-    addresses.ops = await openOps(foundation, config.listen.ops, { callbacks, ownAddresses: () => ownAddresses });
+    addresses.ops = await openOps(foundation, config.listen.ops, {
+      callbacks,
+      ownAddresses: () => ownAddresses,
+      // It opens later.
+      ...(roles.includes('im') ? { groupDrops: async (sdkAppId, groupId) => im?.groupDrops(sdkAppId, groupId) } : {}),
+    });
   if (roles.includes('access') && config.listen.access !== undefined) {
     addresses.access = await openAccess(foundation, config.listen.access);
   }
   if (roles.includes('im') && config.listen.im !== undefined) {
-    addresses.im = await openImListener(foundation, config.listen.im, callbacks);
+    ({ im, url: addresses.im } = await openImListener(foundation, config.listen.im, callbacks));
   }
   for (const url of Object.values(addresses)) {
     const { hostname, port } = new URL(url);
@@ -279,7 +285,7 @@ async function openImListener(
   foundation: Foundation,
   listen: Listen,
   callbacks: Callbacks | undefined,
-): Promise<string> {
+): Promise<{ im: Im; url: string }> {
   const { config, logger, metrics, db, bus, registry, revocations, stack } = foundation;
   const ports = callbacks === undefined ? {} : imPorts(callbacks);
   const im = await createIm(
@@ -302,13 +308,17 @@ async function openImListener(
   });
   // Before the listener closes: it waits for what is open.
   stack.defer(() => im.endLinks());
-  return listener.url;
+  return { im, url: listener.url };
 }
 
 async function openOps(
   foundation: Foundation,
   listen: Listen,
-  { callbacks, ownAddresses }: { callbacks: Callbacks | undefined; ownAddresses: () => readonly ListenAddress[] },
+  {
+    callbacks,
+    ownAddresses,
+    groupDrops,
+  }: Pick<OpsDeps, 'groupDrops'> & { callbacks: Callbacks | undefined; ownAddresses: () => readonly ListenAddress[] },
 ): Promise<string> {
   const { config, shownConfig, logger, metrics, health, db, bus, store, revocations, purges, stack } = foundation;
   let poster = callbacks?.poster;
@@ -343,6 +353,7 @@ async function openOps(
       checkApp,
       effectiveConfig: () => shownConfig,
       ...(callbacks === undefined ? {} : { queues: [callbacks.queue] }),
+      ...(groupDrops === undefined ? {} : { groupDrops }),
     },
     { tokens: config.ops.tokens },
   );

@@ -187,6 +187,11 @@ export const groupSettings = {
       'How many messages a group takes. Above that those of higher priority go first, and what is left is dropped (the sender gets MsgSeq 0). High, owner, admins and the administrator of the app count towards `perSec` alone.',
     default: {},
   }),
+  groupTellsDropped: Type.Boolean({
+    description:
+      'Whether the sender of a message that these limits drop is told so (error 10023) instead of being answered MsgSeq 0.',
+    default: false,
+  }),
   groupFields: Type.Array(GroupFieldSchema, {
     description: 'Custom fields of groups, each at most 512 bytes; at most 20 a type.',
     maxItems: 200,

@@ -145,7 +145,7 @@ apps: [{ sdkAppId: 1400000001, name: fixed, secret: config-secret-0123, access: 
     { sdkAppId: 1_400_000_002, name: 'shop', secret: /^[0-9a-f]{64}$/ },
     'the next free number behind the demo app',
   );
-  t.same(Object.keys(made.settings), ['sdkAppId', 'name', 'secret', 'admins', 'access', 'im', 'callbacks']);
+  t.same(Object.keys(made.settings), ['sdkAppId', 'name', 'secret', 'admins', 'timeZone', 'access', 'im', 'callbacks']);
   const fromInput = await shown(
     ['create', '--file', '-', '--sessions', 'required'],
     '{"sdkAppId": 7, "secret": "given-secret-01234", "access": {"sendImei": true, "sessions": "optional"}}',

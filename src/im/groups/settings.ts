@@ -56,6 +56,11 @@ function ownOf({ im }: App, type: string) {
   return im.groupTypes.find(({ name }) => name === type);
 }
 
+/** Whether the sender of a message that the rate limit drops is told (G31). */
+export function tellsDropped({ im }: App): boolean {
+  return im.groupTellsDropped;
+}
+
 /** A custom field of groups, or of members. */
 export interface CustomField {
   readonly key: string;

@@ -411,6 +411,17 @@ t.test('[G26] members are told, the sender on its other terminals, and not who d
   t.match(service.told, [{ to: alice.no, event: { uncounted: true } }]);
 });
 
+t.test('[G31] where the app wants that, the sender hears that a message was dropped', async (t) => {
+  const [alice] = await trio();
+  const one = await asking(t, async () => ({ kind: 'allow', outcome: 'allowed' }), {
+    app: { groupTellsDropped: true },
+    pacer: { admit: () => 'dropped' },
+  });
+  const group = await one.group('Public', [alice]);
+  t.match(await one.send(alice, group, { random: 1 }), { ok: false, error: 'GROUP_RATE' });
+  t.equal((await stored(group)).length, 0);
+});
+
 t.test('[G28][G30][G31] the rate limit hears who sends what; what it drops has seq 0 and leaves nothing', async (t) => {
   const [alice, bob, carol] = await trio();
   const paced: { group: number; limits: object; message: PacedMessage }[] = [];

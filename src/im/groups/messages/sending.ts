@@ -12,6 +12,7 @@ import type { BeforeGroup, ImPorts } from '../../ports.ts';
 import type { Words } from '../../services.ts';
 import type { GroupTypeRow } from '../group-types.ts';
 import type { Rosters } from '../rosters.ts';
+import { tellsDropped } from '../settings.ts';
 import { checkContent } from './content.ts';
 import { type Cleared, type Ended, groupDedupOf, type Outcome, withoutSeq } from './message.ts';
 import type { Admit } from './pacing.ts';
@@ -118,7 +119,7 @@ export function createSending(deps: SendingDeps): GroupMessages['send'] {
       // Those before it had all of its time: not to be stored behind its answer.
       if (deadline.aborted) return refused({ ok: false, error: 'TIMED_OUT' });
       // The one that is sent again may have passed.
-      if (verdict === 'dropped') return (await repeatOf(message)) ?? withoutSeq(message, 'dropped');
+      if (verdict === 'dropped') return (await repeatOf(message)) ?? droppedOf(message);
       return draft.isOnlineOnly ? storing.handOn(message) : storing.store(message, input);
     }
 
@@ -139,6 +140,13 @@ export function createSending(deps: SendingDeps): GroupMessages['send'] {
     return asking.once(`${group.conversationId}/${from.no}/${dedupKey}`, () => ask(port, message), goOn);
   }
 
+  /** Whoever sends a message that is dropped hears of it where the app wants that (G31). */
+  function droppedOf(message: Cleared): Ended {
+    const app = apps.get(message.group.sdkAppId);
+    if (app === undefined || !tellsDropped(app)) return withoutSeq(message, 'dropped');
+    return { outcome: 'dropped', result: { ok: false, error: 'GROUP_RATE' } };
+  }
+
   return async (input) => {
     let outcome: Outcome = 'refused';
     try {
@@ -147,7 +155,7 @@ export function createSending(deps: SendingDeps): GroupMessages['send'] {
         ({ outcome } = ended);
         return ended.result;
       }, input.deadline);
-      count(result.ok ? outcome : outcomeOfRefusal(result));
+      count(result.ok || (outcome as Outcome) === 'dropped' ? outcome : outcomeOfRefusal(result));
       return result;
     } catch (error) {
       count('failed');
