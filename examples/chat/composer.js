@@ -8,7 +8,7 @@ export function createComposer({ send }) {
   const button = /** @type {HTMLButtonElement} */ (form.querySelector('button'));
   /** What was begun in other conversations. @type {Map<string, string>} */
   const drafts = new Map();
-  let peer = '';
+  let open = '';
 
   /** As high as its text; the style says how high at most. */
   function fit() {
@@ -35,13 +35,13 @@ export function createComposer({ send }) {
   });
 
   return {
-    /** @param {string} next whom one writes to */
-    turnTo(next) {
-      if (next !== peer) {
-        drafts.set(peer, field.value);
-        peer = next;
-        field.value = drafts.get(peer) ?? '';
-        field.placeholder = `Message to ${peer}`;
+    /** @param {string} next the conversation @param {string} title whom one writes to */
+    turnTo(next, title) {
+      if (next !== open) {
+        drafts.set(open, field.value);
+        open = next;
+        field.value = drafts.get(open) ?? '';
+        field.placeholder = `Message to ${title}`;
       }
       fit();
       // On a phone this would bring up its keyboard before one has read anything.

@@ -6,8 +6,10 @@
 import { createComposer } from './composer.js';
 import { byId } from './dom.js';
 import { requestLogin, showEntrance } from './entrance.js';
+import { createGroupRoom } from './groups.js';
 import { askHowToGoOn, createBanner } from './notices.js';
 import { createSide, hashOf } from './side.js';
+import { createGroups } from './src/sdk/im/groups/index.ts';
 import { createImClient, ImError } from './src/sdk/im/index.ts';
 import { openThread } from './thread.js';
 
@@ -32,8 +34,20 @@ async function enter(name) {
 /** @param {Awaited<ReturnType<typeof requestLogin>>} first */
 function chat({ sdkAppId, identifier: account, userSig, url }) {
   const client = createImClient({ url, sdkAppId, platform: 'Web', limits: { sendTimeoutMs } });
+  const groups = createGroups(client);
   const banner = createBanner();
-  const side = createSide(account);
+  const room = createGroupRoom(groups, {
+    account,
+    say: banner.say,
+    goTo(conversation) {
+      location.hash = hashOf(conversation);
+    },
+    redraw() {
+      thread?.name();
+      void drawSide();
+    },
+  });
+  const side = createSide(account, room.titleOf);
   /** @type {ReturnType<typeof openThread> | undefined} */
   let thread;
   let isDrawing = false;
@@ -47,7 +61,7 @@ function chat({ sdkAppId, identifier: account, userSig, url }) {
 
   const composer = createComposer({
     send(text) {
-      if (thread !== undefined) client.getConversation(thread.peer).sendMessage(text);
+      if (thread !== undefined) client.getConversation(thread.id).sendMessage(text);
     },
   });
 
@@ -62,6 +76,7 @@ function chat({ sdkAppId, identifier: account, userSig, url }) {
   client.onRefresh(() => {
     isAll = true;
     void thread?.refresh();
+    void room.refresh();
     drawSide();
   });
   client.onConnection((state, reason) => {
@@ -113,7 +128,7 @@ function chat({ sdkAppId, identifier: account, userSig, url }) {
 
   /** @param {string} conversation */
   function ofThread(conversation) {
-    return conversation === `c2c:${thread?.peer}` ? thread : undefined;
+    return conversation === thread?.id ? thread : undefined;
   }
 
   /** Draws the list; what changes meanwhile is drawn right afterwards. */
@@ -126,21 +141,24 @@ function chat({ sdkAppId, identifier: account, userSig, url }) {
     const conversations = await client.getConversations();
     const unread = conversations.reduce((sum, conversation) => sum + conversation.unread, 0);
     document.title = `${unread > 0 ? `(${unread}) ` : ''}${account} · Chat`;
-    const isListed = conversations.some(({ peer }) => peer === thread?.peer);
-    if (thread !== undefined && !isListed) conversations.unshift(client.getConversation(thread.peer));
-    side.render(conversations, { openPeer: thread?.peer, isAll });
+    const isListed = conversations.some(({ id }) => id === thread?.id);
+    if (thread !== undefined && !isListed) conversations.unshift(client.getConversation(thread.id));
+    side.render(conversations, { openId: thread?.id, isAll });
   }
 
-  /** Which conversation is open stands in the address: `#bob`. */
+  /** Which conversation is open stands in the address: `#bob`, or `#group:…`. */
   function followHash() {
     const peer = decodeHash();
-    if (peer === thread?.peer) return;
+    const conversation = peer === undefined ? undefined : client.getConversation(peer);
+    if (conversation?.id === thread?.id) return;
     thread?.close();
-    thread = peer === undefined ? undefined : openThread(client.getConversation(peer), banner);
+    thread = conversation && openThread(conversation, { say: banner.say, titleOf: room.titleOf });
     byId('app').classList.toggle('reading', thread !== undefined);
     byId('thread').hidden = thread === undefined;
     byId('nothing').hidden = thread !== undefined;
-    if (thread !== undefined) composer.turnTo(thread.peer);
+    if (conversation !== undefined) composer.turnTo(conversation.id, room.titleOf(conversation));
+    byId('members').hidden = conversation?.type !== 'group';
+    byId('members').onclick = () => void room.open(conversation?.peer ?? '');
     void drawSide();
   }
 

@@ -19,13 +19,18 @@ import { clockTime, failureText, isoTime, textOf } from './words.js';
 
 const stateNames = { sending: 'Sending', sent: 'Sent', read: 'Read' };
 
-/** @param {ImMessage} message @param {string} peer @param {Actions} actions */
-export function messageElement(message, peer, actions) {
-  const { isSelf, status, error } = message;
+/** @param {ImMessage} message @param {string} title of the conversation @param {Actions} actions @param {boolean} isNamed whether it says who wrote it */
+export function messageElement(message, title, actions, isNamed) {
+  const { isSelf, from, status, error } = message;
   const text = textOf(message);
   const isLarge =
     status !== 'recalled' && /^\p{Extended_Pictographic}{1,3}$/u.test(text.replace(/[\ufe0f\u200d]/g, ''));
-  const who = make('span', { class: 'hidden' }, isSelf ? 'You: ' : `${peer}: `);
+  const who = make(
+    'span',
+    { class: isNamed && !isSelf ? 'hidden from' : 'hidden' },
+    isSelf ? 'You' : from,
+    make('span', { class: 'hidden' }, ': '),
+  );
   const words = make('span', { class: isLarge ? 'text large' : 'text', dir: 'auto' }, ...linked(text));
   const meta = make('span', { class: 'meta' }, make('time'), isSelf ? icon('sending', '') : undefined);
   const recall = isSelf ? button('Take back', 'recall', () => actions.recall(message)) : undefined;
@@ -36,7 +41,7 @@ export function messageElement(message, peer, actions) {
   if (status === 'failed') {
     const again = button('Send again', 'link', () => actions.resend(message));
     const away = button('Delete', 'link', () => actions.remove(message));
-    row.append(make('p', { class: 'failure', role: 'alert' }, `${failureText(error, peer)} `, again, ' ', away));
+    row.append(make('p', { class: 'failure', role: 'alert' }, `${failureText(error, title)} `, again, ' ', away));
   }
   return row;
 }
@@ -61,7 +66,7 @@ export function dress(row, { time, state, isFirst, isLast, canRecall }) {
 }
 
 /** @param {string} name @param {string} kind @param {() => void} onClick */
-function button(name, kind, onClick) {
+export function button(name, kind, onClick) {
   const element = make('button', { type: 'button', class: kind }, name);
   element.addEventListener('click', onClick);
   return element;

@@ -1,7 +1,8 @@
 /** The messages of one conversation: the newest at the end, older ones as one scrolls up. */
 import { avatar, byId, make, place } from './dom.js';
 import { dress, messageElement } from './message-view.js';
-import { dayName, recallText } from './words.js';
+import { tipOf } from './src/sdk/im/groups/index.ts';
+import { dayName, recallText, tipText } from './words.js';
 
 /**
  * @typedef {import('qalgate/sdk/im').ImMessage} ImMessage
@@ -17,10 +18,11 @@ const nearPx = 48;
 
 /**
  * @param {ImConversation} conversation
- * @param {{ say: (text: string) => void }} deps
+ * @param {{ say: (text: string) => void, titleOf: (conversation: ImConversation) => string }} deps
  */
-export function openThread(conversation, { say }) {
-  const { peer } = conversation;
+export function openThread(conversation, { say, titleOf }) {
+  const { id, type } = conversation;
+  const isGroup = type === 'group';
   const scroller = byId('scroller');
   const list = byId('messages');
   const beginning = byId('beginning');
@@ -66,6 +68,7 @@ export function openThread(conversation, { say }) {
     let isMarked = false;
     messages.forEach((message, i) => {
       const [before, after] = [messages[i - 1], messages[i + 1]];
+      const tip = tipOf(message);
       if (before === undefined || dayName(before.time) !== dayName(message.time)) {
         rows.push(divider(`day ${dayName(message.time)}`, 'day', dayName(message.time)));
       }
@@ -73,10 +76,14 @@ export function openThread(conversation, { say }) {
         isMarked = true;
         rows.push(divider('unread', 'unread', 'New'));
       }
+      if (tip !== undefined) {
+        rows.push(divider(keyOf(message), 'tip', tipText(tip)));
+        return;
+      }
       const canRecall =
         message.isSelf && message.status === 'sent' && message.seq > 0 && nowSec - message.time < recallSec;
       const element = elementOf(keyOf(message), `${message.status === 'recalled'} ${message.error?.code}`, () =>
-        messageElement(message, peer, actions),
+        messageElement(message, titleOf(conversation), actions, isGroup),
       );
       const [isFirst, isLast] = [!isTogether(before, message), !isTogether(message, after)];
       dress(element, { time: message.time, state: stateOf(message), isFirst, isLast, canRecall });
@@ -107,9 +114,11 @@ export function openThread(conversation, { say }) {
   }
 
   function beginningText() {
-    return messages.length === 0
-      ? `No messages with ${peer} yet. Say hello.`
-      : `The beginning of your conversation with ${peer}`;
+    const title = titleOf(conversation);
+    const [none, begun] = isGroup
+      ? [`No messages in ${title} yet.`, `The beginning of ${title}`]
+      : [`No messages with ${title} yet.`, `The beginning of your conversation with ${title}`];
+    return messages.length === 0 ? `${none} Say hello.` : begun;
   }
 
   /** @param {ImMessage} message */
@@ -194,7 +203,13 @@ export function openThread(conversation, { say }) {
     lookAgain();
   }
 
-  byId('peer').replaceChildren(avatar(peer), make('span', { class: 'name' }, peer));
+  function name() {
+    const title = titleOf(conversation);
+    byId('peer').replaceChildren(avatar(title), make('span', { class: 'name' }, title));
+    render();
+  }
+
+  name();
   list.replaceChildren();
   scroller.addEventListener('scroll', onScroll, { passive: true });
   newest.addEventListener('click', toEnd);
@@ -205,7 +220,9 @@ export function openThread(conversation, { say }) {
   void load(conversation.getLocalMessage).then(refresh);
 
   return {
-    peer,
+    id,
+    /** It may be called otherwise now. */
+    name,
     /** A message came, or is another than it was. @param {ImMessage} message */
     take(message) {
       if (message.isSelf && message.status === 'sending') isAtEnd = true;
@@ -245,5 +262,6 @@ function placeOf({ seq }) {
 function isTogether(a, b) {
   if (a === undefined || b === undefined) return false;
   const isDay = dayName(a.time) === dayName(b.time);
-  return a.isSelf === b.isSelf && isDay && b.time - a.time < togetherSec && a.status !== 'failed';
+  if (tipOf(a) !== undefined || tipOf(b) !== undefined) return false;
+  return a.from === b.from && isDay && b.time - a.time < togetherSec && a.status !== 'failed';
 }

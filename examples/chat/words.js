@@ -1,4 +1,6 @@
-/** What this page says about times, messages and errors. */
+/** What this page says about times, messages, groups and errors. */
+import { tipOf } from './src/sdk/im/groups/index.ts';
+import { ImError } from './src/sdk/im/index.ts';
 
 const timeFormat = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit' });
 const weekdayFormat = new Intl.DateTimeFormat(undefined, { weekday: 'long' });
@@ -39,7 +41,10 @@ export function briefTime(time) {
 }
 
 /** The text of a message; what is no text is named. @param {import('qalgate/sdk/im').ImMessage} message */
-export function textOf({ status, body, isSelf }) {
+export function textOf(message) {
+  const { status, body, isSelf } = message;
+  const tip = tipOf(message);
+  if (tip !== undefined) return tipText(tip);
   if (status === 'recalled') return isSelf ? 'You took a message back' : 'This message was taken back';
   return body.map(({ MsgType, MsgContent }) => elementText(MsgType, MsgContent)).join(' ');
 }
@@ -53,11 +58,79 @@ function elementText(type, content) {
   return `[${type.replace(/^TIM|Elem$/g, '')}]`;
 }
 
+/** What changed in a group. @param {import('qalgate/sdk/im/groups').TipNotice} tip */
+export function tipText({ kind, operator, accounts, changed, muted }) {
+  const who = accounts.join(', ');
+  switch (kind) {
+    case 'join':
+      return `${who} joined`;
+    case 'quit':
+      return `${operator} left`;
+    case 'kick':
+      return `${operator} removed ${who}`;
+    case 'setAdmin':
+      return `${operator} made ${who} admin`;
+    case 'cancelAdmin':
+      return `${operator} made ${who} a plain member again`;
+    case 'modifyInfo':
+      return changed?.name === undefined ? `${operator} changed the group` : `${operator} named it ${changed.name}`;
+    case 'modifyMember':
+      return muted?.some(({ seconds }) => seconds > 0) ? `${operator} muted ${who}` : `${who} may speak again`;
+  }
+}
+
+/** What the account is told of a group, where it is not seen elsewhere. @param {import('qalgate/sdk/im/groups').GroupNotice} notice */
+export function noticeText({ kind, operator, groupName }) {
+  switch (kind) {
+    case 'accepted':
+      return `${operator} let you into ${groupName}.`;
+    case 'refused':
+      return `${operator} does not let you into ${groupName}.`;
+    case 'kicked':
+      return `${operator} removed you from ${groupName}.`;
+    case 'destroyed':
+      return `${operator} dismissed ${groupName}.`;
+    case 'madeAdmin':
+      return `You are an admin of ${groupName} now.`;
+    default:
+      return undefined;
+  }
+}
+
+/** @param {import('qalgate/sdk/im/groups').GroupRole} role */
+export function roleText(role) {
+  return { Owner: 'owner', Admin: 'admin', Member: '' }[role];
+}
+
+/** Why something could not be done with a group. @param {unknown} error */
+export function groupErrorText(error) {
+  if (!(error instanceof ImError)) return String(error);
+  switch (error.code) {
+    case 'NETWORK':
+    case 'TIMEOUT':
+      return 'Offline: it could not be done.';
+    case 'GROUP_ACCOUNT_UNKNOWN':
+      return 'Nobody has taken one of these names yet.';
+    case 'GROUP_REQUEST_HANDLED':
+      return 'Somebody else has answered it.';
+    case 'GROUP_UNKNOWN':
+      return 'There is no such group any more.';
+    default:
+      return `It could not be done: ${error.message}.`;
+  }
+}
+
 /** Why a message was not sent. @param {import('qalgate/sdk/im').ImError | undefined} error @param {string} peer */
 export function failureText(error, peer) {
   switch (error?.code) {
     case 'RECEIVER_UNKNOWN':
       return `Nobody has taken the name “${peer}” yet.`;
+    case 'GROUP_MUTED':
+      return 'You are muted in this group.';
+    case 'GROUP_FORBIDDEN':
+      return 'You are no member of this group.';
+    case 'GROUP_UNKNOWN':
+      return 'There is no such group any more.';
     case 'DIRTY_WORD':
       return 'It holds a word that is not allowed here.';
     case 'MESSAGE_TOO_LONG':

@@ -184,6 +184,7 @@ t.test('/chat/ serves the page, the SDK, and nothing else', async (t) => {
   t.match((await send({ path: '/chat/main.js' })).headers['content-type'], /^text\/javascript/);
 
   const module = '/chat/src/sdk/im/index.ts';
+  t.equal((await send({ path: '/chat/src/sdk/im/groups/index.ts' })).status, 200);
   const source = await send({ path: module });
   t.match(source.text, "from './client.ts'");
   t.notMatch(source.text, /export type/);

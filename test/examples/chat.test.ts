@@ -286,6 +286,90 @@ t.test('the chat page in a browser', { skip }, async (t) => {
     await backend.close();
   });
 
+  await t.test('[G1] [G12] [G17] [G27] a group: made, joined, talked in, looked after, dismissed', async (t) => {
+    const carol = await visit(service, browser, { ...phone, name: 'carol', problems });
+    const fred = await visit(service, browser, { ...desktop, name: 'fred', problems });
+    await Promise.all([carol, fred].map(({ page }) => page.locator('#invitation').waitFor()));
+    const tip = (of: Visitor, text: string) => of.page.locator('.divider.tip', { hasText: text }).waitFor();
+
+    await alice.page.getByRole('button', { name: 'New group' }).click();
+    await alice.page.getByLabel('Name', { exact: true }).fill('Tea club');
+    await alice.page.getByLabel('Who is invited').fill('carol, fred');
+    await alice.page.keyboard.press('Enter');
+    await alice.page.locator('#thread h1', { hasText: 'Tea club' }).waitFor();
+    await alice.say('Tea at five?');
+    await alice.sees('Tea at five?', 'sent');
+
+    const request = carol.page.locator('#requests li', { hasText: 'alice invites you to Tea club' });
+    await request.waitFor();
+    await carol.page.reload();
+    await request.getByRole('button', { name: 'Join' }).click();
+    await carol.page.locator('#requests').waitFor({ state: 'hidden' });
+    await tip(carol, 'carol joined');
+    await tip(alice, 'carol joined');
+    await fred.page.locator('#requests').getByRole('button', { name: 'Join' }).click();
+    await tip(carol, 'fred joined');
+    for (const text of ['With milk', 'and sugar']) await carol.say(text);
+    await alice.sees('and sugar', 'received');
+    t.same(
+      await alice.page.locator('.message.theirs.first .from').allTextContents(),
+      ['carol: '],
+      'who wrote it, once above what stands together',
+    );
+    await fred.sees('and sugar', 'received');
+    await carol.page.click('#back');
+    await alice.say('Biscuits?');
+    const row = carol.page.locator('.conversation', { hasText: 'Tea club' });
+    await row.locator('.badge', { hasText: '1' }).waitFor();
+    t.equal(await row.locator('.last').textContent(), 'alice: Biscuits?');
+    await row.tap();
+    await carol.sees('Biscuits?', 'received');
+    for (const selector of ['html', '#messages', '#composer']) {
+      const width = await carol.page.locator(selector).evaluate(({ scrollWidth }) => scrollWidth);
+      t.ok(width <= 360, `${selector} fits on a phone: ${width}`);
+    }
+
+    const members = alice.page.getByRole('dialog', { name: 'Tea club' });
+    const member = (name: string) => members.locator(`[data-account=${name}]`);
+    await alice.page.getByRole('button', { name: 'Members' }).click();
+    t.match(await member('alice').textContent(), /alice.*owner/);
+    t.equal(await member('alice').getByRole('button').count(), 0);
+    await member('carol').getByRole('button', { name: 'Mute' }).click();
+    await member('carol').getByText('muted').waitFor();
+    await tip(carol, 'alice muted carol');
+    await carol.say('mmh');
+    await carol.sees('mmh', 'failed');
+    t.match(await carol.page.locator('.failure').textContent(), /^You are muted in this group\./);
+    await member('carol').getByRole('button', { name: 'Unmute' }).click();
+    await tip(carol, 'carol may speak again');
+    await carol.page.getByRole('button', { name: 'Send again' }).click();
+    await alice.sees('mmh', 'received');
+    await member('fred').getByRole('button', { name: 'Remove' }).click();
+    await member('fred').waitFor({ state: 'detached' });
+    await fred.page.getByText('alice removed you from Tea club.').waitFor();
+    await fred.say('why?');
+    await fred.sees('why?', 'failed');
+    t.match(await fred.page.locator('.failure').textContent(), /^You are no member of this group\./);
+    await members.getByLabel('Invite').fill('nobody-at-all');
+    await members.getByLabel('Invite').press('Enter');
+    await members
+      .getByRole('alert')
+      .filter({ hasText: /Nobody has taken|Could not be invited/ })
+      .waitFor();
+
+    const before = await alice.texts();
+    await alice.page.reload();
+    await alice.sees('mmh');
+    t.same(await alice.texts(), before, 'it is all there after a reload');
+    await alice.page.locator('#thread h1', { hasText: 'Tea club' }).waitFor();
+    await alice.page.getByRole('button', { name: 'Members' }).click();
+    await members.getByRole('button', { name: 'Dismiss the group' }).click();
+    await carol.page.getByText('alice dismissed Tea club.').waitFor();
+    await carol.say('still there?');
+    await carol.sees('still there?', 'failed');
+    for (const one of [carol, fred]) await one.context.close();
+  });
+
   await t.test('older messages come as one scrolls up, and nothing jumps', async (t) => {
     await callRest(service, 'im_open_login_svc/account_import', { Identifier: 'erin' });
     for (let i = 1; i <= 60; i += 1) {
