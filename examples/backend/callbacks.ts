@@ -12,7 +12,7 @@ import {
   verifyCallback,
 } from '../../src/sdk/backend/index.ts';
 import { type CallbackLog, createCallbackLog, type Seen } from './callback-log.ts';
-import { moderate } from './moderation.ts';
+import { moderate, refusalCodes } from './moderation.ts';
 import { fieldOf, isJson, isSameOrigin, readBody, sendJson } from './requests.ts';
 import { serveFile } from './static-files.ts';
 
@@ -75,7 +75,10 @@ export function createCallbacks(publicFolder: string): Callbacks {
       settings = given;
       handler = createCallbackHandler({
         secret: given.secret,
-        on: { 'C2C.CallbackBeforeSendMsg': ({ MsgBody }) => moderate(MsgBody) },
+        on: {
+          'C2C.CallbackBeforeSendMsg': ({ MsgBody }) => moderate(MsgBody, refusalCodes.oneToOne),
+          'Group.CallbackBeforeSendMsg': ({ MsgBody }) => moderate(MsgBody, refusalCodes.group),
+        },
         onHandled(handled, request) {
           const { verified, answer } = handled;
           const answered = answer === undefined ? String(handled.status) : wordsOf(handled);

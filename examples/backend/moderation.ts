@@ -1,4 +1,4 @@
-/** What this app thinks of one-to-one messages: the one place where it decides. */
+/** What this app thinks of messages: the one place where it decides. */
 // An app of its own would write 'qalgate/sdk/backend'.
 import { type Answers, allow, type MessageElement, refuse, rewrite } from '../../src/sdk/backend/index.ts';
 
@@ -6,13 +6,13 @@ import { type Answers, allow, type MessageElement, refuse, rewrite } from '../..
 const refusedWords = ['scam', 'lottery'];
 /** These are put into stars. */
 const starredWords = ['darn', 'heck'];
-/** One of the app's own, 120001 … 130000: the sender gets it, with the text. */
-const refusalCode = 120_001;
+/** The app's own, 120001 … 130000, and 10100 … 10200 in groups: the sender gets it, with the text. */
+export const refusalCodes = { oneToOne: 120_001, group: 10_100 };
 
 const refused = new RegExp(`\\b(?:${refusedWords.join('|')})\\b`, 'iu');
 const starred = new RegExp(`\\b(?:${starredWords.join('|')})\\b`, 'giu');
 
-export function moderate(body: readonly MessageElement[]): Answers['C2C.CallbackBeforeSendMsg'] {
+export function moderate(body: readonly MessageElement[], refusalCode: number): Answers['C2C.CallbackBeforeSendMsg'] {
   let isChanged = false;
   const changed: MessageElement[] = [];
   for (const element of body) {

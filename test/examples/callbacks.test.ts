@@ -80,6 +80,8 @@ t.test('[K1] it moderates: refuses with a number of its own, puts words into sta
     status: 200,
     json: { ErrorCode: 120_001, ErrorInfo: '“Scam” is not welcome here.' },
   });
+  const inGroup = { ...message('Group.CallbackBeforeSendMsg', 'what a Scam'), GroupId: 'club', Type: 'Public' };
+  t.match(await send('cb_g', inGroup), { json: { ErrorCode: 10_100, ErrorInfo: '“Scam” is not welcome here.' } });
   t.match(await send('cb_2', before('darn it, Heck')), {
     json: {
       ErrorCode: 0,
@@ -102,6 +104,7 @@ t.test('[K1] it moderates: refuses with a number of its own, puts words into sta
     { command: 'C2C.CallbackAfterSendMsg', about: 'alice → bob: TIMFaceElem' },
     { id: 'cb_3', answered: 'OK' },
     { id: 'cb_2', answered: 'allow, changed' },
+    { id: 'cb_g', about: 'group club', answered: 'refuse with 10100' },
     { id: 'cb_1', answered: 'refuse with 120001', body: /Scam/ },
   ]);
 });

@@ -6,6 +6,7 @@ import {
   type GroupTip,
   type ImResult,
   noticeContent,
+  packCallbackNotes,
   tipBody,
 } from '../../wire/index.ts';
 import type { Account, AccountNo, Clock, ConversationId } from '../model.ts';
@@ -175,6 +176,9 @@ export function createGroupChanges(deps: {
 }
 
 const comingsAndGoings: ReadonlySet<GroupTip['kind']> = new Set(['join', 'quit', 'kick']);
+
+/** Nobody is asked about tips, or told of them. */
+const tipNotes = packCallbackNotes({ consumers: 0, before: 'unasked-kind', after: 'kind' });
 
 /** Ends the transaction. */
 class Refused extends Error {
@@ -424,8 +428,8 @@ function createChange(tx: Transaction<Schema>, locked: Group, type: GroupTypeRow
   async function storeTip(operator: Account, body: string, atMs: number): Promise<{ seq: number; sec: number }> {
     const { rows } = await sql<{ seq: number; msg_time: number }>`
       select seq, msg_time from im_commit_one(
-        ${atMs}, ${id}, ${operator.no}, ${group.authEpoch}, null, 0, ${nowSec}, 0, 0, 0::smallint, ${type.countsUnread}, 0, 0::smallint,
-        ${body}, null, null, null, '{"tip":true}'
+        ${atMs}, ${id}, ${operator.no}, ${group.authEpoch}, null, 0, ${nowSec}, 0, 0, 0::smallint, ${type.countsUnread}, 0,
+        ${tipNotes}::smallint, ${body}, null, null, null, '{"tip":true}'
       )`.execute(tx);
     const { seq, msg_time: sec } = rows[0] ?? { seq: 0, msg_time: nowSec };
     group = { ...group, lastSeq: seq, lastSec: sec };
