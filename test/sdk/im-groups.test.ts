@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import t, { type Test } from 'tap';
 import {
   createGroups,
@@ -251,6 +252,66 @@ t.test('[H4] cut at any moment: each message once, in the order of the group', a
   }
 });
 
+/** A WebSocket that loses, repeats and swaps events of messages and notices, by turns; `calm` ends it. */
+function lossy() {
+  let count = 0;
+  let isCalm = false;
+  type Event = { on?: string; conversation?: string };
+  const spoil = (frames: Event[]): Event[] =>
+    frames.flatMap((frame) => {
+      if (isCalm || (frame.on !== 'message' && frame.on !== 'notice')) return frame;
+      count += 1;
+      if (count % 3 === 0) return [];
+      return count % 4 === 0 ? [frame, frame] : frame;
+    });
+  return {
+    calm() {
+      isCalm = true;
+    },
+    WebSocket: class extends WebSocket {
+      override set onmessage(handler: ((event: MessageEvent) => void) | null) {
+        super.onmessage =
+          handler &&
+          ((event) => {
+            const parsed: unknown = JSON.parse(String(event.data));
+            const frames = spoil(Array.isArray(parsed) ? (parsed as Event[]) : [parsed as Event]);
+            const data = JSON.stringify(isCalm ? frames : frames.toReversed());
+            if (frames.length > 0) handler({ data } as MessageEvent);
+          });
+      }
+    } as unknown as NonNullable<ImClientOptions['WebSocket']>,
+  };
+}
+
+t.test('[H4] events that are lost, repeated or out of order: each message and notice once, in order', async (t) => {
+  const network = lossy();
+  const [a, b] = [fresh('alice'), fresh('bob')];
+  const alice = await login(t, a);
+  const bob = await login(t, b, { WebSocket: network.WebSocket });
+  const group = await alice.groups.create({ type: 'Private', name: 'Tea club', members: [b] });
+  const toAll = alice.groups.conversation(group);
+  await toAll.sendMessage('0').done;
+  await until(() => bob.messages.length > 0);
+  for (const text of numbers(1, 60)) void toAll.sendMessage(text);
+  await toAll.sendMessage('61').done;
+  for (let i = 0; i < 7; i += 1) {
+    const asked = await alice.groups.create({ type: 'Public', name: `Asked ${i}` });
+    await alice.groups.invite(asked, [b]);
+  }
+  network.calm();
+  await toAll.sendMessage('62').done;
+  await alice.groups.remove(group, [b]);
+  await bob.until(`gone ${group}`);
+  await bob.until('new 62');
+  t.same(bob.said.slice(bob.said.indexOf('1')), numbers(1, 62));
+  t.same(
+    bob.notices.map(({ seq }) => seq),
+    [1, 2, 3, 4, 5, 6, 7, 8],
+  );
+  await until(() => bob.groups.unreadNotices === 8);
+  t.same(bob.events, []);
+});
+
 t.test('[G35][M14] away and back: what was missed comes, unread and read positions agree', async (t) => {
   const [a, b] = [fresh('alice'), fresh('bob')];
   const alice = await login(t, a);
@@ -502,6 +563,35 @@ t.test('a client without groups hears of none; groups are given before the login
   await t.rejects(groups.list(), { code: 'NOT_LOGGED_IN' });
   t.throws(() => groups.conversation(''), { code: 'INVALID_ARGUMENT', field: 'group' });
   await fresher.close();
+});
+
+t.test('the guide’s example does what it says', async (t) => {
+  const guide = readFileSync(new URL('../../docs/guide/im-client.md', import.meta.url), 'utf8');
+  const [, text = ''] = /## Groups\n\n```js\n(.*?)```/s.exec(guide) ?? [];
+  const [a, b] = [fresh('alice'), fresh('bob')];
+  const bob = await login(t, b);
+  const client = createImClient({ url: im.url, sdkAppId: 1_400_000_000, platform: 'Web' });
+  t.teardown(() => client.close());
+  const replaced: [string, string][] = [
+    ["import { createGroups } from 'qalgate/sdk/im/groups';", ''],
+    ["'alice'", `'${a}'`],
+    ["'bob'", `'${b}'`],
+  ];
+  const changed = replaced.reduce((all, [from, to]) => {
+    t.ok(all.includes(from), from);
+    return all.replace(from, to);
+  }, text);
+  const AsyncFunction = (async () => {}).constructor as new (
+    ...args: string[]
+  ) => (...args: unknown[]) => Promise<void>;
+  const run = new AsyncFunction('client', 'createGroups', 'textOf', 'userSig', changed);
+  await run(client, createGroups, textOf, im.userSig(a));
+  await bob.until(`notice invited ${a}`);
+  const [notice] = bob.notices;
+  t.same(
+    (await client.getConversations()).map(({ id, last }) => [id, last && textOf(last)]),
+    [[`group:${notice?.group}`, 'hi']],
+  );
 });
 
 t.test('what cannot be read as a tip is none', async (t) => {
