@@ -63,7 +63,8 @@ export class WaitingFrames implements ReadyFrame {
 function toFrame(text: string): Buffer {
   const length = Buffer.byteLength(text);
   const head = length <= shortLength ? 2 : length <= mediumLength ? 4 : 10;
-  const frame = Buffer.allocUnsafe(head + length);
+  // Not of the pool: a few bytes that a slow reader does not take would keep all of a slab.
+  const frame = Buffer.allocUnsafeSlow(head + length);
   frame[0] = textFrame;
   if (head === 2) frame[1] = length;
   else if (head === 4) {
