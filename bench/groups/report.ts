@@ -55,7 +55,8 @@ export function reportGroups(results: GroupsResults): string {
     `- ${ours}: the whole program with its embedded database, everything of messaging switched on, over its link in JSON, without TLS; Public`,
     '  groups, whose messages are kept and count as unread; rate limits on and out of reach. A message is committed before anybody gets it.',
     '  What is due to a link in one turn of the event loop goes in one write: members share its bytes, which are made once.',
-    `- ${bare}: sends the same frame once to each member; one group, no accounts, nothing stored.`,
+    `- ${bare}: sends the same frame once to each member; one group, no accounts, nothing stored. With one message at a time both pay a write`,
+    '  for each delivery, which is most of what it costs; with more ours pays one for several.',
     ...(theirs.length === 0
       ? []
       : [
