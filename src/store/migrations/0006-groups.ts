@@ -117,8 +117,9 @@ async function tables(db: Kysely<unknown>): Promise<void> {
 }
 
 /**
- * im_commit and im_commit_one with one argument more, p_extra. In groups (kind 2) they note when a member sent last, and their entries in
- * the outbox have the groups' command. Made from the functions of 0005, which stay for processes of the release before.
+ * im_commit and im_commit_one with one argument more, p_extra. In groups (kind 2) they note when a member sent last (tips are the group's,
+ * whoever caused them), and their entries in the outbox have the groups' command. Made from the functions of 0005, which stay for processes
+ * of the release before.
  */
 async function commitFunctions(db: Kysely<unknown>): Promise<void> {
   const command = (kind: string) =>
@@ -164,7 +165,7 @@ async function commitFunctions(db: Kysely<unknown>): Promise<void> {
     [
       'set uncounted_after_read = uncounted_after_read + 1',
       `set uncounted_after_read = uncounted_after_read + v_counts::integer,
-          last_sent_sec = case when c.kind = 2 then v_time else last_sent_sec end`,
+          last_sent_sec = case when c.kind = 2 and p_extra is distinct from '{"tip":true}' then v_time else last_sent_sec end`,
     ],
     ["'C2C.CallbackAfterSendMsg', c.id, v_seq", `${command('c.kind')}, c.id, v_seq`],
   ]);

@@ -3,6 +3,7 @@ import type { ImRefusal, ImResult } from '../../../wire/index.ts';
 import type { Actor } from '../../group-services.ts';
 import type { ConversationId } from '../../model.ts';
 import type { GroupTypeRow } from '../group-types.ts';
+import type { MsgFlag } from '../model.ts';
 
 /** First and last seq. */
 export type SeqRange = readonly [first: number, last: number];
@@ -15,6 +16,8 @@ export interface Place {
   readonly lastSeq: number;
   /** What may be read at all, the newest first: of the group all, of a member his stays (G39). */
   readonly readable: readonly SeqRange[];
+  /** A member who wants nothing of it delivered: to him nothing is unread (G26). */
+  readonly isDiscarding: boolean;
 }
 
 export const unknownGroup: ImRefusal = { ok: false, error: 'GROUP_UNKNOWN', field: 'GroupId' };
@@ -28,6 +31,7 @@ interface PlaceRow {
   last_seq: number;
   from_seq: number | null;
   to_seq: number | null;
+  msg_flag: MsgFlag | null;
 }
 
 /** Finds places. Reads the database: whoever has left reads nothing from that moment on. */
@@ -42,7 +46,7 @@ export function createPlaces({
     const { rows } = await db.pool.query<PlaceRow>({
       name: 'im_group_place',
       text: `
-        select g.conversation_id, g.type, g.is_hidden, g.owner_id, c.last_seq, m.from_seq, m.to_seq
+        select g.conversation_id, g.type, g.is_hidden, g.owner_id, c.last_seq, m.from_seq, m.to_seq, m.msg_flag
         from chat_group g
         join conversation c on c.id = g.conversation_id
         left join member m on m.account_id = $3 and m.conversation_id = c.id and m.role is not null
@@ -54,7 +58,13 @@ export function createPlaces({
     if (now === undefined) return unknownGroup;
     const { conversation_id: conversationId, type, last_seq: lastSeq } = now;
     const row = typeOf(account.sdkAppId, type);
-    const place = { conversationId, type, row, lastSeq };
+    const place = {
+      conversationId,
+      type,
+      row,
+      lastSeq,
+      isDiscarding: now.to_seq === null && now.msg_flag === 'Discard',
+    };
     const all: SeqRange[] = [[1, lastSeq]];
     if (authority === 'administrator') return { ok: true, value: { ...place, readable: all } };
     if (now.is_hidden && now.owner_id !== account.no) return unknownGroup;

@@ -31,7 +31,7 @@ export function createReading(deps: ReadingDeps): Pick<GroupMessages, 'read' | '
     async read(actor, groupId, seq) {
       const found = await placeOf({ ...actor, authority: 'self' }, groupId);
       if (!found.ok) return found;
-      const { conversationId, type } = found.value;
+      const { conversationId, type, isDiscarding } = found.value;
       const { account, linkId } = actor;
       const { rows } = await db.pool.query<{ moved: boolean; read_seq: number; read_time: number; unread: number }>({
         name: 'im_read',
@@ -42,10 +42,13 @@ export function createReading(deps: ReadingDeps): Pick<GroupMessages, 'read' | '
       if (row === undefined) return { ok: true, value: { readSeq: 0, unread: 0 } };
       const since = sinceOf(actor, type);
       // Where messages may have expired unread, the counters alone do not say it.
+      const isCounted = !isDiscarding && row.unread > 0;
       const unread =
-        row.unread > 0 && row.read_time < since
+        isCounted && row.read_time < since
           ? await countUnread(db, { conversationId, no: account.no, after: row.read_seq, since })
-          : row.unread;
+          : isCounted
+            ? row.unread
+            : 0;
       const state: ReadState = { readSeq: row.read_seq, unread };
       if (row.moved) bus.publish(account.no, { kind: 'group-read', groupId, ...state }, linkId);
       return { ok: true, value: state };
@@ -65,20 +68,26 @@ export function createReading(deps: ReadingDeps): Pick<GroupMessages, 'read' | '
         const reason = `${JSON.stringify(name)} is no member of the group`;
         return { ok: false, error: 'GROUP_FORBIDDEN', field: 'Member_Account', reason };
       }
-      const { conversationId, type, row } = found.value;
+      const { conversationId, type, row, isDiscarding } = found.value;
       if (!row.countsUnread) return { ok: true, value: undefined };
-      const state = await setUnreadOf(conversationId, account.no, unread, sinceOf(actor, type));
-      if (state !== undefined) bus.publish(account.no, { kind: 'group-read', groupId, ...state });
+      const state = await setUnreadOf(conversationId, account.no, unread, {
+        since: sinceOf(actor, type),
+        showsEarlier: row.showsEarlier,
+      });
+      if (state !== undefined) {
+        const { readSeq } = state;
+        bus.publish(account.no, { kind: 'group-read', groupId, readSeq, unread: isDiscarding ? 0 : state.unread });
+      }
       return { ok: true, value: undefined };
     },
   };
 
-  /** Has the account have read everything up to before the newest so many that count, or as many as there are. */
+  /** Has the account have read all up to before the newest so many that count in its stay (G39), or as many as there are. */
   async function setUnreadOf(
     id: ConversationId,
     no: AccountNo,
     unread: number,
-    since: number,
+    { since, showsEarlier }: { since: number; showsEarlier: boolean },
   ): Promise<ReadState | undefined> {
     return db.kysely.transaction().execute(async (tx) => {
       const { rows: heads } = await sql<{ last_seq: number; last_time: number; counted: number }>`
@@ -88,7 +97,9 @@ export function createReading(deps: ReadingDeps): Pick<GroupMessages, 'read' | '
       const { rows: newest } = await sql<{ seq: number; msg_time: number; counted_no: number }>`
         select seq, msg_time, counted_no from message
         where conversation_id = ${id} and day >= ${since} / 86400 and counts and sender_id <> ${no} and recall_no = 0
-          and msg_time >= ${since}
+          and msg_time >= ${since} and (${showsEarlier} or seq >= (
+            select max(from_seq) from member where account_id = ${no} and conversation_id = ${id} and to_seq is null
+          ))
         order by seq desc limit ${unread}`.execute(tx);
       const first = newest.at(-1);
       const set =
