@@ -173,7 +173,11 @@ async function commitFunctions(db: Kysely<unknown>): Promise<void> {
 
 /** Messages of a group that an administrator has blanked (G36) have recall_no -1: they count as unread no more, and cannot be recalled. */
 async function blankedMessages(db: Kysely<unknown>): Promise<void> {
-  await patch(db, 'im_read', [['x.recall_no > 0', 'x.recall_no <> 0']]);
+  await patch(db, 'im_read', [
+    ['x.recall_no > 0', 'x.recall_no <> 0'],
+    // Who has left meanwhile reads nothing any more.
+    ['x.conversation_id = p_conversation order by', 'x.conversation_id = p_conversation and x.to_seq is null order by'],
+  ]);
   await patch(db, 'im_recall', [['if x.recall_no > 0 then', 'if x.recall_no <> 0 then']]);
 }
 

@@ -39,7 +39,10 @@ export function createReading(deps: ReadingDeps): Pick<GroupMessages, 'read' | '
         values: [conversationId, account.no, seq],
       });
       const [row] = rows;
-      if (row === undefined) return { ok: true, value: { readSeq: 0, unread: 0 } };
+      // It has left since it was looked for.
+      if (row === undefined) {
+        return { ok: false, error: 'GROUP_FORBIDDEN', reason: 'the caller is no member of the group' };
+      }
       const since = sinceOf(actor, type);
       // Where messages may have expired unread, the counters alone do not say it.
       const isCounted = !isDiscarding && row.unread > 0;
