@@ -234,14 +234,14 @@ t.test('[H4] cut at any moment: each message once, in the order of the group', a
     if (i % 5 === 0) await new Promise((resolve) => setTimeout(resolve, 3));
   }
   await Promise.all(sent);
+  const heard = (one: Watched): string[] => one.said.filter((text) => text !== 'hello');
+  await Promise.all(all.map((one) => until(() => heard(one).length >= 60)));
   const ofAll = texts(await alice.groups.conversation(group).getMessage({ count: 200 }));
   const spoken = ofAll.filter((text) => /^\d\.\d+$/.test(text));
   t.equal(spoken.length, 90);
   for (const [who, one] of all.entries()) {
-    const heard = (): string[] => one.said.filter((text) => text !== 'hello');
     const others = spoken.filter((text) => !text.startsWith(`${who}.`));
-    await until(() => heard().length >= others.length);
-    t.same(heard(), others, 'others’, in order, each once');
+    t.same(heard(one), others, 'others’, in order, each once');
     t.same(
       spoken.filter((text) => text.startsWith(`${who}.`)),
       numbers(1, 30).map((i) => `${who}.${i}`),
@@ -495,6 +495,29 @@ t.test('[G26] who discards is told nothing, and has it in the history all the sa
   network.cut();
   await bob.until('refresh', 3);
   t.same(bob.said, ['hello', 'heard', 'then']);
+  await bob.groups.modifyMember(group, { receive: 'Discard' });
+  await alice.groups.conversation(group).sendMessage('unheard again').done;
+  await bob.groups.modifyMember(group, { receive: 'AcceptNotNotify' });
+  await alice.groups.conversation(group).sendMessage('at last').done;
+  await bob.until('new at last');
+  t.same(bob.said.slice(2), ['then', 'at last']);
+  t.same(
+    texts(await conversation.getMessage()).slice(-3),
+    ['then', 'unheard again', 'at last'],
+    'without an interruption',
+  );
+});
+
+t.test('[G39] who joins is told what is said from then on, and finds what was said before', async (t) => {
+  const [alice, bob] = [await login(t, fresh('alice')), await login(t, fresh('bob'))];
+  const room = await alice.groups.create({ type: 'ChatRoom', name: 'Plaza' });
+  await alice.groups.conversation(room).sendMessage('early').done;
+  t.equal(await bob.groups.apply(room), 'joined');
+  await alice.groups.conversation(room).sendMessage('late').done;
+  await bob.until('new late');
+  t.same(bob.said, ['late']);
+  t.same(texts(await bob.groups.conversation(room).getMessage()), ['early', 'late']);
+  t.equal(bob.groups.conversation(room).unread, 0, 'nothing counts as unread there');
 });
 
 t.test('[G31][G33] for those alone who are online: messages, and the messages of an audience', async (t) => {
