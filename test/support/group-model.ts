@@ -1,5 +1,12 @@
-import type { ApplyOption, GroupTypeRow } from '../../src/wire/index.ts';
-import type { ModelMember, ModelMessage, ModelNotice, ModelRequest, Op, ProfileFields, Role } from './group-ops.ts';
+import type { GroupTypeRow } from '../../src/wire/index.ts';
+import {
+  GroupState,
+  type ModelMessage,
+  type ModelRequest,
+  type Op,
+  type ProfileFields,
+  type Role,
+} from './group-ops.ts';
 
 const forbidden = 'GROUP_FORBIDDEN';
 const ranks = { None: 0, Member: 1, Admin: 2, Owner: 3, Administrator: 4 } as const;
@@ -8,29 +15,7 @@ const ranks = { None: 0, Member: 1, Admin: 2, Owner: 3, Administrator: 4 } as co
  * What the service promises about a group, as plainly as it can be said: lists and counting, one thing after another. Pure. Results are
  * words, or names of errors. The same place may have one group after another; what is told and asked of them goes on.
  */
-export class GroupModel {
-  id = '';
-  name = '';
-  owner = '';
-  applyOption: ApplyOption = 'FreeAccess';
-  maxMembers = 0;
-  isMuted = false;
-  isHidden = false;
-  isGone = true;
-  row = {} as GroupTypeRow;
-  members = new Map<string, ModelMember>();
-  /** Stays that ended. */
-  past: [name: string, from: number, to: number][] = [];
-  mutes = new Map<string, number>();
-  /** Up to where accounts did not want to be told. */
-  cleared = new Map<string, number>();
-  messages: ModelMessage[] = [];
-  requests: ModelRequest[] = [];
-  notices: ModelNotice[] = [];
-  /** What accounts have been told at once, a line each. */
-  told: string[] = [];
-  nowSec = 0;
-
+export class GroupModel extends GroupState {
   copy(): GroupModel {
     return Object.assign(new GroupModel(), structuredClone({ ...this }));
   }
@@ -46,8 +31,12 @@ export class GroupModel {
       const { id, name, owner = '', maxMembers, members } = op;
       const applyOption = row.apply === 'never' ? 'DisableApply' : op.applyOption;
       const isHidden = row.isHiddenAtFirst && owner !== '';
-      const news = { id, name, owner, maxMembers, applyOption, isHidden, isGone: false, row };
-      Object.assign(this, new GroupModel(), { notices, told, nowSec, requests }, news);
+      Object.assign(
+        this,
+        new GroupModel(),
+        { notices, told, nowSec, requests },
+        { id, name, owner, maxMembers, applyOption, isHidden, isGone: false, row },
+      );
       if (owner !== '') this.join([owner], 'Owner');
       this.join(members, 'Member');
       if (owner !== '') this.notice([owner], 'created', by);
@@ -86,11 +75,9 @@ export class GroupModel {
       if (rank < (row.remove === 'owner' ? 3 : 2) || !gone.every(may)) return forbidden;
       this.letGo(gone, 'kick', by);
     }
-    if (op.do === 'quit') {
-      if (self === undefined) return forbidden;
-      if (self.role === 'Owner' && !row.ownerMayQuit) return 'GROUP_OWNER_STAYS';
-      this.letGo([by], 'quit', by);
-    }
+    if (op.do === 'quit' && self === undefined) return forbidden;
+    if (op.do === 'quit' && self?.role === 'Owner' && !row.ownerMayQuit) return 'GROUP_OWNER_STAYS';
+    if (op.do === 'quit') this.letGo([by], 'quit', by);
     if (op.do === 'dismiss') {
       if (rank < (row.dismiss === 'nobody' ? 4 : 3)) return forbidden;
       this.notice([...members.keys()], 'destroyed', by);

@@ -1,4 +1,4 @@
-import type { ApplyOption, MsgFlag } from '../../src/wire/index.ts';
+import type { ApplyOption, GroupTypeRow, MsgFlag } from '../../src/wire/index.ts';
 
 /** What actors do in groups, as the model test has it: `admin` is the app's administrator, everybody else an account. */
 export type Op = { by: string } & (
@@ -68,6 +68,31 @@ export interface ModelNotice extends Who {
   by: string;
   sec: number;
   groupId: string;
+}
+
+/** A group as the model has it, and what went before it in the same place. */
+export class GroupState {
+  id = '';
+  name = '';
+  owner = '';
+  applyOption: ApplyOption = 'FreeAccess';
+  maxMembers = 0;
+  isMuted = false;
+  isHidden = false;
+  isGone = true;
+  row = {} as GroupTypeRow;
+  members = new Map<string, ModelMember>();
+  /** Stays that ended. */
+  past: [name: string, from: number, to: number][] = [];
+  mutes = new Map<string, number>();
+  /** Up to where accounts did not want to be told. */
+  cleared = new Map<string, number>();
+  messages: ModelMessage[] = [];
+  requests: ModelRequest[] = [];
+  notices: ModelNotice[] = [];
+  /** What accounts have been told at once, a line each. */
+  told: string[] = [];
+  nowSec = 0;
 }
 
 /** A group as the administrator and each account find it; lines, sorted where their order says nothing. */

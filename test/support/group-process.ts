@@ -378,7 +378,7 @@ async function answer(question: Question): Promise<unknown> {
   }
   const view = await lookAtGroup(question.groupId, question.isWhole);
   const notices = await noticesOf(question.groupId);
-  // Nobody compares what was told of things that were done at the same time.
+  // What comes late of things that were done at the same time is not compared.
   await toldOf(question.groupId);
   return { view, notices };
 }
