@@ -76,7 +76,7 @@ async function tables(db: Kysely<unknown>): Promise<void> {
     )`.execute(db);
 
   // Applications (kind 1) and invitations (kind 2). account_id: who is to become a member. auth: who answers has to know it.
-  // result, once it was handled: 'agreed', 'refused', 'gone' (it became a member in another way, or the group was dismissed).
+  // result, once it was handled: 'agreed', 'refused', 'gone' (the group was dismissed, or the account deleted).
   await sql`
     create table group_request (
       id bigint generated always as identity primary key,

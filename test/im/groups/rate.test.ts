@@ -48,7 +48,7 @@ t.test(
     const startedMs = performance.now();
     const sends = Array.from({ length: perSec * seconds }, async (_, n) => {
       const dueMs = (n * 1_000) / perSec;
-      await new Promise((resolve) => setTimeout(resolve, dueMs - (performance.now() - startedMs)));
+      await new Promise((resolve) => setTimeout(resolve, Math.max(0, dueMs - (performance.now() - startedMs))));
       const from = members[n % members.length];
       if (from === undefined) throw new Error('there are members');
       const priority = priorities[n % priorities.length] ?? 'Normal';
@@ -84,11 +84,11 @@ t.test(
     t.ok(seqs.length <= quota * (seconds + 2), `${seqs.length} got through`);
     t.ok(seqs.length >= quota * seconds * 0.9, `${seqs.length} got through`);
 
-    const { rows } = await db.pool.query<{ stored_ms: number; body: string }>(
-      'select stored_ms, body from message x join chat_group g using (conversation_id) where g.group_id = $1 order by seq',
+    const { rows } = await db.pool.query<{ count: number }>(
+      'select count(*) as count from message join chat_group g using (conversation_id) where g.group_id = $1',
       [groupId],
     );
-    t.equal(rows.length, seqs.length, 'nothing else is in the history');
+    t.equal(rows[0]?.count, seqs.length, 'nothing else is in the history');
     const { rows: told } = await db.pool.query<{ count: number }>(
       `select count(*) as count from outbox where event = 'Group.CallbackAfterSendMsg'`,
     );
