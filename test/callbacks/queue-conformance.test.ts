@@ -262,7 +262,7 @@ function suite(open: (t: Test) => Promise<Backend>) {
       await queue.wake([lane('a')]);
       await until(() => runs.count('a') === 1);
       const calledMs = performance.now();
-      for (let n = 0; n < 3; n++) await queue.wake([lane('a')], { delayMs: 400 });
+      for (let n = 0; n < 3; n++) await queue.wake([lane('a')], { delayMs: 400.25 });
       await queue.wake([lane('b')]);
       await until(() => runs.count('b') === 1);
       t.equal(runs.count('a'), 1);

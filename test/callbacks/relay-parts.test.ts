@@ -768,6 +768,69 @@ t.test('[K6] a lane that waits here and that the queue runs first is not run a s
   t.strictSame(calls, []);
 });
 
+t.test('[K6] lanes that were to be handed over, and that the queue does not take, have their turn here', async (t) => {
+  const { waker, metrics } = openWaker(
+    async () => {
+      throw new Error('away');
+    },
+    { handOverMs: 40 },
+  );
+  const runs = runHere(waker, 1);
+  for (const key of [1, 2, 3]) waker.wake(lane(key));
+  await until(async () => runs.started.length === 1 && waker.isBusy());
+  await new Promise((resolve) => setTimeout(resolve, 120));
+  t.ok(waker.knows(lane(2)) && waker.knows(lane(3)), 'neither is lost');
+  await runs.release(1);
+  await until(() => runs.started.length === 2);
+  await runs.release(runs.started[1] ?? '');
+  await until(() => runs.started.length === 3);
+  t.strictSame(runs.started.toSorted(), ['1', '2', '3']);
+  t.equal(await metricOf(metrics, 'qalgate_callbacks_wakes_lost_total'), 0);
+  await runs.release(runs.started[2] ?? '');
+  await waker.close();
+});
+
+t.test('[K6] while it rests nothing begins, and then what waits has its turn', async (t) => {
+  const { waker } = openWaker();
+  const runs = runHere(waker, 2);
+  waker.rest();
+  const restingMs = performance.now();
+  waker.wake(lane(1));
+  t.strictSame(runs.started, []);
+  t.ok(waker.knows(lane(1)));
+  await until(() => runs.started.length === 1);
+  t.ok(performance.now() - restingMs >= 200, 'after a while');
+  await runs.release(1);
+  await waker.close();
+});
+
+t.test(
+  '[K7] what is left to do for a lane takes no place of others, and the lane is nobody else’s until it is done',
+  async (t) => {
+    const { waker } = openWaker();
+    const started: string[] = [];
+    const left = Promise.withResolvers<void>();
+    waker.runHere(async (one) => {
+      const running = waker.begin(one);
+      started.push(one.drainKey);
+      return async () => {
+        await left.promise;
+        running.end();
+      };
+    }, 1);
+    waker.wake(lane(1));
+    waker.wake(lane(2));
+    await until(() => started.length === 2);
+    waker.wake(lane(1));
+    t.strictSame(started, ['1', '2']);
+    t.equal(waker.isRunning(lane(1)), true);
+    left.resolve();
+    await until(() => started.length === 3);
+    t.strictSame(started, ['1', '2', '1'], 'it was woken meanwhile');
+    await waker.close();
+  },
+);
+
 t.test('[K6] a lane that is woken between its last look and its end runs again, when it is its turn', async (t) => {
   const { waker, calls } = openWaker();
   const runs = runHere(waker, 1);
