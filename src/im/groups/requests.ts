@@ -56,55 +56,48 @@ export function createRequests(
   }
 
   /** Answers, and takes the account in where that is agreed. */
-  function answerRequest(
+  async function answerRequest(
     actor: Actor,
     kind: RequestKind,
     answer: RequestAnswer,
     check: (change: OpenChange, request: RequestRow) => Promise<ImRefusal | undefined>,
   ): Promise<ImResult> {
     if (!/^[1-9][0-9]{0,15}$/.test(answer.key)) {
-      return Promise.resolve({
-        ok: false,
-        error: 'GROUP_PARAMETER',
-        field: 'MsgKey',
-        reason: 'is no key of a request',
-      });
+      return { ok: false, error: 'GROUP_PARAMETER', field: 'MsgKey', reason: 'is no key of a request' };
     }
-    return (async () => {
-      const roster = await context.rosters.get(actor.account.sdkAppId, answer.groupId);
-      if (roster === undefined) return unknownGroup;
-      const done = await changes.run(roster.group.conversationId, async (change): Promise<ImResult> => {
-        const taken = await takeRequest(change, kind, answer, actor.account);
-        if (!taken.ok) return taken;
-        const refusal = await check(change, taken.value);
-        if (refusal !== undefined) return refusal;
-        const { account_id: no, inviter_id: inviterNo } = taken.value;
-        const [name = '' as AccountId] = await namesOf(context, [no]);
-        const account: Account = { no, sdkAppId: actor.account.sdkAppId, identifier: name };
-        const isMember = (await change.members([no])).has(no);
-        if (answer.agrees && !isMember) {
-          const [inviterName = '' as AccountId] = inviterNo === null ? [] : await namesOf(context, [inviterNo]);
-          const operator =
-            kind === 'invitation' && inviterNo !== null
-              ? { no: inviterNo, sdkAppId: account.sdkAppId, identifier: inviterName }
-              : actor.account;
-          const { left } = await takeIn(change, actor, [account], {
-            operator,
-            how: kind === 'invitation' ? 'Invited' : 'Apply',
-          });
-          if (left.length > 0) return { ok: false, error: 'GROUP_FULL' };
-        }
-        if (kind === 'application') {
-          change.notice([no], {
-            kind: answer.agrees ? 'accepted' : 'refused',
-            operator: actor.account.identifier,
-            remark: answer.words ?? '',
-          });
-        }
-        return { ok: true, value: undefined };
-      });
-      return !done.ok && done.error === 'GROUP_FULL' ? refuseFull(context, actor, roster.group.conversationId) : done;
-    })();
+    const roster = await context.rosters.get(actor.account.sdkAppId, answer.groupId);
+    if (roster === undefined) return unknownGroup;
+    const done = await changes.run(roster.group.conversationId, async (change): Promise<ImResult> => {
+      const taken = await takeRequest(change, kind, answer, actor.account);
+      if (!taken.ok) return taken;
+      const refusal = await check(change, taken.value);
+      if (refusal !== undefined) return refusal;
+      const { account_id: no, inviter_id: inviterNo } = taken.value;
+      const [name = '' as AccountId] = await namesOf(context, [no]);
+      const account: Account = { no, sdkAppId: actor.account.sdkAppId, identifier: name };
+      const isMember = (await change.members([no])).has(no);
+      if (answer.agrees && !isMember) {
+        const [inviterName = '' as AccountId] = inviterNo === null ? [] : await namesOf(context, [inviterNo]);
+        const operator =
+          kind === 'invitation' && inviterNo !== null
+            ? { no: inviterNo, sdkAppId: account.sdkAppId, identifier: inviterName }
+            : actor.account;
+        const { left } = await takeIn(change, actor, [account], {
+          operator,
+          how: kind === 'invitation' ? 'Invited' : 'Apply',
+        });
+        if (left.length > 0) return { ok: false, error: 'GROUP_FULL' };
+      }
+      if (kind === 'application') {
+        change.notice([no], {
+          kind: answer.agrees ? 'accepted' : 'refused',
+          operator: actor.account.identifier,
+          remark: answer.words ?? '',
+        });
+      }
+      return { ok: true, value: undefined };
+    });
+    return !done.ok && done.error === 'GROUP_FULL' ? refuseFull(context, actor, roster.group.conversationId) : done;
   }
 
   return {

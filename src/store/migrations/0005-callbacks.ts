@@ -1,4 +1,5 @@
 import { type Kysely, sql } from 'kysely';
+import { patchFunction } from './patch-function.ts';
 
 /** Callbacks: what a message remembers of its own, what became of each entry of the outbox, and what operators look into. */
 export async function up(db: Kysely<unknown>): Promise<void> {
@@ -149,7 +150,7 @@ async function gapFunction(db: Kysely<unknown>): Promise<void> {
  * which stay for processes of the release before.
  */
 async function commitFunctions(db: Kysely<unknown>): Promise<void> {
-  await patch(db, 'im_commit', [
+  await patchFunction(db, 'im_commit', [
     ['p_custom text[])', 'p_custom text[], p_origin text[])'],
     [
       'p_lifetime, p_consumers, p_body, p_push, p_custom',
@@ -167,7 +168,7 @@ async function commitFunctions(db: Kysely<unknown>): Promise<void> {
       "'C2C.CallbackAfterSendMsg', conversation_id, new_seq, p_now_ms, origin",
     ],
   ]);
-  await patch(db, 'im_commit_one', [
+  await patchFunction(db, 'im_commit_one', [
     ['p_custom text, ', 'p_custom text, p_origin text, '],
     [
       'counted_no, offline_until, body, push, custom_data',
@@ -179,22 +180,6 @@ async function commitFunctions(db: Kysely<unknown>): Promise<void> {
     ['conversation_id, seq, created_ms)', 'conversation_id, seq, created_ms, body)'],
     ["'message', c.id, v_seq, p_now_ms", "'C2C.CallbackAfterSendMsg', c.id, v_seq, p_now_ms, p_origin"],
   ]);
-}
-
-/** Makes a function out of one that is there, by replacing texts each of which stands in it exactly once. */
-async function patch(
-  db: Kysely<unknown>,
-  name: string,
-  changes: readonly (readonly [string, string])[],
-): Promise<void> {
-  const { rows } = await sql<{ text: string }>`
-    select pg_get_functiondef(oid) as text from pg_proc where proname = ${name}`.execute(db);
-  let text = rows[0]?.text ?? '';
-  for (const [from, to] of changes) {
-    if (text.split(from).length !== 2) throw new Error(`${name} does not hold ${JSON.stringify(from)} once`);
-    text = text.replace(from, () => to);
-  }
-  await sql.raw(text).execute(db);
 }
 
 /**

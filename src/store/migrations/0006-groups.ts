@@ -1,4 +1,5 @@
 import { type Kysely, sql } from 'kysely';
+import { patchFunction } from './patch-function.ts';
 
 /**
  * Groups (RULES G): what a group is, who is in it, what is asked of whom; and the functions by which a change of a group and all that it
@@ -124,7 +125,7 @@ async function tables(db: Kysely<unknown>): Promise<void> {
 async function commitFunctions(db: Kysely<unknown>): Promise<void> {
   const command = (kind: string) =>
     `case ${kind} when 2 then 'Group.CallbackAfterSendMsg' else 'C2C.CallbackAfterSendMsg' end`;
-  await patch(db, 'im_commit', [
+  await patchFunction(db, 'im_commit', [
     ['p_origin text[])', 'p_origin text[], p_extra text[])'],
     [
       'p_lifetime, p_consumers, p_body, p_push, p_custom, p_origin',
@@ -151,7 +152,7 @@ async function commitFunctions(db: Kysely<unknown>): Promise<void> {
     ],
     ["'C2C.CallbackAfterSendMsg', conversation_id, new_seq", `${command('kind')}, conversation_id, new_seq`],
   ]);
-  await patch(db, 'im_commit_one', [
+  await patchFunction(db, 'im_commit_one', [
     ['p_origin text, ', 'p_origin text, p_extra text, '],
     [
       'counted_no, offline_until, body, push, custom_data, callbacks',
@@ -173,30 +174,12 @@ async function commitFunctions(db: Kysely<unknown>): Promise<void> {
 
 /** Messages of a group that an administrator has blanked (G36) have recall_no -1: they count as unread no more, and cannot be recalled. */
 async function blankedMessages(db: Kysely<unknown>): Promise<void> {
-  await patch(db, 'im_read', [
+  await patchFunction(db, 'im_read', [
     ['x.recall_no > 0', 'x.recall_no <> 0'],
     // Who has left meanwhile reads nothing any more.
     ['x.conversation_id = p_conversation order by', 'x.conversation_id = p_conversation and x.to_seq is null order by'],
   ]);
-  await patch(db, 'im_recall', [['if x.recall_no > 0 then', 'if x.recall_no <> 0 then']]);
-}
-
-/** Makes a function out of its newest version, by replacing texts each of which stands in it exactly once. */
-async function patch(
-  db: Kysely<unknown>,
-  name: string,
-  changes: readonly (readonly [string, string])[],
-): Promise<void> {
-  const { rows } = await sql<{ text: string }>`
-    select pg_get_functiondef(oid) as text from pg_proc where proname = ${name} order by pronargs desc limit 1`.execute(
-    db,
-  );
-  let text = rows[0]?.text ?? '';
-  for (const [from, to] of changes) {
-    if (text.split(from).length !== 2) throw new Error(`${name} does not hold ${JSON.stringify(from)} once`);
-    text = text.replace(from, () => to);
-  }
-  await sql.raw(text).execute(db);
+  await patchFunction(db, 'im_recall', [['if x.recall_no > 0 then', 'if x.recall_no <> 0 then']]);
 }
 
 /**
