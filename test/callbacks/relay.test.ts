@@ -187,6 +187,24 @@ t.test('[K6] a queue that loses its jobs loses no events', async (t) => {
   }
 });
 
+t.test('[K6] a job that was left behind, to run in an hour, holds up nothing', async (t) => {
+  const { backend, app, tell, callbacks, allDone } = await openOne(t);
+  await tell(newKey(), [1]);
+  await allDone();
+  const [{ endpointId = '' } = {}] = callbacks.circuits();
+  const drainKey = newKey();
+  // As another process leaves it that has run the lane since.
+  const job = await callbacks.queue.add(
+    'drain',
+    { sdkAppId: app.sdkAppId, endpointId, drainKey },
+    { delay: 3_600_000, deduplication: { id: `${endpointId}-${drainKey}`, keepLastIfActive: true } },
+  );
+  await writeEvents(database, [{ app: app.sdkAppId, key: drainKey, body: { fields: { number: 2 } } }]);
+  await allDone();
+  t.strictSame(numbersOf(backend.received), [1, 2]);
+  t.equal(await job.getState(), 'delayed');
+});
+
 t.test('[K6] a failed event is sent again under its id, before those behind it', async (t) => {
   let failures = 2;
   const { backend, tell, rows, allDone } = await openOne(t, {
