@@ -223,6 +223,7 @@ export class GroupModel extends GroupState {
   private takeIn(names: string[], by: string, isPulled: boolean): boolean {
     const taken = names.slice(0, Math.max(0, this.maxMembers - this.members.size));
     this.join(taken, 'Member');
+    for (const request of this.requests) if (taken.includes(request.who)) request.result ||= 'gone';
     if (taken.length > 0) this.tip('join', by, `${taken} ${this.members.size}`);
     if (isPulled && this.row.invite !== 'managers-invite') this.notice(taken, 'pulledIn', by);
     return names.length === 0 || taken.length > 0;

@@ -4,8 +4,12 @@ import type { Account, ConversationId } from '../model.ts';
 import { type GroupContext, namesOf } from './context.ts';
 import type { OpenChange } from './group-change.ts';
 import type { GroupMember } from './model.ts';
+import { closeRequests } from './open-request.ts';
 
-/** Takes those in for whom there is room, in the order given, and tells of it (G13, G14). How many found none. */
+/**
+ * Takes those in for whom there is room, in the order given, tells of it (G13, G14), and closes what they were asked or asked for besides.
+ * How many found none.
+ */
 export async function takeIn(
   change: OpenChange,
   actor: Pick<Actor, 'origin'>,
@@ -17,6 +21,7 @@ export async function takeIn(
   const taken = accounts.slice(0, room);
   const left = accounts.slice(room);
   await change.join(taken.map((account) => ({ account })));
+  await closeRequests(change, taken);
   if (taken.length > 0 && !silent) {
     const memberCount = group.memberCount + taken.length;
     change.tip(operator, {

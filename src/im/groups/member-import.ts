@@ -5,6 +5,7 @@ import type { Account, AccountNo } from '../model.ts';
 import { findAccounts, findGroup, type GroupContext } from './context.ts';
 import type { OpenChange } from './group-change.ts';
 import { groupRoamingSince } from './messages/history.ts';
+import { closeRequests } from './open-request.ts';
 import { mayImport } from './rights.ts';
 
 /** Members that a group had elsewhere (I3): nobody is asked or told. */
@@ -60,6 +61,10 @@ export function createMemberImport(context: GroupContext): Pick<Groups, 'importM
           })),
         );
         const stays = [...taken.values()];
+        await closeRequests(
+          change,
+          stays.map(({ account }) => account),
+        );
         await beginEarlier(
           change,
           stays.filter(({ joinedSec }) => joinedSec < nowSec),

@@ -39,3 +39,12 @@ export async function openRequest(
     userField,
   });
 }
+
+/** The accounts have become members: whatever they were asked, or asked for, nobody answers any more (G20). */
+export async function closeRequests({ tx, group, nowSec }: OpenChange, accounts: readonly Account[]): Promise<void> {
+  if (accounts.length === 0) return;
+  await sql`
+    update group_request set handled_ms = ${nowSec * 1_000}, result = 'gone'
+    where conversation_id = ${group.conversationId} and account_id = any (${accounts.map(({ no }) => no)})
+      and handled_ms is null`.execute(tx);
+}

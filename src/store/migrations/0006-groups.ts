@@ -77,7 +77,7 @@ async function tables(db: Kysely<unknown>): Promise<void> {
     )`.execute(db);
 
   // Applications (kind 1) and invitations (kind 2). account_id: who is to become a member. auth: who answers has to know it.
-  // result, once it was handled: 'agreed', 'refused', 'gone' (the group was dismissed, or the account deleted).
+  // result, once it was handled: 'agreed', 'refused', 'gone' (dismissed, deleted, or a member in another way).
   await sql`
     create table group_request (
       id bigint generated always as identity primary key,

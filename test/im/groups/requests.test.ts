@@ -1,0 +1,84 @@
+import t from 'tap';
+import type { Actor } from '../../../src/im/group-services.ts';
+import type { Account } from '../../../src/im/model.ts';
+import type { AccountId, ImResult } from '../../../src/wire/index.ts';
+import { imAppId, openIm } from '../../support/im.ts';
+
+const origin = { platform: 'RESTAPI', address: '198.51.100.7' } as const;
+
+function must<T>(result: ImResult<T>): T {
+  if (!result.ok) throw new Error(`${result.error}: ${result.field ?? ''} ${result.reason ?? ''}`);
+  return result.value;
+}
+
+t.test('[G15] [G20] whoever becomes a member in any way has nothing open in the group any more', async (t) => {
+  const { im } = await openIm(t);
+  const { groups } = im;
+  const account = (name: string) => im.accounts.ensure(imAppId, name as AccountId);
+  const [owner, zed, ann] = await Promise.all([account('owner'), account('zed'), account('ann')]);
+  const self = (account: Account): Actor => ({ account, authority: 'self', origin });
+  const admin: Actor = { account: await account('admin'), authority: 'administrator', origin };
+  const open = { limit: 10 };
+
+  /** What zed has to answer, and the group's owner. */
+  const requestsOf = async (groupId: string) =>
+    [...(await groups.requests(zed, open)), ...(await groups.requests(owner, open))].filter(
+      (one) => one.groupId === groupId,
+    );
+
+  const ways: Record<string, { join(groupId: string): Promise<unknown>; left: string[] }> = {
+    'the invitation is accepted': {
+      async join(groupId) {
+        const { key, auth } = (await groups.requests(zed, open)).find((one) => one.groupId === groupId) ?? {};
+        must(await groups.answerInvitation(self(zed), { groupId, key: key ?? '', auth: auth ?? '', agrees: true }));
+      },
+      left: ['invitation agreed zed', 'application gone'],
+    },
+    'the application is accepted': {
+      async join(groupId) {
+        const { key, auth } = (await groups.requests(owner, open)).find((one) => one.groupId === groupId) ?? {};
+        must(await groups.answerApplication(self(owner), { groupId, key: key ?? '', auth: auth ?? '', agrees: true }));
+      },
+      left: ['invitation gone', 'application agreed owner'],
+    },
+    'everybody may walk in': {
+      async join(groupId) {
+        must(await groups.modify(self(owner), groupId, { applyOption: 'FreeAccess' }));
+        t.equal(must(await groups.apply(self(zed), groupId, {})), 'joined');
+      },
+      left: ['invitation gone', 'application gone'],
+    },
+    'the backend adds the account': {
+      join: (groupId) => groups.add(admin, groupId, [ann.identifier, zed.identifier]),
+      left: ['invitation gone', 'application gone'],
+    },
+    'the backend imports it': {
+      join: (groupId) => groups.importMembers(admin, groupId, [{ account: zed.identifier }]),
+      left: ['invitation gone', 'application gone'],
+    },
+  };
+  for (const [name, { join, left }] of Object.entries(ways)) {
+    const { groupId } = must(await groups.create(self(owner), { type: 'Public', name, members: [] }));
+    must(await groups.add(self(owner), groupId, [zed.identifier]));
+    must(await groups.apply(self(ann), groupId, {}));
+    t.equal(must(await groups.apply(self(zed), groupId, {})), 'waiting', name);
+    await join(groupId);
+    const found = (await requestsOf(groupId)).filter(({ account }) => account === zed.identifier);
+    t.strictSame(
+      found.map(({ kind, result, handler }) => [kind, result, handler].filter((one) => one !== undefined).join(' ')),
+      left,
+      `${name}: nothing is left to answer`,
+    );
+    for (const { kind, key, auth } of found) {
+      const answer = { groupId, key, auth, agrees: false };
+      const again = kind === 'invitation' ? groups.answerInvitation(self(zed), answer) : undefined;
+      t.match(await (again ?? groups.answerApplication(self(owner), answer)), { error: 'GROUP_REQUEST_HANDLED' });
+    }
+    const others = (await requestsOf(groupId)).filter(({ account }) => account === ann.identifier);
+    t.equal(others[0]?.result, name.includes('adds') ? 'gone' : undefined, `${name}: those of others stay`);
+    // Who is out again may ask anew.
+    must(await groups.modify(self(owner), groupId, { applyOption: 'NeedPermission' }));
+    must(await groups.quit(self(zed), groupId));
+    t.equal(must(await groups.apply(self(zed), groupId, {})), 'waiting');
+  }
+});
