@@ -520,6 +520,139 @@ t.test('[G39] who joins is told what is said from then on, and finds what was sa
   t.equal(bob.groups.conversation(room).unread, 0, 'nothing counts as unread there');
 });
 
+t.test('[G39] who comes back is told what is said from then on, however he left and came', async (t) => {
+  const [a, b] = [fresh('alice'), fresh('bob')];
+  const [alice, network] = [await login(t, a), cuttable()];
+  const bob = await login(t, b, { WebSocket: network.WebSocket });
+  const room = await alice.groups.create({ type: 'ChatRoom', name: 'Plaza' });
+  const toAll = alice.groups.conversation(room);
+  await bob.groups.apply(room);
+  await toAll.sendMessage('1').done;
+  await bob.until('new 1');
+  await bob.groups.quit(room);
+  await bob.until(`gone ${room}`);
+  for (const text of numbers(2, 4)) await toAll.sendMessage(text).done;
+  await bob.groups.apply(room);
+  await toAll.sendMessage('5').done;
+  await bob.until('new 5');
+  t.same(bob.said, ['1', '5']);
+  t.same(texts(await bob.groups.conversation(room).getMessage()), numbers(1, 5), 'the others are in the history');
+
+  await alice.groups.remove(room, [b]);
+  await bob.until(`gone ${room}`, 2);
+  await toAll.sendMessage('6').done;
+  network.cut(true);
+  await bob.until('disconnected');
+  const joined = await im.call('group_open_http_svc/add_group_member', {
+    GroupId: room,
+    MemberList: [{ Member_Account: b }],
+  });
+  t.equal(joined.ErrorCode, 0);
+  await toAll.sendMessage('7').done;
+  network.join();
+  await bob.until('refresh', 2);
+  await toAll.sendMessage('8').done;
+  await bob.until('new 8');
+  t.same(bob.said, ['1', '5', '8'], 'as of a group that is new to the terminal');
+  t.same(texts(await bob.groups.conversation(room).getMessage()), numbers(1, 8));
+  t.same(bob.events, []);
+});
+
+t.test('what is in which groups is told once: live, by the first message, or after an interruption', async (t) => {
+  const [a, b] = [fresh('alice'), fresh('bob')];
+  const [alice, network] = [await login(t, a), cuttable()];
+  const bob = await login(t, b, { WebSocket: network.WebSocket });
+  const phone = await login(t, b, { platform: 'iOS' });
+  const room = await alice.groups.create({ type: 'ChatRoom', name: 'Plaza' });
+  await bob.groups.apply(room);
+  for (const text of ['1', '2']) await alice.groups.conversation(room).sendMessage(text).done;
+  await phone.until('new 2');
+  t.same(phone.changes, [`added ${room}`], 'nothing tells who joins there but what is said');
+
+  const live = await alice.groups.create({ type: 'AVChatRoom', name: 'Live' });
+  await bob.groups.apply(live);
+  const left = await groupOfThese(alice, bob);
+  await bob.groups.quit(left);
+  await bob.until(`gone ${left}`);
+  const told = bob.changes.filter((one) => !one.startsWith('members'));
+  t.same(told, [`added ${room}`, `added ${live}`, `added ${left}`, `gone ${left}`]);
+  network.cut();
+  await bob.until('refresh', 2);
+  t.same(
+    bob.changes.filter((one) => !one.startsWith('members')),
+    told,
+    'nothing of it again, nor that one whose type is not listed is gone',
+  );
+
+  const club = await groupOfThese(alice, bob);
+  await alice.groups.transfer(club, b);
+  await bob.until(`profile ${club}`);
+  await bob.until(`members ${club}`);
+  t.match(bob.tips.at(-1), { kind: 'modifyInfo', changed: { owner: b } }, 'another owner is another role, too');
+  for (const one of [alice, bob, phone]) t.same(one.events, []);
+});
+
+t.test('[H2] a group that was taken out of the list stays out when what came after it was deleted', async (t) => {
+  const [a, b, z] = [fresh('alice'), fresh('bob'), fresh('zed')];
+  const [alice, zed] = [await login(t, a), await login(t, z)];
+  await login(t, b).then(({ client }) => client.close());
+  const group = await groupOfThese(alice, zed);
+  await alice.groups.invite(group, [b]);
+  await alice.groups.conversation(group).sendMessage('stays').done;
+  await zed.groups.conversation(group).sendMessage('goes').done;
+  await im.call('group_open_http_svc/delete_group_msg_by_sender', { GroupId: group, Sender_Account: z });
+  const network = cuttable();
+  const bob = await login(t, b, { WebSocket: network.WebSocket });
+  const listed = async () => (await bob.client.getConversations()).map(({ last }) => last && textOf(last));
+  t.same(await listed(), ['stays']);
+  await bob.groups.conversation(group).delete();
+  t.same(await listed(), []);
+  network.cut();
+  await bob.until('refresh', 2);
+  t.same(await listed(), []);
+  await alice.groups.conversation(group).sendMessage('new').done;
+  await bob.until('new new');
+  t.same(await listed(), ['new']);
+});
+
+t.test('[H1][G36] what a terminal was too far behind to be told: getMessage fills it, holes and all', async (t) => {
+  const [a, b, z] = [fresh('alice'), fresh('bob'), fresh('zed')];
+  const [alice, zed] = [await login(t, a), await login(t, z)];
+  const storage = lasting();
+  const first = await login(t, b, { storage });
+  const group = await groupOfThese(alice, zed, first);
+  const toAll = alice.groups.conversation(group);
+  await first.client.close();
+  for (const text of numbers(1, 130)) {
+    void toAll.sendMessage(text);
+    if (Number(text) % 10 === 0) await zed.groups.conversation(group).sendMessage('zed').done;
+  }
+  await until(() => zed.said.includes('130'));
+  await im.call('group_open_http_svc/delete_group_msg_by_sender', { GroupId: group, Sender_Account: z });
+  const bob = await login(t, b, { storage, maxMissed: 5 });
+  const phone = await login(t, b, { platform: 'iOS' });
+  t.same(bob.said, []);
+  const conversation = bob.groups.conversation(group);
+  t.match(await conversation.getLocalMessage(), { hasGap: true }, 'what lies between is known not to be here');
+  for (const one of [bob, phone]) {
+    const mine = one.groups.conversation(group);
+    const all: string[] = [];
+    let before: ImMessage | undefined;
+    for (;;) {
+      const page = await mine.getMessage({ count: 50, ...(before && { before }) });
+      t.equal(page.hasGap, false);
+      all.unshift(...texts(page).filter(Boolean));
+      before = page.messages[0];
+      if (page.isComplete || before === undefined) break;
+    }
+    t.same(all, ['hello', ...numbers(1, 130)], 'each once, in order');
+    const here = await mine.getLocalMessage({ count: 200 });
+    t.match(here, { hasGap: false, isComplete: true }, 'a hole is no gap, once it is known');
+    t.same(texts(here).filter(Boolean), all);
+    t.same(one.events, []);
+  }
+});
+
 t.test('[G31][G33] for those alone who are online: messages, and the messages of an audience', async (t) => {
   const [alice, bob] = [await login(t, fresh('alice')), await login(t, fresh('bob'))];
   const group = await groupOfThese(alice, bob);

@@ -12,6 +12,8 @@ export interface CatchUpDeps {
   onNotice(notice: GroupNotice): void;
   /** The unread number of a conversation has to be fetched. */
   recount(conversation: string): void;
+  /** Groups that the account is in, as far as it was told: filled at the login, kept up by {@link onCameOrWent} and by what is told later. */
+  readonly mine: Set<string>;
   /** The account became a member while it was away, or is one no more. */
   onCameOrWent(group: string, isMember: boolean): void;
 }
@@ -20,9 +22,9 @@ export interface CatchUpDeps {
  * What the account missed of its groups and notices, fetched after each login and interruption (G35). Messages go the way of all
  * others: each once, in order. What is new to this terminal, or too far ahead, begins at its end.
  */
-export function createCatchUp({ maxMissed, onNotice, recount, onCameOrWent }: CatchUpDeps): Extension {
-  /** Groups of the account when it was asked last; undefined: it was not since the login. */
-  let members: ReadonlySet<string> | undefined;
+export function createCatchUp({ maxMissed, onNotice, recount, mine, onCameOrWent }: CatchUpDeps): Extension {
+  /** Groups that the service named when it was asked last: some types it does not name. */
+  let named: ReadonlySet<string> = new Set();
 
   async function group(tools: SyncTools, state: Recent, isDiscarded: boolean): Promise<void> {
     const { store, delivery, signals } = tools;
@@ -30,7 +32,8 @@ export function createCatchUp({ maxMissed, onNotice, recount, onCameOrWent }: Ca
     if (last !== undefined) await delivery.renew(id, last);
     const head = store.head(id);
     const { isHidden } = head;
-    const isAhead = seq > head.seq;
+    // What is newer but deleted brings nothing back.
+    const isAhead = (last?.seq ?? 0) > head.seq;
     const isNew = head.shown === 0 && !head.isSynced;
     // What came after `last` is not there any more.
     noteRecent(head, { ...state, seq: last?.seq ?? seq });
@@ -81,6 +84,7 @@ export function createCatchUp({ maxMissed, onNotice, recount, onCameOrWent }: Ca
   return {
     async sync(tools, isFirst) {
       const now = new Set<string>();
+      if (isFirst) mine.clear();
       let after: number | undefined;
       do {
         const page: Fields = await tools.ask('groupStates', { after });
@@ -92,18 +96,18 @@ export function createCatchUp({ maxMissed, onNotice, recount, onCameOrWent }: Ca
             .map(({ conversation }) => conversation),
         );
         for (const state of readRecents(page.conversations)) {
-          now.add(state.conversation);
+          const id = groupOf(state.conversation) ?? '';
+          now.add(id);
+          if (isFirst) mine.add(id);
           await group(tools, state, discarded.has(state.conversation));
         }
         const next = optionalNumber(page.after);
         if (next === after) break;
         after = next;
       } while (after !== undefined);
-      const before = isFirst ? now : (members ?? now);
-      members = now;
-      for (const id of new Set([...before, ...now])) {
-        if (before.has(id) !== now.has(id)) onCameOrWent(groupOf(id) ?? '', now.has(id));
-      }
+      for (const id of now) if (!mine.has(id)) onCameOrWent(id, true);
+      for (const id of named) if (mine.has(id) && !now.has(id)) onCameOrWent(id, false);
+      named = now;
     },
     async notice(tools, fields) {
       const notice = readNotice(fields);

@@ -32,7 +32,7 @@ export interface GroupChange {
    * - `added`: the account is a member now
    * - `gone`: it is none any more, or the group is no more
    * - `profile`: its name, texts or owner
-   * - `members`: who is in it, roles, mutes
+   * - `members`: who is in it, roles (so also another owner), mutes
    */
   readonly kind: 'added' | 'gone' | 'profile' | 'members';
 }
@@ -134,9 +134,11 @@ const changeOfNotice: Partial<Record<GroupNotice['kind'], GroupChange['kind']>> 
  */
 export function createGroups(client: ImClient, { maxMissed = 500 }: GroupsOptions = {}): Groups {
   if (!Number.isInteger(maxMissed) || maxMissed < 0) throw invalid('maxMissed', 'must be an integer from 0');
+  const mine = new Set<string>();
   const inside = client.extend(
     createCatchUp({
       maxMissed,
+      mine,
       onNotice(notice) {
         onNotice.emit(notice);
         const kind = changeOfNotice[notice.kind];
@@ -153,17 +155,30 @@ export function createGroups(client: ImClient, { maxMissed = 500 }: GroupsOption
   const onChange = createSignal<[GroupChange]>('groups.onChange', emit);
 
   function changed(group: string, kind: GroupChange['kind']): void {
+    if (kind === 'added') mine.add(group);
+    if (kind === 'gone') {
+      mine.delete(group);
+      const head = inside.current().store.heads.get(conversationOf(group));
+      // If it comes again it is as if it were new here: nobody has to be told what is said meanwhile.
+      if (head !== undefined) Object.assign(head, { shown: 0, isSynced: false });
+    }
     onChange.emit({ group, kind });
+  }
+
+  function came(group: string): void {
+    if (!mine.has(group)) changed(group, 'added');
   }
 
   client.onNewMessage((message) => {
     const group = groupOf(message.conversation);
     if (group === undefined) return;
     const tip = tipOf(message);
+    // Also of a type that does not tell who joins.
+    came(group);
     if (tip === undefined) return message.extra?.tip === true ? undefined : onMessage.emit(message, group);
     onTip.emit(tip);
-    const isOwnJoin = tip.kind === 'join' && tip.accounts.includes(client.account ?? '');
-    changed(group, isOwnJoin ? 'added' : tip.kind === 'modifyInfo' ? 'profile' : 'members');
+    if (tip.kind === 'modifyInfo') changed(group, 'profile');
+    if (tip.kind !== 'modifyInfo' || tip.changed?.owner !== undefined) changed(group, 'members');
   });
 
   const ask = async (what: string, fields: object): Promise<Fields> => inside.current().request(what, fields);
@@ -203,7 +218,7 @@ export function createGroups(client: ImClient, { maxMissed = 500 }: GroupsOption
     async apply(group, options = {}) {
       const { result } = await ask('applyToGroup', { ...options, group });
       // Not every type says it by a message.
-      if (result === 'joined') changed(group, 'added');
+      if (result === 'joined') came(group);
       return as(result);
     },
     async requests(options = {}) {
@@ -213,7 +228,7 @@ export function createGroups(client: ImClient, { maxMissed = 500 }: GroupsOption
     async answer({ kind, group, key, auth }, { agrees, words }) {
       const what = kind === 'invitation' ? 'answerInvitation' : 'answerApplication';
       await ask(what, { group, key, auth, agrees, words });
-      if (kind === 'invitation' && agrees) changed(group, 'added');
+      if (kind === 'invitation' && agrees) came(group);
     },
     conversation(group) {
       assertText('group', group);
