@@ -1,8 +1,7 @@
 import { randomUUID } from 'node:crypto';
-import type pg from 'pg';
 import type { AppLookup, Clock } from '../auth/index.ts';
 import type { Logger, Metrics } from '../observe/index.ts';
-import type { AppSettings, ControlBus, Database } from '../store/index.ts';
+import { type AppSettings, type ControlBus, type Database, makeQueueTables, queueBackendOf } from '../store/index.ts';
 import { type AfterCommand, isAfterCommand, type SdkAppId } from '../wire/index.ts';
 import { createReplays } from './admin/replays.ts';
 import { type BeforeCalls, createBeforeCalls } from './before/before-calls.ts';
@@ -12,7 +11,7 @@ import { createKeyUse } from './key-use.ts';
 import { createPauses, type Pauses } from './pauses.ts';
 import type { BacklogFigure } from './relay/backlog.ts';
 import type { Circuit } from './relay/gate.ts';
-import { createDrainQueue, type DrainQueue, migrateQueues, type QueueBackend } from './relay/queue.ts';
+import { createDrainQueue, type DrainQueue } from './relay/queue.ts';
 import { createRelay, type Relay, type RelayOptions } from './relay/relay.ts';
 import { createWaker } from './relay/waker.ts';
 import { createTraces, type Traces } from './traces.ts';
@@ -86,10 +85,8 @@ export async function createCallbacks(deps: CallbacksDeps, options: CallbacksOpt
   let relay: Relay | undefined;
   // After the queue: runs that end with it write down what they did.
   stack.defer(() => relay?.close());
-  if (options.queue.kind === 'postgres' && options.isAlone) await migrate(db);
-  const backend: QueueBackend =
-    options.queue.kind === 'postgres' ? { kind: 'postgres', connection: connectionOf(db) } : options.queue;
-  const queue = await createDrainQueue({ logger, metrics }, backend, {
+  if (options.queue.kind === 'postgres' && options.isAlone) await makeQueueTables(db);
+  const queue = await createDrainQueue({ logger, metrics }, queueBackendOf(db, options.queue), {
     concurrency: options.concurrency,
     prefix: `{qalgate-${epoch}}`,
     isAlone: options.isAlone && options.relay,
@@ -149,24 +146,4 @@ export async function createCallbacks(deps: CallbacksDeps, options: CallbacksOpt
 async function readEpoch(db: Database): Promise<string> {
   const { store_epoch: epoch } = await db.kysely.selectFrom('meta').select('store_epoch').executeTakeFirstOrThrow();
   return epoch.replaceAll('-', '').slice(0, 8);
-}
-
-async function migrate(db: Database): Promise<void> {
-  const client = await db.pool.connect();
-  try {
-    await migrateQueues(client);
-  } finally {
-    client.release();
-  }
-}
-
-/** For BullMQ's own connections: our limits, and its way to read numbers. */
-function connectionOf({ target }: Database): pg.ClientConfig {
-  return {
-    ...('host' in target ? { ssl: false, ...target } : target),
-    keepAlive: true,
-    connectionTimeoutMillis: 5_000,
-    statement_timeout: 10_000,
-    query_timeout: 12_000,
-  };
 }

@@ -64,5 +64,4 @@ export { createKeyUse, type KeyUse } from './key-use.ts';
 export { createPauses, type Pause, type Pauses } from './pauses.ts';
 export type { BacklogFigure } from './relay/backlog.ts';
 export type { Circuit } from './relay/gate.ts';
-export { migrateQueues } from './relay/queue.ts';
 export { createTraces, type Trace, type Traces, type TracesOptions } from './traces.ts';

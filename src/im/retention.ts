@@ -32,10 +32,10 @@ const slackDays = 1;
 const leaseSec = 60;
 /** PostgreSQL's: what `lock_timeout` ends with. */
 const lockNotAvailable = '55P03';
-const tables = ['message', 'outbox'] as const;
+const tables = ['message', 'outbox', 'push_item'] as const;
 
 /**
- * The partitions of messages and outbox by day: made ahead, dropped whole, never deleted from row by row. Every process runs
+ * The partitions of messages, outbox and pushes by day: made ahead, dropped whole, never deleted from row by row. Every process runs
  * it at start; after that one at a time, under a lease.
  */
 export function createRetention(
@@ -119,7 +119,8 @@ export function createRetention(
         if (!made) break;
       }
       for (const day of days) {
-        if (!mayDrop || day >= today - keptDays || (table === 'outbox' && (await hasWaiting(client, day)))) continue;
+        if (!mayDrop || day >= today - keptDays || (table !== 'message' && (await hasWaiting(client, table, day))))
+          continue;
         if (!(await change(client, [`drop table ${table}_${day}`]))) break;
         dropped.inc({ table });
         logger.info({ table, day }, 'im.partition.dropped');
@@ -144,8 +145,8 @@ export function createRetention(
   }
 
   /** Nothing that somebody still has to be told of is dropped. */
-  async function hasWaiting(client: pg.PoolClient, day: number): Promise<boolean> {
-    const { rows } = await client.query(`select 1 from outbox_${day} where done_ms is null limit 1`);
+  async function hasWaiting(client: pg.PoolClient, table: string, day: number): Promise<boolean> {
+    const { rows } = await client.query(`select 1 from ${table}_${day} where done_ms is null limit 1`);
     return rows.length > 0;
   }
 

@@ -5,9 +5,11 @@ import {
   type AppStore,
   appSecrets,
   callbackSecrets,
+  type PushSettings,
   type Refusal,
   type Result,
   type StoredApp,
+  splitPushKeys,
 } from '../store/index.ts';
 import { parseAccountId, type SdkAppId } from '../wire/index.ts';
 import type { Answer, Handle } from './answer.ts';
@@ -36,11 +38,13 @@ export function describeApp({ settings, origin, createdAt, updatedAt }: StoredAp
   const { secret: _, ...shown } = settings;
   const secrets = appSecrets(settings);
   const signing = callbackSecrets(settings);
+  const { open: push, keys } = splitPushKeys(settings.push);
   return {
-    settings: { ...shown, callbacks: openCallbacks(settings, role) },
+    settings: { ...shown, callbacks: openCallbacks(settings, role), push },
     secret: { count: secrets.length, fingerprints: secrets.map(userSigSecretId) },
     callbackSecret: { count: signing.length, fingerprints: signing.map(keyFingerprint) },
     callbackSignToken: settings.callbacks.signToken !== undefined,
+    pushKeys: Object.entries(keys).flatMap(([name, key]) => (key === undefined ? [] : [name])),
     origin,
     createdAt,
     updatedAt,
@@ -146,7 +150,7 @@ export function createAppCommands({ apps, asking, revocations, checkApp }: AppCo
  * A replacement need not repeat what the path says, and not the secrets, which nobody can read here. `null` removes those that
  * an app can be without.
  */
-function completed(body: unknown, { sdkAppId, secret, callbacks }: AppSettings): unknown {
+function completed(body: unknown, { sdkAppId, secret, callbacks, push }: AppSettings): unknown {
   if (!isMap(body)) return body;
   const kept = { secret: callbacks.secret, signToken: callbacks.signToken };
   const given = body.callbacks ?? {};
@@ -155,6 +159,21 @@ function completed(body: unknown, { sdkAppId, secret, callbacks }: AppSettings):
     sdkAppId: body.sdkAppId ?? sdkAppId,
     secret: body.secret ?? secret,
     callbacks: isMap(given) ? { ...kept, ...given } : given,
+    ...(isMap(body.push) ? { push: withPushKeys(body.push, push) } : {}),
+  };
+}
+
+/** A replacement of the pushes' settings keeps credentials that it does not name, those of another kind aside. */
+function withPushKeys({ apns, fcm, ...rest }: Record<string, unknown>, { apns: before, fcm: fcmBefore }: PushSettings) {
+  const { key, certificate, certificateKey } = before ?? {};
+  const kept =
+    isMap(apns) && (apns.key ?? apns.certificate ?? undefined) === undefined
+      ? { key, certificate, certificateKey }
+      : {};
+  return {
+    ...rest,
+    ...(apns === undefined ? {} : { apns: isMap(apns) ? { ...kept, ...apns } : apns }),
+    ...(fcm === undefined ? {} : { fcm: isMap(fcm) ? { serviceAccount: fcmBefore?.serviceAccount, ...fcm } : fcm }),
   };
 }
 

@@ -1,6 +1,7 @@
 import Type from 'typebox';
 import { type CallbackCommand, callbackCommands } from '../wire/index.ts';
 import { groupSettings } from './group-settings.ts';
+import { PushSchema } from './push-settings.ts';
 
 /**
  * What can be configured of an app: the schema behind the configuration file's `apps`, `qalgate app`, and the ops API.
@@ -409,6 +410,11 @@ export const AppSchema = Type.Object(
     callbacks: Type.Object(CallbacksSchema.properties, {
       ...closed,
       description: "The callbacks to the app's backend.",
+      default: {},
+    }),
+    push: Type.Object(PushSchema.properties, {
+      ...closed,
+      description: 'The pushes to devices that are not there.',
       default: {},
     }),
   },

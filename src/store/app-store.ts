@@ -8,6 +8,7 @@ import { AppSchema, type AppSettings } from './app-settings.ts';
 import type { Database } from './connection.ts';
 import type { ControlBus } from './control-bus.ts';
 import { findGroupFault } from './group-rules.ts';
+import { findPushGap, joinPushKeys, type PushKeys, splitPushKeys } from './push-keys.ts';
 import { done, type Refusal, type Result } from './result.ts';
 import type { AppOrigin, Schema } from './schema.ts';
 import type { Sealer } from './sealer.ts';
@@ -58,9 +59,15 @@ const roundRows = 100_000;
 const chunkRows = 5_000;
 
 /** Settings as they are stored, and what is sealed of them. */
-function split({ secret, callbacks, ...settings }: AppSettings) {
+function split({ secret, callbacks, push, ...settings }: AppSettings) {
   const { secret: signing, signToken, ...openCallbacks } = callbacks;
-  return { settings: { ...settings, callbacks: openCallbacks }, secret, callbackKeys: { secret: signing, signToken } };
+  const { open: openPush, keys: pushKeys } = splitPushKeys(push);
+  return {
+    settings: { ...settings, callbacks: openCallbacks, push: openPush },
+    secret,
+    callbackKeys: { secret: signing, signToken },
+    pushKeys,
+  };
 }
 
 /** The time of a change tells it from the one before: it moves on even where the clock does not. */
@@ -76,10 +83,13 @@ export function createAppStore(db: Database, deps: { sealer: Sealer; bus: Contro
       row.sealed_callbacks === null
         ? {}
         : JSON.parse(sealer.open(row.sealed_callbacks, callbackContextOf(row.sdk_app_id)));
+    const pushKeys: PushKeys =
+      row.sealed_push === null ? {} : JSON.parse(sealer.open(row.sealed_push, pushContextOf(row.sdk_app_id)));
     return {
       settings: {
         ...settings,
         callbacks: { ...settings.callbacks, ...callbackKeys },
+        push: joinPushKeys(settings.push, pushKeys),
         secret: JSON.parse(sealer.open(row.sealed_secrets, contextOf(row.sdk_app_id))),
       },
       origin: row.origin,
@@ -106,7 +116,8 @@ export function createAppStore(db: Database, deps: { sealer: Sealer; bus: Contro
   const refuse = (refusal: Refusal) => ({ result: refusal, changed: [] });
 
   async function write(trx: Kysely<Schema>, app: AppSettings, origin: AppOrigin): Promise<void> {
-    const { settings, secret, callbackKeys } = split(app);
+    const { settings, secret, callbackKeys, pushKeys } = split(app);
+    const hasPushKeys = Object.values(pushKeys).some((key) => key !== undefined);
     const hasCallbackKeys = callbackKeys.secret !== undefined || callbackKeys.signToken !== undefined;
     const values = {
       origin,
@@ -115,6 +126,7 @@ export function createAppStore(db: Database, deps: { sealer: Sealer; bus: Contro
       sealed_callbacks: hasCallbackKeys
         ? sealer.seal(JSON.stringify(callbackKeys), callbackContextOf(app.sdkAppId))
         : null,
+      sealed_push: hasPushKeys ? sealer.seal(JSON.stringify(pushKeys), pushContextOf(app.sdkAppId)) : null,
     };
     await trx
       .insertInto('app')
@@ -157,6 +169,9 @@ export function createAppStore(db: Database, deps: { sealer: Sealer; bus: Contro
   async function remove(trx: Kysely<Schema>, sdkAppId: SdkAppId): Promise<void> {
     await trx.deleteFrom('session_revocation').where('sdk_app_id', '=', sdkAppId).execute();
     // Nobody is told any more; the rows go with their day.
+    await sql`update push_item set done_ms = 0, outcome = 'dropped' where sdk_app_id = ${sdkAppId} and done_ms is null`.execute(
+      trx,
+    );
     await sql`update outbox set done_ms = 0, outcome = 'dropped' where sdk_app_id = ${sdkAppId} and done_ms is null`.execute(
       trx,
     );
@@ -167,6 +182,8 @@ export function createAppStore(db: Database, deps: { sealer: Sealer; bus: Contro
       'callback_trace',
       'callback_key_use',
       'callback_replay',
+      'push_device',
+      'push_pause',
     ]) {
       await sql`delete from ${sql.table(table)} where sdk_app_id = ${sdkAppId}`.execute(trx);
     }
@@ -181,7 +198,13 @@ export function createAppStore(db: Database, deps: { sealer: Sealer; bus: Contro
 
   function checkRules(app: AppSettings, rows: ReadonlyMap<SdkAppId, AppRow>): Refusal | undefined {
     const others = [...rows.values()].map((row) => ({ ...row.settings, secret: '' }));
-    return findUnstorableText(app) ?? findCallbackGap(app) ?? findGroupFault(app) ?? findRouteClash(app, others);
+    return (
+      findUnstorableText(app) ??
+      findCallbackGap(app) ??
+      findPushGap(app) ??
+      findGroupFault(app) ??
+      findRouteClash(app, others)
+    );
   }
 
   return {
@@ -288,16 +311,22 @@ export function createAppStore(db: Database, deps: { sealer: Sealer; bus: Contro
         };
       }
       const refusal =
-        findUnstorableText(app) ?? findCallbackGap(app) ?? findGroupFault(app) ?? findRouteClash(app, others);
+        findUnstorableText(app) ??
+        findCallbackGap(app) ??
+        findPushGap(app) ??
+        findGroupFault(app) ??
+        findRouteClash(app, others);
       if (refusal !== undefined) return { ...refusal, field: `apps[${index}].${refusal.field}` };
       others.push(app);
     }
     return undefined;
   }
 
-  /** Whether the newest master key sealed all of it: a program of the release before knows nothing of the callbacks' keys. */
-  function isSealedAnew({ sealed_secrets: secrets, sealed_callbacks: keys }: AppRow): boolean {
-    return sealer.isNewest(secrets) && (keys === null || sealer.isNewest(keys));
+  /** Whether the newest master key sealed all of it: a program of a release before knows nothing of the later keys. */
+  function isSealedAnew({ sealed_secrets, sealed_callbacks, sealed_push }: AppRow): boolean {
+    return [sealed_secrets, sealed_callbacks, sealed_push].every(
+      (sealed) => sealed === null || sealer.isNewest(sealed),
+    );
   }
 
   /** Whether the row holds these settings, under the newest master key. A secret that does not open is replaced. */
@@ -309,6 +338,7 @@ export function createAppStore(db: Database, deps: { sealer: Sealer; bus: Contro
 
 const contextOf = (sdkAppId: SdkAppId) => `app ${sdkAppId}`;
 const callbackContextOf = (sdkAppId: SdkAppId) => `callbacks of app ${sdkAppId}`;
+const pushContextOf = (sdkAppId: SdkAppId) => `pushes of app ${sdkAppId}`;
 
 function checkOwner(row: AppRow | undefined, sdkAppId: SdkAppId): Refusal | undefined {
   if (row === undefined) {

@@ -22,7 +22,34 @@ export { type DatabaseOptions, migrateDatabase, type OpenedDatabase, openDatabas
 export { withDeadline } from './deadline.ts';
 export { type GroupFieldLevel, groupFieldLevels } from './group-settings.ts';
 export { askInstance, type InstanceFacts } from './instance-lock.ts';
+export { type Batcher, createBatcher } from './lanes/batcher.ts';
+export {
+  createLaneLocks,
+  type LaneLock,
+  type LaneLocks,
+  type LaneLocksOptions,
+  LocksAway,
+} from './lanes/lane-locks.ts';
+export {
+  createLaneQueue,
+  type LaneQueue,
+  type LaneQueueOptions,
+  makeQueueTables,
+  migrateQueues,
+  type QueueBackend,
+  queueBackendOf,
+  type RunResult,
+} from './lanes/lane-queue.ts';
 export { schemaVersion } from './migrations.ts';
+export { joinPushKeys, type PushKeys, parseServiceAccount, splitPushKeys } from './push-keys.ts';
+export {
+  type ApnsSettings,
+  type FcmSettings,
+  type PushChannel,
+  PushSchema,
+  type PushSettings,
+  pushChannels,
+} from './push-settings.ts';
 export { type RedisRole, redisOptions } from './redis.ts';
 export { checkRedis, type RedisFinding, type RedisReport } from './redis-check.ts';
 export type { Refusal, Result } from './result.ts';

@@ -7,6 +7,7 @@ import * as messaging from './migrations/0003-messaging.ts';
 import * as presence from './migrations/0004-presence.ts';
 import * as callbacks from './migrations/0005-callbacks.ts';
 import * as groups from './migrations/0006-groups.ts';
+import * as push from './migrations/0007-push.ts';
 import type { Schema } from './schema.ts';
 import { codeOf, StoreError } from './store-error.ts';
 
@@ -21,6 +22,7 @@ const migrations: Record<string, Migration> = {
   '0004-presence': presence,
   '0005-callbacks': callbacks,
   '0006-groups': groups,
+  '0007-push': push,
 };
 
 /** N: the schema that this program was written for. */

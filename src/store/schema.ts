@@ -36,6 +36,7 @@ interface AppTable {
   sealed_secrets: string;
   /** Keys of callbacks; null: none. */
   sealed_callbacks: string | null;
+  sealed_push: string | null;
   created_at: ColumnType<Date, never, never>;
   updated_at: ColumnType<Date, never, Date>;
 }

@@ -7,16 +7,9 @@ import { fileURLToPath } from 'node:url';
 import { Redis } from 'ioredis';
 import t, { type Test } from 'tap';
 import type { Lane } from '../../src/callbacks/relay/lane.ts';
-import {
-  createDrainQueue,
-  type DrainQueue,
-  type DrainQueueOptions,
-  migrateQueues,
-  type QueueBackend,
-  type RunResult,
-} from '../../src/callbacks/relay/queue.ts';
+import { createDrainQueue, type DrainQueue, type DrainQueueOptions } from '../../src/callbacks/relay/queue.ts';
 import { createLogger, createMetrics } from '../../src/observe/index.ts';
-import { redisOptions } from '../../src/store/index.ts';
+import { migrateQueues, type QueueBackend, type RunResult, redisOptions } from '../../src/store/index.ts';
 import { openTestDatabase, until } from '../support/database.ts';
 import { skipWithoutRedis, startRedis } from '../support/redis.ts';
 import { openTcpNetwork, type TcpNetwork } from '../support/tcp-network.ts';

@@ -3,7 +3,6 @@ import fc from 'fast-check';
 import t, { type Test } from 'tap';
 import { type Endpoint, endpointOf } from '../../src/callbacks/endpoint/endpoint.ts';
 import type { PostFailure, PostResult } from '../../src/callbacks/endpoint/post.ts';
-import { createBatcher } from '../../src/callbacks/relay/batcher.ts';
 import { bodyOf, statePlatform } from '../../src/callbacks/relay/bodies.ts';
 import { createGate, type Gate, type GateOptions, type Slot } from '../../src/callbacks/relay/gate.ts';
 import type { Lane } from '../../src/callbacks/relay/lane.ts';
@@ -11,6 +10,7 @@ import { type Attempt, type Entry, withAttempt, withGap } from '../../src/callba
 import { judge, retryDelayMs } from '../../src/callbacks/relay/retry.ts';
 import { createWaker, type Waker, type WakerOptions } from '../../src/callbacks/relay/waker.ts';
 import { createMetrics } from '../../src/observe/index.ts';
+import { createBatcher } from '../../src/store/index.ts';
 import { callbackApp } from '../support/callbacks.ts';
 import { makeTestLogger, until } from '../support/database.ts';
 import { metricOf } from '../support/metrics.ts';

@@ -1,10 +1,11 @@
 import { existsSync } from 'node:fs';
 import { chromium, type Page } from 'playwright-core';
 import t, { type Test } from 'tap';
-import { createDrainQueue, type DrainQueue, migrateQueues } from '../../src/callbacks/relay/queue.ts';
+import { createDrainQueue, type DrainQueue } from '../../src/callbacks/relay/queue.ts';
 import { createHealth, createLogger, createMetrics } from '../../src/observe/index.ts';
 import { createOps, type OpsDeps } from '../../src/ops/index.ts';
 import { createListenerMetrics, openListener } from '../../src/server/listeners.ts';
+import { migrateQueues } from '../../src/store/index.ts';
 import { openTestDatabase } from '../support/database.ts';
 import { skipWithoutRedis, startRedis } from '../support/redis.ts';
 

@@ -313,7 +313,7 @@ t.test('[O5,C14] a database of the release before gets what is new and keeps wha
       for made in select oid::regprocedure as signature from pg_proc where pronamespace = 'public'::regnamespace
       loop execute 'drop function ' || made.signature; end loop;
     end $$`);
-    await pool.query('alter table app drop column sealed_callbacks');
+    await pool.query('alter table app drop column sealed_callbacks, drop column sealed_push');
     await pool.query("delete from kysely_migration where name > '0002'");
   };
   const check = async (pool: pg.Pool): Promise<void> => {

@@ -4,14 +4,13 @@
  */
 import { createInterface } from 'node:readline';
 import pg from 'pg';
-import type { Lane } from '../../src/callbacks/relay/lane.ts';
-import { createLaneLocks } from '../../src/callbacks/relay/lane-locks.ts';
 import { createLogger } from '../../src/observe/index.ts';
+import { createLaneLocks } from '../../src/store/index.ts';
 
 const { connection, lockMs, lane } = JSON.parse(process.argv[2] ?? '{}') as {
   connection: pg.ClientConfig;
   lockMs: number;
-  lane: Lane;
+  lane: string;
 };
 const say = (value: object) => process.stdout.write(`${JSON.stringify(value)}\n`);
 

@@ -2,8 +2,9 @@
  * A process that runs lanes of the drain queue, for tests that kill it. Its argument is JSON: `{ backend, options }`. Prints
  * `{ ready: true }`, then `{ started: drainKey }` for each run, which never ends.
  */
-import { createDrainQueue, type DrainQueueOptions, type QueueBackend } from '../../src/callbacks/relay/queue.ts';
+import { createDrainQueue, type DrainQueueOptions } from '../../src/callbacks/relay/queue.ts';
 import { createLogger, createMetrics } from '../../src/observe/index.ts';
+import type { QueueBackend } from '../../src/store/index.ts';
 
 const { backend, options } = JSON.parse(process.argv[2] ?? '{}') as {
   backend: QueueBackend;

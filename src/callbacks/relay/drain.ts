@@ -1,6 +1,6 @@
 import type { AppLookup, Clock } from '../../auth/index.ts';
 import type { Logger, Metrics } from '../../observe/index.ts';
-import type { AppSettings } from '../../store/index.ts';
+import type { AppSettings, RunResult } from '../../store/index.ts';
 import { type AfterCommand, afterCommands, callbackFields } from '../../wire/index.ts';
 import { type Endpoint, endpointOf, endpointsOf, urlHash } from '../endpoint/endpoint.ts';
 import type { Poster, PostResult } from '../endpoint/poster.ts';
@@ -18,7 +18,6 @@ import {
   withAttempt,
   withGap,
 } from './outbox.ts';
-import type { RunResult } from './queue.ts';
 import { judge, retryDelayMs } from './retry.ts';
 
 export interface DrainDeps {

@@ -1,7 +1,7 @@
 import type pg from 'pg';
 import type { Clock } from '../../auth/index.ts';
+import { createBatcher } from '../../store/index.ts';
 import type { AfterCommand, SdkAppId } from '../../wire/index.ts';
-import { createBatcher } from './batcher.ts';
 
 /** A failed attempt, as operators see it. */
 export interface Attempt {

@@ -1,6 +1,13 @@
 import type { AppLookup, Clock } from '../../auth/index.ts';
 import type { Logger, Metrics } from '../../observe/index.ts';
-import type { AppSettings, Database } from '../../store/index.ts';
+import {
+  type AppSettings,
+  createLaneLocks,
+  type Database,
+  type LaneLocksOptions,
+  LocksAway,
+  type RunResult,
+} from '../../store/index.ts';
 import type { AfterCommand, SdkAppId } from '../../wire/index.ts';
 import { endpointOf, endpointsOf } from '../endpoint/endpoint.ts';
 import type { Poster } from '../endpoint/poster.ts';
@@ -9,9 +16,8 @@ import { type Backlog, type BacklogFigure, createBacklog } from './backlog.ts';
 import { createDrain, type DrainOptions } from './drain.ts';
 import { type Circuit, createGate, type GateOptions } from './gate.ts';
 import { type Lane, laneId } from './lane.ts';
-import { createLaneLocks, type LaneLocksOptions, LocksAway } from './lane-locks.ts';
 import { createOutbox, type Entry, outboxSettings } from './outbox.ts';
-import type { DrainQueue, RunResult } from './queue.ts';
+import type { DrainQueue } from './queue.ts';
 import { createSweep, type SweepOptions } from './sweep.ts';
 import type { LaneRun, Waker } from './waker.ts';
 
@@ -113,7 +119,7 @@ export function createRelay(deps: RelayDeps, options: RelayOptions): Relay {
 
   /** Runs a lane until nobody has woken it any more, it has to wait, or others have their turn. */
   async function runLane(lane: Lane, signal: AbortSignal, running: LaneRun): Promise<RunResult> {
-    const lock = await locks.take(lane);
+    const lock = await locks.take(laneId(lane));
     if (lock === undefined) return { again: 'after', delayMs: Math.round(elsewhereMs * (1 + random())) };
     const mustStop = () => signal.aborted || lock.isLost();
     try {

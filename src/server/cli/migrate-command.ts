@@ -1,7 +1,6 @@
 import { Command } from 'commander';
-import { migrateQueues } from '../../callbacks/index.ts';
 import { createMetrics, type Logger, type Metrics } from '../../observe/index.ts';
-import { migrateDatabase, openDatabase } from '../../store/index.ts';
+import { migrateDatabase, migrateQueues, openDatabase } from '../../store/index.ts';
 import type { Config } from '../config/index.ts';
 import { type CliContext, type ConfigOption, commandLogger, loadOrFail, withConfig } from './context.ts';
 

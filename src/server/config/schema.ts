@@ -1,7 +1,7 @@
 import ipaddr from 'ipaddr.js';
 import Type from 'typebox';
 import { logLevels } from '../../observe/index.ts';
-import { CallbacksSchema as AppCallbacksSchema, AppSchema, TimeoutsSchema } from '../../store/index.ts';
+import { CallbacksSchema as AppCallbacksSchema, AppSchema, PushSchema, TimeoutsSchema } from '../../store/index.ts';
 import { parseAddress } from './address.ts';
 
 /**
@@ -420,6 +420,7 @@ export const ConfigSchema = Type.Object(
             },
             { ...closed, description: "The callbacks to the app's backend.", default: {} },
           ),
+          push: pushWithFiles(),
         },
         closed,
       ),
@@ -433,6 +434,34 @@ export const ConfigSchema = Type.Object(
   },
   closed,
 );
+
+/** An app's pushes, whose secrets may stand in files. */
+function pushWithFiles() {
+  const { apns, fcm, ...rest } = PushSchema.properties;
+  return Type.Object(
+    {
+      apns: Type.Optional(
+        Type.Object(
+          {
+            ...apns.properties,
+            keyFile: fileOf('that key'),
+            certificateFile: fileOf('that certificate'),
+            certificateKeyFile: fileOf('the key of the certificate'),
+          },
+          { ...closed, description: 'iOS: APNs.' },
+        ),
+      ),
+      fcm: Type.Optional(
+        Type.Object(
+          { ...fcm.properties, serviceAccountFile: fileOf('the service account') },
+          { ...closed, description: 'Android: FCM HTTP v1.' },
+        ),
+      ),
+      ...rest,
+    },
+    { ...closed, description: 'The pushes to devices that are not there.', default: {} },
+  );
+}
 
 /** The configuration as written, defaults filled, secrets read from their files. */
 export type Settings = Type.Static<typeof ConfigSchema>;

@@ -5,8 +5,7 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import pg from 'pg';
 import t, { type Test } from 'tap';
-import type { Lane } from '../../src/callbacks/relay/lane.ts';
-import { createLaneLocks, type LaneLock, type LaneLocks } from '../../src/callbacks/relay/lane-locks.ts';
+import { createLaneLocks, type LaneLock, type LaneLocks } from '../../src/store/index.ts';
 import { makeTestLogger, openTestDatabase, until } from '../support/database.ts';
 import { openTcpNetwork } from '../support/tcp-network.ts';
 
@@ -17,11 +16,7 @@ if (!('host' in target)) throw new Error('the embedded database is at a socket')
 const direct: pg.ClientConfig = { ...target, ssl: false };
 const path = `${target.host}/.s.PGSQL.${target.port}`;
 
-const lane = (drainKey: string | number): Lane => ({
-  sdkAppId: 1_400_000_000 as Lane['sdkAppId'],
-  endpointId: '0123456789abcdef',
-  drainKey: String(drainKey),
-});
+const lane = (key: string | number): string => `0123456789abcdef-${key}`;
 
 interface Opened {
   locks: LaneLocks;
@@ -157,7 +152,7 @@ t.test('[K6] locks whose connection the server ended are lost at once, and other
   await terminate(one.clients[0]);
   // Far below the time after which silence would tell.
   await until(() => lost.isLost(), 2_000);
-  t.strictSame(one.events, ['callbacks.locks.lost']);
+  t.strictSame(one.events, ['store.locks.lost']);
   await mustTake(two.locks, 'a');
   t.equal(await one.locks.take(lane('a')), undefined);
   t.equal((await mustTake(one.locks, 'b')).isLost(), false, 'and it goes on');

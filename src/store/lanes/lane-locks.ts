@@ -1,13 +1,13 @@
 import type pg from 'pg';
 import type { Logger } from '../../observe/index.ts';
-import { type Database, withDeadline } from '../../store/index.ts';
+import type { Database } from '../connection.ts';
+import { withDeadline } from '../deadline.ts';
 import { createBatcher } from './batcher.ts';
-import { type Lane, laneId } from './lane.ts';
 
 /** One run of a lane of all processes at a time (K6). */
 export interface LaneLocks {
   /** Undefined: it runs on another process. Rejects with LocksAway when the database does not answer. */
-  take(lane: Lane): Promise<LaneLock | undefined>;
+  take(laneId: string): Promise<LaneLock | undefined>;
   close(): Promise<void>;
 }
 
@@ -76,7 +76,7 @@ export function createLaneLocks(
   async function open(): Promise<Session> {
     const session: Session = { client: db.createClient(), answeredMs: performance.now(), isOver: false };
     session.client.on('error', (error) => {
-      if (!session.isOver) logger.warn({ reason: error.message }, 'callbacks.locks.lost');
+      if (!session.isOver) logger.warn({ reason: error.message }, 'store.locks.lost');
       end(session);
     });
     session.client.on('end', () => end(session));
@@ -115,7 +115,7 @@ export function createLaneLocks(
       const askedMs = performance.now();
       try {
         const { rows } = await session.client.query<{ done: boolean }>({
-          name: 'callbacks_locks',
+          name: 'lane_locks',
           text: `
           select case
             when k.taken then pg_try_advisory_lock(${lockSpace}, hashtext(k.id))
@@ -143,8 +143,7 @@ export function createLaneLocks(
   living.unref();
 
   return {
-    async take(lane) {
-      const id = laneId(lane);
+    async take(id) {
       const { session, isDone } = await steps.add({ kind: 'take', id }).catch((error: unknown) => {
         throw new LocksAway(error instanceof Error ? error.message : String(error), { cause: error });
       });
