@@ -1,3 +1,4 @@
+import fc from 'fast-check';
 import t, { type Test } from 'tap';
 import type { Bus } from '../../src/im/index.ts';
 import { feedEvents } from '../../src/im/link/event-feed.ts';
@@ -12,6 +13,7 @@ import type { AccountId } from '../../src/wire/index.ts';
 import { openTestDatabase, until } from '../support/database.ts';
 import { GroupFollower } from '../support/group-follower.ts';
 import { imAppId, openIm, type TestLink } from '../support/im.ts';
+import { snapshot } from '../support/rest.ts';
 
 t.setTimeout(120_000);
 const database = await openTestDatabase(t);
@@ -797,6 +799,7 @@ t.test('every request of groups says which field is wrong, why, and what would b
   const [alice, bob] = [name('alice'), name('bob')];
   const [a, b] = [await im.link(alice), await im.link(bob)];
   const group = await groupOf('Public', a);
+  const room = await groupOf('AVChatRoom', a);
   const conversation = `group:${group}`;
   const good = said('x');
   const cases: [string, object, object][] = [
@@ -836,6 +839,11 @@ t.test('every request of groups says which field is wrong, why, and what would b
     ['inviteMembers', { group, accounts: [] }, { field: 'accounts', reason: 'is empty' }],
     ['inviteMembers', { group, accounts: ['nobody at all'] }, { code: 10019, field: 'accounts' }],
     ['removeMembers', { group, accounts: [bob], reason: 7 }, { field: 'reason', reason: 'must be a string' }],
+    [
+      'removeMembers',
+      { group, accounts: [bob], reason: 'é'.repeat(501) },
+      { field: 'reason', reason: 'is too long', allowed: 'at most 1000 bytes of UTF-8' },
+    ],
     ['modifyMember', { group }, { reason: 'names nothing to be changed' }],
     ['modifyMember', { group, receive: 'Sometimes' }, { field: 'receive', allowed: /Discard/ }],
     ['modifyMember', { group, role: 'Owner' }, { field: 'role', allowed: 'Admin, Member' }],
@@ -869,6 +877,7 @@ t.test('every request of groups says which field is wrong, why, and what would b
       { field: 'priority', allowed: 'High, Normal, Low, Lowest' },
     ],
     ['send', { conversation, ...good, online: 1 }, { field: 'online' }],
+    ['send', { conversation: `group:${room}`, ...good, online: true }, { code: 10007, field: 'online' }],
     ['send', { conversation, ...good, lifetimeSec: 5 }, { field: 'lifetimeSec', reason: /one-to-one/ }],
     ['send', { conversation, ...good, clientId: '' }, { field: 'clientId' }],
     ['send', { conversation, ...good, body: [] }, { field: 'body' }],
@@ -880,6 +889,9 @@ t.test('every request of groups says which field is wrong, why, and what would b
     ['recall', { conversation, seq: 0 }, { field: 'seq', allowed: '1 … 2^53 - 1' }],
     ['recall', { conversation, seq: 99 }, { name: 'GROUP_MESSAGE_UNKNOWN', code: 10030, field: 'seq' }],
     ['sync', { conversation }, { field: 'since', reason: 'is missing' }],
+    ['sync', { conversation: 'group:nowhere', since: 0 }, { name: 'GROUP_UNKNOWN', field: 'conversation' }],
+    ['history', { conversation: 'group:nowhere' }, { name: 'GROUP_UNKNOWN', field: 'conversation' }],
+    ['recall', { conversation: 'group:nowhere', seq: 1 }, { name: 'GROUP_UNKNOWN', field: 'conversation' }],
     ['sync', { conversation, since: 0, limit: 201 }, { field: 'limit', allowed: '1 … 200' }],
     ['sync', { conversation: 'system', since: -1 }, { field: 'since' }],
     ['history', { conversation, before: 0 }, { field: 'before' }],
@@ -906,4 +918,81 @@ t.test('every request of groups says which field is wrong, why, and what would b
   }
   t.match(await a.ok('groups'), { total: 1, groups: [{ group, name: 'Tea', memberCount: 1 }] }, 'nothing was done');
   t.same(b.events, []);
+});
+
+t.test('whatever a request of groups holds, it is answered, and what is refused changes nothing', async (t) => {
+  const im = await open(t, {
+    app: { groupFields: [{ key: 'Level', types: [], read: 'Member', write: 'Member', callback: true }] },
+  });
+  const [alice, bob] = [name('alice'), name('bob')];
+  const [a, b] = [await im.link(alice), await im.link(bob)];
+  const groups: string[] = [];
+  for (const type of ['Private', 'Public', 'ChatRoom', 'AVChatRoom']) {
+    groups.push(await groupOf(type, a, type === 'AVChatRoom' ? [] : [b]));
+  }
+  const odd = fc.oneof(
+    fc.jsonValue({ maxDepth: 2 }),
+    fc.constantFrom('', 'x\u0000', '\ud800', -1, 0.5, 2 ** 53, 'x'.repeat(9_000), Array(501).fill(alice)),
+  );
+  const [group, account, number, words] = [
+    fc.constantFrom(...groups, 'nowhere'),
+    fc.constantFrom(alice, bob, 'nobody at all'),
+    fc.constantFrom(0, 1, 2, 3, 100, 2 ** 31, Number.MAX_SAFE_INTEGER),
+    fc.constantFrom('x', '', 'é'.repeat(20), 'x'.repeat(300)),
+  ];
+  const accounts = fc.array(account, { maxLength: 3 });
+  const conversation = fc.oneof(
+    group.map((id) => `group:${id}`),
+    fc.constantFrom('system', 'group:', 'group'),
+  );
+  const profile = {
+    ...{ name: words, introduction: words, notification: words, faceUrl: words, maxMembers: number },
+    applyOption: fc.constantFrom('FreeAccess', 'NeedPermission', 'DisableApply'),
+    custom: fc.dictionary(fc.constantFrom('Level', 'none', '__proto__'), words, { maxKeys: 2 }),
+  };
+  const answer = { group, key: fc.constantFrom('1', '2', '3'), auth: words, agrees: fc.boolean(), words };
+  const page = { offset: number, limit: number };
+  const requests: Record<string, Record<string, fc.Arbitrary<unknown>>> = {
+    createGroup: { type: fc.constantFrom('Public', 'Private', 'BChatRoom', 'Club'), ...profile, members: accounts },
+    modifyGroup: { group, ...profile, muted: fc.boolean() },
+    transferGroup: { group, to: account },
+    ...{ dismissGroup: { group }, quitGroup: { group }, group: { group }, findGroup: { group } },
+    ...{ mutedMembers: { group }, groups: { type: words, ...page }, groupStates: { after: number } },
+    groupMembers: { group, roles: fc.array(fc.constantFrom('Owner', 'King')), accounts, ...page },
+    ...{ inviteMembers: { group, accounts }, removeMembers: { group, accounts, reason: words } },
+    modifyMember: {
+      ...{ group, account, role: fc.constantFrom('Admin', 'Member'), nameCard: words, custom: profile.custom },
+      ...{ receive: fc.constantFrom('Discard', 'AcceptAndNotify'), muteSec: number },
+    },
+    muteMembers: { group, accounts, seconds: number },
+    ...{ applyToGroup: { group, words, userField: words }, answerApplication: answer, answerInvitation: answer },
+    groupRequests: { before: answer.key, limit: number },
+    send: { conversation, body: fc.constant(text('x')), clientId: words, priority: words, online: fc.boolean() },
+    ...{ recall: { conversation, seq: number }, read: { conversation, seq: number } },
+    sync: { conversation, since: number, recallNo: number, limit: number },
+    history: { conversation, before: number, limit: number },
+  };
+  const oneOf = Object.entries(requests).map(([what, fields]) => {
+    const some = Object.entries(fields).map(([field, right]): [string, fc.Arbitrary<unknown>] => {
+      return [field, fc.oneof({ weight: 12, arbitrary: right }, { weight: 1, arbitrary: odd })];
+    });
+    const whole = Object.fromEntries(some);
+    const given = fc.oneof(fc.record(whole), fc.record(whole, { requiredKeys: [] }));
+    return given.map((one) => ({ what, fields: one, names: Object.keys(fields) }));
+  });
+  await fc.assert(
+    fc.asyncProperty(fc.oneof(...oneOf), fc.constantFrom(a, b), async ({ what, fields, names }, link) => {
+      const before = await snapshot(im.db);
+      const { ok, error } = await link.ask(what, fields);
+      if (ok !== undefined) return;
+      const { name: refusal, field } = error as { name: string; field?: string };
+      if (['INTERNAL', 'DATABASE_UNAVAILABLE', 'TIMED_OUT'].includes(refusal)) throw new Error(JSON.stringify(error));
+      if ((await snapshot(im.db)) !== before) throw new Error(`changed all the same: ${JSON.stringify(error)}`);
+      if (field !== undefined && !names.includes(/^[A-Za-z]*/.exec(field)?.[0] ?? '')) {
+        throw new Error(`names a field that ${what} does not have: ${JSON.stringify(error)}`);
+      }
+    }),
+    { numRuns: 300, endOnFailure: true },
+  );
+  t.pass('300 requests');
 });

@@ -1,23 +1,43 @@
-import { type ImRefusal, type ImResult, optPlatformOf } from '../../wire/index.ts';
-import type { Actor } from '../group-services.ts';
 import type { CustomFields } from '../groups/model.ts';
-import { type FieldReader, groupPrefix, parseGroupId } from './field-reader.ts';
-import type { Request } from './request.ts';
+import { type FieldReader, groupPrefix, parseAccount, parseGroupId } from './field-reader.ts';
 
-/** Who asks: the account that the link speaks for. */
-export function actorOf({ link, terminal }: Pick<Request, 'link' | 'terminal'>): Actor {
-  return {
-    account: terminal.account,
-    authority: 'self',
-    origin: { platform: optPlatformOf(terminal.platform), address: link.address },
-    linkId: link.linkId,
-  };
-}
+/** Fields that several requests about groups have. */
+
+/** Accounts that one request names, and members that a group is made with. */
+const maxAccounts = 500;
 
 /** The id of the group whose conversation the request names. */
 export function groupOfConversation(fields: FieldReader): string {
   const name = fields.raw('conversation');
   return fields.take(parseGroupId(String(name).slice(groupPrefix.length), 'conversation')) ?? '';
+}
+
+/** Accounts, each any number of times. */
+export function readAccounts(fields: FieldReader, name: string) {
+  return fields.list(name, maxAccounts, parseAccount);
+}
+
+/** At least one account that something is to be done with. */
+export function readTargets(fields: FieldReader) {
+  const accounts = readAccounts(fields, 'accounts');
+  if (accounts.length === 0) {
+    const allowed = `1 … ${maxAccounts} accounts`;
+    fields.refuse({ error: 'INVALID_FIELD', field: 'accounts', reason: 'is empty', allowed });
+  }
+  return accounts;
+}
+
+/** Words of somebody to somebody. */
+export function readWords(fields: FieldReader, name: string, maxBytes: number): string | undefined {
+  const words = fields.optionalPlain(name);
+  if (words === undefined || Buffer.byteLength(words) <= maxBytes) return words;
+  fields.refuse({
+    error: 'INVALID_FIELD',
+    field: name,
+    reason: 'is too long',
+    allowed: `at most ${maxBytes} bytes of UTF-8`,
+  });
+  return undefined;
 }
 
 /** Values of the app's own fields. Which keys there are and who may set them the groups know. */
@@ -38,50 +58,24 @@ function isPlain(text: string): boolean {
   return text.isWellFormed() && !text.includes('\u0000');
 }
 
-/** Fields of the vendor's commands and what they are called here: what groups refuse, they name by their own. */
-const namesHere: Readonly<Record<string, string>> = {
-  GroupId: 'group',
-  Type: 'type',
-  Name: 'name',
-  Introduction: 'introduction',
-  Notification: 'notification',
-  FaceUrl: 'faceUrl',
-  MaxMemberCount: 'maxMembers',
-  MaxMemberNum: 'maxMembers',
-  ApplyJoinOption: 'applyOption',
-  ShutUpAllMember: 'muted',
-  AppDefinedData: 'custom',
-  AppMemberDefinedData: 'custom',
-  NewOwner_Account: 'to',
-  Member_Account: 'account',
-  Members_Account: 'accounts',
-  MemberToDel_Account: 'accounts',
-  User_Account: 'accounts',
-  MsgFlag: 'receive',
-  NameCard: 'nameCard',
-  Role: 'role',
-  ShutUpTime: 'muteSec',
-  MsgKey: 'key',
-  Authentication: 'auth',
-  MsgBody: 'body',
-  MsgPriority: 'priority',
-  MsgSeq: 'seq',
-};
+type Present<T> = { [K in keyof T]?: Exclude<T[K], undefined> };
 
-/** A refusal of the groups with its field by the name that it has in the request. @param own names that this request has for some */
-export function namedHere(refusal: ImRefusal, own: Readonly<Record<string, string>> = {}): ImRefusal {
-  const { field } = refusal;
-  if (field === undefined) return refusal;
-  const [, first = '', rest = ''] = /^([A-Za-z_]+)(.*)$/s.exec(field) ?? [];
-  const name = own[first] ?? namesHere[first];
-  return name === undefined ? refusal : { ...refusal, field: name + rest };
+/** The fields that are there. */
+export function withoutAbsent<T extends object>(given: T): Present<T> {
+  return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)) as Present<T>;
 }
 
-/** What groups answer as the answer of a request. */
-export function answerOf<T>(
-  result: ImResult<T>,
-  show: (value: T) => ImResult<string>,
-  own?: Readonly<Record<string, string>>,
-): ImResult<string> {
-  return result.ok ? show(result.value) : namedHere(result, own);
+/** The fields that are there, of which there must be one. */
+export function someOf<T extends object>(fields: FieldReader, given: T, names: readonly string[]): Present<T> {
+  const present = withoutAbsent(given);
+  if (Object.keys(present).length === 0) {
+    const [field = ''] = names;
+    fields.refuse({
+      error: 'INVALID_FIELD',
+      field,
+      reason: 'names nothing to be changed',
+      allowed: names.join(', '),
+    });
+  }
+  return present;
 }

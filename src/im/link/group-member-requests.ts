@@ -2,129 +2,83 @@ import type { ImResult } from '../../wire/index.ts';
 import type { MemberChangeFields } from '../group-services.ts';
 import type { GroupRole, MsgFlag } from '../groups/model.ts';
 import { type FieldReader, parseAccount } from './field-reader.ts';
-import { actorOf, answerOf, readCustom } from './group-fields.ts';
-import { maxAccounts, withoutAbsent } from './group-requests.ts';
+import { readCustom, readTargets, readWords, someOf, withoutAbsent } from './group-fields.ts';
+import { groupHandler, listing, writing } from './group-handler.ts';
 import { memberView } from './group-views.ts';
-import { emptyOk, okJson, type RequestDeps, type RequestHandler } from './request.ts';
+import { okJson, type RequestDeps, type RequestHandler } from './request.ts';
 
 const roles: readonly GroupRole[] = ['Owner', 'Admin', 'Member'];
 const msgFlags: readonly MsgFlag[] = ['AcceptAndNotify', 'AcceptNotNotify', 'Discard'];
 /** The longest mute is for ever. */
 const muteBounds = { min: 0, max: 4_294_967_295 };
 const maxListed = 200;
+/** Why somebody is removed: as much as over REST. It is kept for each of them. */
+const maxReasonBytes = 1_000;
 
 /** `groupMembers`, `inviteMembers`, `removeMembers`, `quitGroup`, `modifyMember`, `muteMembers`, `mutedMembers`: who is in a group. */
 export function groupMemberRequests({ groups }: Pick<RequestDeps, 'groups'>): Record<string, RequestHandler> {
   return {
-    groupMembers: {
-      permission: 'im.link.group.read',
-      order: 'page',
-      async run(request) {
-        const { fields, terminal } = request;
-        const group = fields.group();
-        const wanted = fields.raw('roles') === undefined ? undefined : fields.list('roles', roles.length, readRole);
-        const accounts =
-          fields.raw('accounts') === undefined ? undefined : fields.list('accounts', maxListed, parseAccount);
-        const offset = fields.optionalInteger('offset', { min: 0, max: 1_000_000 }) ?? 0;
-        const limit = fields.optionalInteger('limit', { min: 1, max: maxListed }) ?? 100;
-        if (fields.refusal !== undefined) return fields.refusal;
-        const found = await groups.members(actorOf(request), group, {
-          ...(wanted === undefined ? {} : { roles: wanted }),
-          ...(accounts === undefined ? {} : { accounts }),
-          offset,
-          limit,
-        });
+    groupMembers: groupHandler(listing, {
+      read: (fields) => ({
+        group: fields.group(),
+        ...withoutAbsent({
+          roles: fields.raw('roles') === undefined ? undefined : fields.list('roles', roles.length, readRole),
+          accounts: fields.raw('accounts') === undefined ? undefined : fields.list('accounts', maxListed, parseAccount),
+        }),
+        offset: fields.optionalInteger('offset', { min: 0, max: 1_000_000 }) ?? 0,
+        limit: fields.optionalInteger('limit', { min: 1, max: maxListed }) ?? 100,
+      }),
+      act: (actor, { group, ...wish }) => groups.members(actor, group, wish),
+      show({ total, members }, _, { terminal }) {
         const { identifier } = terminal.account;
-        return answerOf(found, ({ total, members }) =>
-          okJson({ total, members: members.map((member) => memberView(member, member.account === identifier)) }),
-        );
+        return okJson({ total, members: members.map((member) => memberView(member, member.account === identifier)) });
       },
-    },
+    }),
 
-    inviteMembers: {
-      permission: 'im.link.group.write',
-      order: 'parallel',
-      async run(request) {
-        const { fields } = request;
-        const group = fields.group();
-        const accounts = readAccounts(fields);
-        if (fields.refusal !== undefined) return fields.refusal;
-        const added = await groups.add(actorOf(request), group, accounts);
-        return answerOf(
-          added,
-          (outcomes) => okJson({ results: outcomes.map(({ account, outcome }) => [account, outcome]) }),
-          listed,
-        );
-      },
-    },
+    inviteMembers: groupHandler(writing, {
+      read: (fields) => ({ group: fields.group(), accounts: readTargets(fields) }),
+      act: (actor, { group, accounts }) => groups.add(actor, group, accounts),
+      show: (outcomes) => okJson({ results: outcomes.map(({ account, outcome }) => [account, outcome]) }),
+      names: { MemberList: 'accounts' },
+    }),
 
-    removeMembers: {
-      permission: 'im.link.group.write',
-      order: 'parallel',
-      async run(request) {
-        const { fields } = request;
-        const group = fields.group();
-        const accounts = readAccounts(fields);
-        const reason = fields.optionalPlain('reason');
-        if (fields.refusal !== undefined) return fields.refusal;
-        const options = reason === undefined ? {} : { reason };
-        return answerOf(await groups.remove(actorOf(request), group, accounts, options), () => emptyOk, {
-          Reason: 'reason',
-        });
-      },
-    },
+    removeMembers: groupHandler(writing, {
+      read: (fields) => ({
+        group: fields.group(),
+        accounts: readTargets(fields),
+        why: withoutAbsent({ reason: readWords(fields, 'reason', maxReasonBytes) }),
+      }),
+      act: (actor, { group, accounts, why }) => groups.remove(actor, group, accounts, why),
+    }),
 
-    quitGroup: {
-      permission: 'im.link.group.write',
-      order: 'parallel',
-      async run(request) {
-        const { fields } = request;
-        const group = fields.group();
-        if (fields.refusal !== undefined) return fields.refusal;
-        return answerOf(await groups.quit(actorOf(request), group), () => emptyOk);
-      },
-    },
+    quitGroup: groupHandler(writing, {
+      read: (fields) => fields.group(),
+      act: (actor, group) => groups.quit(actor, group),
+    }),
 
-    modifyMember: {
-      permission: 'im.link.group.write',
-      order: 'parallel',
-      async run(request) {
-        const { fields, terminal } = request;
-        const group = fields.group();
-        const account = fields.raw('account') === undefined ? terminal.account.identifier : fields.account('account');
-        const changes = readChanges(fields);
-        if (fields.refusal !== undefined) return fields.refusal;
-        return answerOf(await groups.modifyMember(actorOf(request), group, account, changes), () => emptyOk);
-      },
-    },
+    modifyMember: groupHandler(writing, {
+      read: (fields, { terminal }) => ({
+        group: fields.group(),
+        account: fields.raw('account') === undefined ? terminal.account.identifier : fields.account('account'),
+        changes: readChanges(fields),
+      }),
+      act: (actor, { group, account, changes }) => groups.modifyMember(actor, group, account, changes),
+    }),
 
-    muteMembers: {
-      permission: 'im.link.group.write',
-      order: 'parallel',
-      async run(request) {
-        const { fields } = request;
-        const group = fields.group();
-        const accounts = readAccounts(fields);
-        const seconds = fields.integer('seconds', muteBounds);
-        if (fields.refusal !== undefined) return fields.refusal;
-        return answerOf(await groups.mute(actorOf(request), group, accounts, seconds), () => emptyOk, {
-          ShutUpTime: 'seconds',
-        });
-      },
-    },
+    muteMembers: groupHandler(writing, {
+      read: (fields) => ({
+        group: fields.group(),
+        accounts: readTargets(fields),
+        seconds: fields.integer('seconds', muteBounds),
+      }),
+      act: (actor, { group, accounts, seconds }) => groups.mute(actor, group, accounts, seconds),
+    }),
 
-    mutedMembers: {
-      permission: 'im.link.group.read',
-      order: 'page',
-      async run(request) {
-        const { fields } = request;
-        const group = fields.group();
-        if (fields.refusal !== undefined) return fields.refusal;
-        return answerOf(await groups.muted(actorOf(request), group), (muted) =>
-          okJson({ members: muted.map(({ account, untilSec }) => [account, untilSec]) }),
-        );
-      },
-    },
+    mutedMembers: groupHandler(listing, {
+      read: (fields) => fields.group(),
+      act: (actor, group) => groups.muted(actor, group),
+      show: (muted) => okJson({ members: muted.map(({ account, untilSec }) => [account, untilSec]) }),
+    }),
   };
 }
 
@@ -135,21 +89,6 @@ function readRole(value: unknown, field: string): ImResult<GroupRole> {
   return { ok: false, error: 'INVALID_FIELD', field, reason, allowed: roles.join(', ') };
 }
 
-const listed = { MemberList: 'accounts' };
-
-function readAccounts(fields: FieldReader) {
-  const accounts = fields.list('accounts', maxAccounts, parseAccount);
-  if (accounts.length === 0) {
-    fields.refuse({
-      error: 'INVALID_FIELD',
-      field: 'accounts',
-      reason: 'is empty',
-      allowed: `1 … ${maxAccounts} accounts`,
-    });
-  }
-  return accounts;
-}
-
 function readChanges(fields: FieldReader): MemberChangeFields {
   const given = {
     role: fields.optionalWord('role', ['Admin', 'Member'] as const),
@@ -158,10 +97,5 @@ function readChanges(fields: FieldReader): MemberChangeFields {
     custom: readCustom(fields),
     muteSec: fields.optionalInteger('muteSec', muteBounds),
   };
-  const changes = withoutAbsent(given);
-  if (Object.keys(changes).length === 0) {
-    const allowed = 'role, receive, nameCard, custom, muteSec';
-    fields.refuse({ error: 'INVALID_FIELD', field: 'role', reason: 'names nothing to be changed', allowed });
-  }
-  return changes;
+  return someOf(fields, given, ['role', 'receive', 'nameCard', 'custom', 'muteSec']);
 }

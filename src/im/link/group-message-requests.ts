@@ -3,9 +3,9 @@ import type { GroupMessageDraft, GroupPage } from '../group-services.ts';
 import { holesIn } from '../groups/group-sync.ts';
 import type { Priority } from '../groups/model.ts';
 import { type FieldReader, groupPrefix, systemConversation } from './field-reader.ts';
-import { actorOf, answerOf, groupOfConversation, namedHere } from './group-fields.ts';
+import { groupOfConversation, withoutAbsent } from './group-fields.ts';
+import { type GroupRow, groupHandler } from './group-handler.ts';
 import { groupMessagesText, groupStateText } from './group-outgoing.ts';
-import { withoutAbsent } from './group-requests.ts';
 import { readContent } from './message-requests.ts';
 import { emptyOk, okJson, type RequestDeps, type RequestHandler } from './request.ts';
 
@@ -32,101 +32,95 @@ export function groupMessageRequests(deps: Deps): Record<string, RequestHandler>
   }
 
   return {
-    send: {
-      permission: 'im.link.message.send',
-      order: 'conversation',
-      async run(request) {
-        const { link, terminal, fields, deadline, turn } = request;
-        const { account } = terminal;
-        const draft = readDraft(fields, apps.get(account.sdkAppId)?.im.messageBytes ?? 0);
-        const groupId = groupOfConversation(fields);
-        if (fields.refusal !== undefined) return fields.refusal;
-        const sent = await groupMessages.send({
-          actor: actorOf(request),
-          from: account,
-          groupId,
-          draft,
-          turn,
-          deadline,
-        });
-        if (!sent.ok) return namedHere(sent, { GroupId: 'conversation' });
-        const { seq, time, random: given, isRepeat } = sent.value;
-        if (seq > 0) link.noteSeq(groupPrefix + groupId, seq);
-        // Without a seq it is in nobody's history: for those alone who are online, or dropped (G31).
-        return okJson({
-          ...(seq === 0 ? {} : { seq }),
-          ...(seq === 0 || isRepeat ? {} : { prev: seq - 1 }),
-          time,
-          random: given,
-          ...(isRepeat ? { repeat: true } : {}),
-        });
+    send: ofConversation(
+      { permission: 'im.link.message.send', order: 'conversation' },
+      {
+        read: (fields, { terminal: { account } }) => ({
+          draft: readDraft(fields, apps.get(account.sdkAppId)?.im.messageBytes ?? 0),
+          groupId: groupOfConversation(fields),
+        }),
+        act: (actor, { draft, groupId }, { turn, deadline }) =>
+          groupMessages.send({ actor, from: actor.account, groupId, draft, turn, deadline }),
+        show({ seq, time, random: given, isRepeat }, { groupId }, { link }) {
+          if (seq > 0) link.noteSeq(groupPrefix + groupId, seq);
+          // Without a seq it is in nobody's history: for those alone who are online, or dropped (G31).
+          return okJson({
+            ...(seq === 0 ? {} : { seq }),
+            ...(seq === 0 || isRepeat ? {} : { prev: seq - 1 }),
+            time,
+            random: given,
+            ...(isRepeat ? { repeat: true } : {}),
+          });
+        },
       },
-    },
+    ),
 
-    recall: {
-      permission: 'im.link.message.recall',
-      order: 'parallel',
-      async run(request) {
-        const { fields } = request;
-        const seq = fields.integer('seq', { min: 1, max: maxSeq });
-        const groupId = groupOfConversation(fields);
-        if (fields.refusal !== undefined) return fields.refusal;
-        const done = await groupMessages.recall(actorOf(request), groupId, [seq]);
-        return answerOf(done, ([one]) => recalled(one?.code ?? 0), { GroupId: 'conversation' });
+    recall: ofConversation(
+      { permission: 'im.link.message.recall', order: 'parallel' },
+      {
+        read: (fields) => ({
+          seq: fields.integer('seq', { min: 1, max: maxSeq }),
+          groupId: groupOfConversation(fields),
+        }),
+        act: (actor, { groupId, seq }) => groupMessages.recall(actor, groupId, [seq]),
+        show: ([one]) => recalled(one?.code ?? 0),
       },
-    },
+    ),
 
-    read: {
-      permission: 'im.link.mailbox.write',
-      order: 'parallel',
-      async run(request) {
-        const { fields } = request;
-        const seq = fields.optionalInteger('seq', { min: 0, max: maxSeq }) ?? maxSeq;
-        const groupId = groupOfConversation(fields);
-        if (fields.refusal !== undefined) return fields.refusal;
-        const read = await groupMessages.read(actorOf(request), groupId, seq);
-        return answerOf(read, okJson, { GroupId: 'conversation' });
+    read: ofConversation(
+      { permission: 'im.link.mailbox.write', order: 'parallel' },
+      {
+        read: (fields) => ({
+          seq: fields.optionalInteger('seq', { min: 0, max: maxSeq }) ?? maxSeq,
+          groupId: groupOfConversation(fields),
+        }),
+        act: (actor, { groupId, seq }) => groupMessages.read(actor, groupId, seq),
+        show: okJson,
       },
-    },
+    ),
 
-    sync: {
-      permission: 'im.link.mailbox.read',
-      order: 'page',
-      async run(request) {
-        const { link, terminal, fields } = request;
-        const { account } = terminal;
-        const since = fields.integer('since', { min: 0, max: maxSeq });
-        const recallNo = fields.optionalInteger('recallNo', { min: 0, max: maxSeq }) ?? 0;
-        const limit = fields.optionalInteger('limit', { min: 1, max: 200 }) ?? 100;
-        const groupId = groupOfConversation(fields);
-        if (fields.refusal !== undefined) return fields.refusal;
-        const page = await groupSync.sync(actorOf(request), groupId, { since, recallNo, limit });
-        return answerOf(page, ({ messages, ...rest }) => {
-          link.noteSeq(groupPrefix + groupId, rest.throughSeq);
-          const text = groupMessagesText(messages, groupId, account.identifier);
-          return { ok: true, value: `{"messages":${text},${JSON.stringify(rest).slice(1)}` };
-        });
+    sync: ofConversation(paging, {
+      read: (fields) => ({
+        input: {
+          since: fields.integer('since', { min: 0, max: maxSeq }),
+          recallNo: fields.optionalInteger('recallNo', { min: 0, max: maxSeq }) ?? 0,
+          limit: fields.optionalInteger('limit', { min: 1, max: 200 }) ?? 100,
+        },
+        groupId: groupOfConversation(fields),
+      }),
+      act: (actor, { groupId, input }) => groupSync.sync(actor, groupId, input),
+      show({ messages, ...rest }, { groupId }, { link, terminal }) {
+        link.noteSeq(groupPrefix + groupId, rest.throughSeq);
+        const text = groupMessagesText(messages, groupId, terminal.account.identifier);
+        return { ok: true, value: `{"messages":${text},${JSON.stringify(rest).slice(1)}` };
       },
-    },
+    }),
 
-    history: {
-      permission: 'im.link.mailbox.read',
-      order: 'page',
-      async run(request) {
-        const { terminal, fields } = request;
-        const before = fields.optionalInteger('before', { min: 1, max: maxSeq });
-        const limit = fields.optionalInteger('limit', { min: 1, max: 100 }) ?? 20;
-        const groupId = groupOfConversation(fields);
-        if (fields.refusal !== undefined) return fields.refusal;
-        // One more says whether there are older ones.
-        const input = { ...(before === undefined ? {} : { upTo: before - 1 }), limit: limit + 1 };
-        const page = await groupMessages.history(actorOf(request), groupId, input);
-        return answerOf(page, (found) => historyText(found, limit, groupId, terminal.account.identifier), {
-          GroupId: 'conversation',
-        });
-      },
-    },
+    history: ofConversation(paging, {
+      read: (fields) => ({
+        before: fields.optionalInteger('before', { min: 1, max: maxSeq }),
+        limit: fields.optionalInteger('limit', { min: 1, max: 100 }) ?? 20,
+        groupId: groupOfConversation(fields),
+      }),
+      act: (actor, { before, limit, groupId }) =>
+        groupMessages.history(actor, groupId, {
+          ...(before === undefined ? {} : { upTo: before - 1 }),
+          // One more says whether there are older ones.
+          limit: limit + 1,
+        }),
+      show: (page, { limit, groupId }, { terminal }) => historyText(page, limit, groupId, terminal.account.identifier),
+    }),
   };
+}
+
+const paging = { permission: 'im.link.mailbox.read', order: 'page' } as const;
+
+/** A request that names its group by its conversation. */
+function ofConversation<Input, Output>(
+  facts: Pick<RequestHandler, 'permission' | 'order'>,
+  row: Omit<GroupRow<Input, Output>, 'names'>,
+): RequestHandler {
+  return groupHandler(facts, { ...row, names: { GroupId: 'conversation' } });
 }
 
 /** `groupStates`: what a terminal begins with (G35). */

@@ -1,9 +1,9 @@
 import type { RequestAnswer } from '../group-services.ts';
 import type { FieldReader } from './field-reader.ts';
-import { actorOf, answerOf } from './group-fields.ts';
-import { withoutAbsent } from './group-requests.ts';
+import { readWords, withoutAbsent } from './group-fields.ts';
+import { groupHandler, listing, writing } from './group-handler.ts';
 import { requestView } from './group-views.ts';
-import { emptyOk, okJson, type RequestDeps, type RequestHandler } from './request.ts';
+import { okJson, type RequestDeps, type RequestHandler } from './request.ts';
 
 /** Words of who applies and who answers: as long as an introduction. */
 const maxWordsBytes = 240;
@@ -14,52 +14,44 @@ const authForm = { pattern: /^[\x21-\x7e]{1,64}$/, allowed: 'the `auth` of the r
 /** `applyToGroup`, `answerApplication`, `answerInvitation`, `groupRequests`: who wants to become a member, or shall. */
 export function groupPendingRequests({ groups }: Pick<RequestDeps, 'groups'>): Record<string, RequestHandler> {
   return {
-    applyToGroup: {
-      permission: 'im.link.group.write',
-      order: 'parallel',
-      async run(request) {
-        const { fields } = request;
-        const group = fields.group();
-        const input = withoutAbsent({ wording: readWords(fields, 'words'), userField: readWords(fields, 'userField') });
-        if (fields.refusal !== undefined) return fields.refusal;
-        return answerOf(await groups.apply(actorOf(request), group, input), (result) => okJson({ result }));
-      },
-    },
+    applyToGroup: groupHandler(writing, {
+      read: (fields) => ({
+        group: fields.group(),
+        input: withoutAbsent({
+          wording: readWords(fields, 'words', maxWordsBytes),
+          userField: readWords(fields, 'userField', maxWordsBytes),
+        }),
+      }),
+      act: (actor, { group, input }) => groups.apply(actor, group, input),
+      show: (result) => okJson({ result }),
+    }),
 
-    answerApplication: {
-      permission: 'im.link.group.write',
-      order: 'parallel',
-      async run(request) {
-        const { fields } = request;
-        const answer = readAnswer(fields);
-        if (fields.refusal !== undefined) return fields.refusal;
-        return answerOf(await groups.answerApplication(actorOf(request), answer), () => emptyOk);
-      },
-    },
+    answerApplication: groupHandler(writing, {
+      read: readAnswer,
+      act: (actor, answer) => groups.answerApplication(actor, answer),
+    }),
 
-    answerInvitation: {
-      permission: 'im.link.group.write',
-      order: 'parallel',
-      async run(request) {
-        const { fields } = request;
-        const answer = readAnswer(fields);
-        if (fields.refusal !== undefined) return fields.refusal;
-        return answerOf(await groups.answerInvitation(actorOf(request), answer), () => emptyOk);
-      },
-    },
+    answerInvitation: groupHandler(writing, {
+      read: readAnswer,
+      act: (actor, answer) => groups.answerInvitation(actor, answer),
+    }),
 
-    groupRequests: {
-      permission: 'im.link.group.read',
-      order: 'page',
-      async run({ terminal, fields }) {
-        const before = fields.optionalText('before', keyForm);
-        const limit = fields.optionalInteger('limit', { min: 1, max: maxRequests }) ?? 20;
-        if (fields.refusal !== undefined) return fields.refusal;
-        const input = { ...(before === undefined ? {} : { before: Number(before) }), limit: limit + 1 };
-        const found = await groups.requests(terminal.account, input);
-        return okJson({ requests: found.slice(0, limit).map(requestView), complete: found.length <= limit });
-      },
-    },
+    groupRequests: groupHandler(listing, {
+      read: (fields) => ({
+        before: fields.optionalText('before', keyForm),
+        limit: fields.optionalInteger('limit', { min: 1, max: maxRequests }) ?? 20,
+      }),
+      // One more says whether there are older ones.
+      act: async ({ account }, { before, limit }) => ({
+        ok: true,
+        value: await groups.requests(account, {
+          ...(before === undefined ? {} : { before: Number(before) }),
+          limit: limit + 1,
+        }),
+      }),
+      show: (found, { limit }) =>
+        okJson({ requests: found.slice(0, limit).map(requestView), complete: found.length <= limit }),
+    }),
   };
 }
 
@@ -71,14 +63,6 @@ function readAnswer(fields: FieldReader): RequestAnswer {
   if (agrees === undefined) {
     fields.refuse({ error: 'INVALID_FIELD', field: 'agrees', reason: 'is missing', allowed: 'true, false' });
   }
-  const words = readWords(fields, 'words');
-  return { groupId, key, auth, agrees: agrees === true, ...(words === undefined ? {} : { words }) };
-}
-
-function readWords(fields: FieldReader, name: string): string | undefined {
-  const words = fields.optionalPlain(name);
-  if (words === undefined || Buffer.byteLength(words) <= maxWordsBytes) return words;
-  const allowed = `at most ${maxWordsBytes} bytes of UTF-8`;
-  fields.refuse({ error: 'INVALID_FIELD', field: name, reason: 'is too long', allowed });
-  return undefined;
+  const words = withoutAbsent({ words: readWords(fields, 'words', maxWordsBytes) });
+  return { groupId, key, auth, agrees: agrees === true, ...words };
 }
