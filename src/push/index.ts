@@ -1,0 +1,1 @@
+export type { Outcome, Sendable, Sender, SenderFigures } from './provider.ts';
