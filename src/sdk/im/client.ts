@@ -72,6 +72,7 @@ type Listen<Args extends unknown[]> = (listener: (...args: Args) => unknown) => 
 
 /** Messaging for one account at a time. All methods can be called detached. */
 export interface ImClient {
+  readonly sdkAppId: SdkAppId;
   /** Whose conversations these are; undefined: nobody's. */
   readonly account: string | undefined;
   readonly connectionState: ConnectionState;
@@ -221,6 +222,7 @@ export function createImClient(options: ImClientOptions): ImClient {
   }
 
   return {
+    sdkAppId,
     get account() {
       return session?.account;
     },
