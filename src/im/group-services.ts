@@ -96,7 +96,7 @@ export interface GroupRequest {
 
 /** Groups, their members and profiles. Changes are committed when they resolve, with all that they cause. */
 export interface Groups {
-  /** The group of that id; undefined: there is none. From memory where it can. */
+  /** The group of that id, as it stands; undefined: there is none. */
   find(sdkAppId: SdkAppId, groupId: string): Promise<Group | undefined>;
   create(actor: Actor, draft: GroupDraft): Promise<ImResult<{ groupId: string }>>;
   dismiss(actor: Actor, groupId: string): Promise<ImResult>;

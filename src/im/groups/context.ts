@@ -32,7 +32,7 @@ export const unknownGroup: ImRefusal = { ok: false, error: 'GROUP_UNKNOWN' };
 /** Accounts of one command, at most. */
 export const maxAccounts = 500;
 
-/** The group with its type, and who asks. */
+/** The group with its type, and who asks, as they stand now, whoever has changed them. */
 export interface Found {
   readonly roster: Roster;
   readonly type: GroupTypeRow;
@@ -41,7 +41,7 @@ export interface Found {
 
 export async function findGroup(context: GroupContext, actor: Actor, groupId: string): Promise<ImResult<Found>> {
   const { sdkAppId } = actor.account;
-  const roster = await context.rosters.get(sdkAppId, groupId);
+  const roster = await context.rosters.current(sdkAppId, groupId);
   if (roster === undefined) return unknownGroup;
   const standing = standingOf(actor, roster.members.get(actor.account.no)?.role);
   // Its owner has said nothing yet: to others it is not there.

@@ -84,8 +84,6 @@ export interface OpenChange {
   notice(to: readonly AccountNo[], notice: Omit<GroupNotice, 'groupId' | 'groupName'>): void;
   /** The app's backend is told, if it wants to be (K3). */
   callback(command: AfterCommand, fields: Record<string, unknown>, by: { origin: unknown }): void;
-  /** Who may send is not the same any more: messages on their way are authorised anew. */
-  raiseEpoch(): void;
 }
 
 type SettableField =
@@ -255,6 +253,7 @@ function createChange(tx: Transaction<Schema>, locked: Group, type: GroupTypeRow
   const joined: AccountNo[] = [];
   const left: AccountNo[] = [];
   const changed = new Set<AccountNo>();
+  /** Something is not as memory has it anywhere: messages on their way are authorised anew, and say of their sender what is so now (G25). */
   let isRaised = false;
   let isDismissed = false;
 
@@ -284,9 +283,13 @@ function createChange(tx: Transaction<Schema>, locked: Group, type: GroupTypeRow
       await sql`
         insert into member (
           account_id, conversation_id, from_seq, read_seq, read_time, read_counted, role, joined_sec, msg_flag, name_card, custom,
-          last_sent_sec
+          last_sent_sec, cleared_through
         )
-        select t.account_id, c.id, c.last_seq + 1, c.last_seq, ${nowSec}, c.counted, t.role, t.joined_sec, ${flag}, '', t.custom, 0
+        select t.account_id, c.id, c.last_seq + 1, c.last_seq, ${nowSec}, c.counted, t.role, t.joined_sec, ${flag}, '', t.custom, 0,
+          -- What came while it discarded in earlier stays is not synced in this one either (G26).
+          coalesce((
+            select max(old.cleared_through) from member old where old.account_id = t.account_id and old.conversation_id = c.id
+          ), 0)
         from conversation c, unnest(
           ${accounts.map(({ account }) => account.no)}::bigint[],
           ${accounts.map(({ role = 'Member' }) => roleNumbers[role])}::smallint[],
@@ -298,7 +301,9 @@ function createChange(tx: Transaction<Schema>, locked: Group, type: GroupTypeRow
         on conflict (account_id, conversation_id, from_seq) do update set
           to_seq = null, read_seq = excluded.read_seq, read_time = excluded.read_time, read_counted = excluded.read_counted,
           uncounted_after_read = 0, role = excluded.role, joined_sec = excluded.joined_sec, msg_flag = excluded.msg_flag,
-          name_card = '', custom = excluded.custom, last_sent_sec = 0`.execute(tx);
+          name_card = '', custom = excluded.custom, last_sent_sec = 0, cleared_through = excluded.cleared_through`.execute(
+        tx,
+      );
       await sql`update chat_group set member_count = member_count + ${accounts.length} where conversation_id = ${id}`.execute(
         tx,
       );
@@ -308,7 +313,10 @@ function createChange(tx: Transaction<Schema>, locked: Group, type: GroupTypeRow
     },
     async leave(nos) {
       const { rows } = await sql<{ account_id: AccountNo }>`
-        update member m set to_seq = c.last_seq from conversation c
+        update member m set to_seq = c.last_seq,
+          -- Who discards to the end has not had it delivered (G26).
+          cleared_through = case m.msg_flag when 'Discard' then c.last_seq else m.cleared_through end
+        from conversation c
         where c.id = ${id} and m.conversation_id = ${id} and m.account_id = any (${[...nos]}) and ${sql.raw(isMember)}
         returning m.account_id`.execute(tx);
       if (rows.length === 0) return;
@@ -337,7 +345,7 @@ function createChange(tx: Transaction<Schema>, locked: Group, type: GroupTypeRow
         ...fields,
         ...(isProfile ? { infoSeq: group.infoSeq + 1, infoSec: nowSec } : {}),
       };
-      if ('isMuted' in fields || 'owner' in fields) isRaised = true;
+      isRaised = true;
     },
     async setMember(no, { role, msgFlag, nameCard, custom }) {
       const sets = [
@@ -351,7 +359,7 @@ function createChange(tx: Transaction<Schema>, locked: Group, type: GroupTypeRow
         update member m set ${sql.join(sets)}
         where m.conversation_id = ${id} and m.account_id = ${no} and ${sql.raw(isMember)}`.execute(tx);
       changed.add(no);
-      if (role !== undefined) isRaised = true;
+      isRaised = true;
     },
     async mute(nos, untilSec) {
       await sql`
@@ -373,12 +381,10 @@ function createChange(tx: Transaction<Schema>, locked: Group, type: GroupTypeRow
     tip: (operator, tip) => void tips.push({ operator, tip }),
     notice(to, notice) {
       const body = JSON.stringify(noticeContent({ ...notice, groupId: group.groupId, groupName: group.name }));
-      for (const no of to) notices.push({ to: no, body });
+      // To others than its owner a group that is hidden is not there.
+      for (const no of to) if (!group.isHidden || no === group.owner) notices.push({ to: no, body });
     },
     callback: (command, fields, { origin }) => void callbacks.push({ command, fields, origin }),
-    raiseEpoch() {
-      isRaised = true;
-    },
   };
 
   /** Writes down what the change causes. */

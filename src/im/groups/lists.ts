@@ -25,7 +25,7 @@ export function createGroupLists(
 
   return {
     async find(sdkAppId, groupId) {
-      return (await rosters.get(sdkAppId, groupId))?.group;
+      return (await rosters.current(sdkAppId, groupId))?.group;
     },
 
     async members(actor, groupId, { roles, offset = 0, limit, accounts }) {

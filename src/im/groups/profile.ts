@@ -39,14 +39,7 @@ export function createGroupProfiles(
         standing === 'administrator' || app === undefined
           ? roster.group.custom
           : readableFields(app, roster.group.type, roster.group.custom, standing);
-      // What each message changes is not in memory.
-      const { rows } = await db.pool.query<{ last_seq: number; last_time: number }>({
-        name: 'im_group_head',
-        text: 'select last_seq, last_time from conversation where id = $1',
-        values: [roster.group.conversationId],
-      });
-      const { last_seq: lastSeq = roster.group.lastSeq, last_time: lastSec = roster.group.lastSec } = rows[0] ?? {};
-      const group = { ...roster.group, custom, lastSeq, lastSec };
+      const group = { ...roster.group, custom };
       return { ok: true, value: { group, sees, ...(owner === undefined ? {} : { owner }) } };
     },
 

@@ -3,7 +3,7 @@ import { sql } from 'kysely';
 import type { AccountId, ImRefusal, ImResult } from '../../wire/index.ts';
 import type { Actor, GroupRequest, Groups, RequestAnswer } from '../group-services.ts';
 import type { Account, AccountNo, ConversationId } from '../model.ts';
-import { askBefore, findGroup, type GroupContext, namesOf, standingOf, unknownGroup } from './context.ts';
+import { askBefore, findGroup, type GroupContext, namesOf, standingOf } from './context.ts';
 import type { OpenChange } from './group-change.ts';
 import { refuseFull, takeIn } from './joining.ts';
 import { openRequest, type RequestKind, requestKinds } from './open-request.ts';
@@ -65,9 +65,10 @@ export function createRequests(
     if (!/^[1-9][0-9]{0,15}$/.test(answer.key)) {
       return { ok: false, error: 'GROUP_PARAMETER', field: 'MsgKey', reason: 'is no key of a request' };
     }
-    const roster = await context.rosters.get(actor.account.sdkAppId, answer.groupId);
-    if (roster === undefined) return unknownGroup;
-    const done = await changes.run(roster.group.conversationId, async (change): Promise<ImResult> => {
+    const found = await findGroup(context, actor, answer.groupId);
+    if (!found.ok) return found;
+    const { conversationId } = found.value.roster.group;
+    const done = await changes.run(conversationId, async (change): Promise<ImResult> => {
       const taken = await takeRequest(change, kind, answer, actor.account);
       if (!taken.ok) return taken;
       const refusal = await check(change, taken.value);
@@ -97,7 +98,7 @@ export function createRequests(
       }
       return { ok: true, value: undefined };
     });
-    return !done.ok && done.error === 'GROUP_FULL' ? refuseFull(context, actor, roster.group.conversationId) : done;
+    return !done.ok && done.error === 'GROUP_FULL' ? refuseFull(context, actor, conversationId) : done;
   }
 
   return {

@@ -18,14 +18,15 @@ import {
 } from './rows.ts';
 
 /**
- * Groups with their members in memory: who may send is asked at each message, and whom to tell. What has changed elsewhere shows at the
- * commit, which compares the epoch (DESIGN §6).
+ * Groups with their members in memory: who may send is asked at each message, and whom to tell. Every change of what is here raises the
+ * group's epoch. So what has changed elsewhere shows at the commit, which compares it (DESIGN §6), and to whoever asks for `current`: no
+ * process depends on news from another one.
  */
 export interface Rosters {
-  /** Undefined: there is no such group. */
+  /** From memory where it can: for what a commit compares afterwards. Undefined: there is no such group. */
   get(sdkAppId: SdkAppId, groupId: string): Promise<Roster | undefined>;
-  /** As it stands in the database; undefined: it was dismissed. */
-  reload(conversationId: ConversationId): Promise<Roster | undefined>;
+  /** As it stands in the database, for one look into it where memory has it so; `lastSeq` and `lastSec`, too. */
+  current(sdkAppId: SdkAppId, groupId: string): Promise<Roster | undefined>;
   /** A change of this process is committed. */
   apply(news: GroupNews): void;
   /** What is in memory of it, for whoever tells members; undefined: nothing. */
@@ -34,6 +35,13 @@ export interface Rosters {
 
 interface LiveRoster extends Roster {
   readonly members: Map<AccountNo, GroupMember>;
+}
+
+interface HeadRow {
+  id: ConversationId;
+  auth_epoch: number;
+  last_seq: number;
+  last_time: number;
 }
 
 /** Reads of one group at a time, however many ask. */
@@ -68,7 +76,7 @@ export function createRosters(
       text: `select ${memberColumns} from ${memberTables} where m.conversation_id = $1 and ${isMember}`,
       values: [group.conversationId],
     });
-    // Members of after the group's epoch are only fewer refusals to come: the commit compares the epoch that was read before.
+    // Members may be of after the group's epoch, which was read before: then it is not the database's any more, and is read anew.
     const roster = { group, members: new Map(members.map((one) => [one.account_id, toMember(one)])) };
     keep(roster);
     return roster;
@@ -81,6 +89,28 @@ export function createRosters(
     if (old !== undefined && old.group.authEpoch > group.authEpoch) return;
     known.set(group.conversationId, roster);
     ids.set(keyOf(group.sdkAppId, group.groupId), group.conversationId);
+  }
+
+  async function readHead(sdkAppId: SdkAppId, groupId: string): Promise<HeadRow | undefined> {
+    const { rows } = await db.pool.query<HeadRow>({
+      name: 'im_group_head',
+      text: `
+        select c.id, c.auth_epoch, c.last_seq, c.last_time from chat_group g join conversation c on c.id = g.conversation_id
+        where g.sdk_app_id = $1 and g.group_id = $2 and g.dismissed_sec is null`,
+      values: [sdkAppId, groupId],
+    });
+    return rows[0];
+  }
+
+  const readById = (id: ConversationId) => once(`#${id}`, () => read('g.conversation_id = $1', [id]));
+
+  /** Of that epoch, or a newer one; undefined: it was dismissed meanwhile. */
+  async function rosterOf({ id, auth_epoch: epoch }: HeadRow): Promise<LiveRoster | undefined> {
+    const found = known.get(id);
+    if (found !== undefined && found.group.authEpoch >= epoch) return found;
+    const roster = await readById(id);
+    // One that was being read already may be of before.
+    return roster !== undefined && roster.group.authEpoch < epoch ? await readById(id) : roster;
   }
 
   function once(key: string, fn: () => Promise<LiveRoster | undefined>): Promise<LiveRoster | undefined> {
@@ -99,10 +129,16 @@ export function createRosters(
       const found = id === undefined ? undefined : known.get(id);
       return found ?? (await once(key, () => read('g.sdk_app_id = $1 and g.group_id = $2', [sdkAppId, groupId])));
     },
-    async reload(conversationId) {
-      const roster = await once(`#${conversationId}`, () => read('g.conversation_id = $1', [conversationId]));
-      if (roster === undefined) known.delete(conversationId);
-      return roster;
+    async current(sdkAppId, groupId) {
+      const head = await readHead(sdkAppId, groupId);
+      const id = ids.get(keyOf(sdkAppId, groupId));
+      // Dismissed elsewhere; another one may have its id by now.
+      if (id !== undefined && id !== head?.id) known.delete(id);
+      const roster = head === undefined ? undefined : await rosterOf(head);
+      if (head === undefined || roster === undefined) return undefined;
+      const { group, members } = roster;
+      const lastSeq = Math.max(group.lastSeq, head.last_seq);
+      return { group: { ...group, lastSeq, lastSec: Math.max(group.lastSec, head.last_time) }, members };
     },
     apply({ group, joined, left, changed, isDismissed, epochBefore }) {
       if (isDismissed) {

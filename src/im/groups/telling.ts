@@ -6,9 +6,13 @@ import type { GroupNews } from './group-change.ts';
 import type { GroupTypeRow } from './group-types.ts';
 import type { Rosters } from './rosters.ts';
 
-/** Members who get what is said in the group at once (G26); of a group that is hidden its owner alone. */
-export function* receiversOf({ group, members }: Roster): Iterable<AccountNo> {
-  for (const { no, msgFlag } of members.values()) {
+/**
+ * Members who get at once what is said in the group (G26), as message `seq` where that is none of before their stay (G39): the roster may
+ * have members who came since it was stored. 0: it has no seq. Of a group that is hidden its owner alone.
+ */
+export function* receiversOf({ group, members }: Roster, seq: number): Iterable<AccountNo> {
+  for (const { no, msgFlag, fromSeq } of members.values()) {
+    if (seq !== 0 && fromSeq > seq) continue;
     if (msgFlag !== 'Discard' && (!group.isHidden || no === group.owner)) yield no;
   }
 }
@@ -42,7 +46,7 @@ export function createTelling(deps: {
         message,
         ...(countsUnread && seq > 0 ? {} : { uncounted: true }),
       };
-      bus.publishMany(receiversOf(roster), event);
+      bus.publishMany(receiversOf(roster, seq), event);
     }
   }
 
@@ -54,7 +58,7 @@ export function createTelling(deps: {
     const roster = rosters.peek(group.conversationId);
     if (roster !== undefined) return tellTips(news, roster);
     rosters
-      .get(group.sdkAppId, group.groupId)
+      .current(group.sdkAppId, group.groupId)
       .then((read) => {
         if (read !== undefined) tellTips(news, read);
       })

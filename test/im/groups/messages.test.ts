@@ -238,6 +238,95 @@ t.test('[G27] a change here does not hide one that another process made before',
   }
 });
 
+t.test(
+  'a second process sends by what has changed on the first, with no news of it: card, options, who is there',
+  async (t) => {
+    const [alice, bob, carol] = await trio();
+    const other = await openGroups(t, database);
+    const group = await service.group('Public', [alice, bob]);
+    await sent(bob, group, {}, other);
+    await service.change(group, (c) => c.setMember(bob.no, { nameCard: 'Bob of tea' }));
+    await service.change(group, (c) => c.setMember(alice.no, { msgFlag: 'Discard' }));
+    other.told.length = 0;
+    await sent(bob, group, {}, other);
+    t.match(JSON.parse((await stored(group)).at(-1)?.extra ?? '{}'), { card: 'Bob of tea' }, '[G25]');
+    t.strictSame(
+      other.told.map(({ to }) => to),
+      [bob.no],
+      '[G26]',
+    );
+    t.match(await other.send(carol, group), { ok: false, error: 'GROUP_FORBIDDEN' });
+    await service.change(group, (c) => c.join([{ account: carol }]));
+    t.match(await other.send(carol, group), { ok: true }, '[G22] who has joined there is no stranger here');
+    await service.change(group, (c) => c.setGroup({ isMuted: true }));
+    t.match(await other.send(carol, group), { ok: false, error: 'GROUP_MUTED' });
+    await service.change(group, (c) => c.setGroup({ isMuted: false }));
+    t.match(await other.send(carol, group), { ok: true }, '[G27] nor is anybody muted who is not any more');
+    await service.change(group, (c) => c.leave([carol.no]));
+    other.told.length = 0;
+    t.match(await other.send(carol, group, { isOnlineOnly: true }), { ok: false, error: 'GROUP_FORBIDDEN' });
+    t.strictSame(other.told, []);
+
+    const hidden = await service.group('Private', [alice, bob], { isHidden: true });
+    t.match(await other.send(bob, hidden), { ok: false, error: 'GROUP_UNKNOWN' });
+    await sent(alice, hidden);
+    t.match(await other.send(bob, hidden), { ok: true });
+
+    await sent(alice, group, {}, other);
+    await service.change(group, (c) => c.dismiss());
+    const again = await service.group('Public', [bob], { groupId: group.groupId });
+    t.match(await other.rosters.current(imAppId, group.groupId), { group: { conversationId: again.conversationId } });
+    t.match(await other.send(bob, again), { ok: true, value: { seq: 1 } });
+  },
+);
+
+t.test('[G22] who joins while the group is being read for somebody else is no stranger', async (t) => {
+  const [alice, bob, carol] = await trio();
+  const group = await service.group('Public', [alice, bob]);
+  const cold = await openGroups(t, database);
+  // The first message has the members read; the change is committed in between, whichever comes first.
+  await Promise.all([
+    sent(alice, group, {}, cold),
+    sent(bob, group, {}, cold),
+    cold.change(group, (c) => c.join([{ account: carol }])),
+  ]);
+  t.match(await cold.send(carol, group), { ok: true });
+});
+
+t.test('[G39] nobody is told live of what was said before he came, however late it is told', async (t) => {
+  const [alice, bob, carol] = await trio();
+  let answer = Promise.withResolvers<void>();
+  const pool = new Proxy(database.db.pool, {
+    get(target, key) {
+      if (key !== 'query') return Reflect.get(target, key);
+      return async (...given: Parameters<typeof target.query>) => {
+        const result = await target.query(...given);
+        // The answer to a commit comes when the test lets it.
+        if (JSON.stringify(given).includes('im_commit')) await answer.promise;
+        return result;
+      };
+    },
+  });
+  const late = await openGroups(t, { db: Object.create(database.db, { pool: { value: pool } }) });
+  for (const type of ['Public', 'ChatRoom']) {
+    answer = Promise.withResolvers<void>();
+    const group = await late.group(type, [alice, bob]);
+    const sending = sent(bob, group, {}, late);
+    while ((await stored(group)).length === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+    await late.change(group, (c) => c.join([{ account: carol }]));
+    t.equal((await late.rosters.get(imAppId, group.groupId))?.members.size, 3);
+    late.told.length = 0;
+    answer.resolve();
+    const { seq } = await sending;
+    t.strictSame(late.told.map(({ to }) => to).sort(), [alice.no, bob.no].sort(), `${type}: message ${seq}`);
+    await sent(bob, group, {}, late);
+    t.ok(
+      late.told.some(({ to }) => to === carol.no),
+      'but of what is said from then on',
+    );
+  }
+});
+
 t.test('[G27] changes that are told of out of order leave who is muted as it is', async (t) => {
   const [alice, bob] = await trio();
   const farSec = Math.floor(service.clock() / 1_000) + 600;
@@ -554,6 +643,11 @@ t.test('a hidden group is there for its owner alone, until the owner has said so
   t.strictSame(service.told.map(({ to }) => to).sort(), [alice.no, bob.no].sort());
   t.match(await service.rosters.get(imAppId, group.groupId), { group: { isHidden: false } });
   t.match(await service.send(bob, group), { ok: true });
+  const quiet = await service.group('Private', [alice, bob], { isHidden: true });
+  service.told.length = 0;
+  t.match(await service.send(alice, quiet, { isOnlineOnly: true }), { ok: true });
+  t.strictSame(service.told.map(({ to }) => to).sort(), [alice.no, bob.no].sort(), 'also by words that are not kept');
+  t.match(await other.send(bob, quiet), { ok: true });
 });
 
 t.test('a sender who was deleted meanwhile; words and size without a backend; what is counted', async (t) => {

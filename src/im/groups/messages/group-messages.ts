@@ -27,7 +27,7 @@ export interface GroupMessagesDeps {
   accounts: Pick<Accounts, 'find'>;
   profiles: Pick<Profiles, 'get'>;
   words: Pick<Words, 'findInBody'>;
-  rosters: Pick<Rosters, 'get' | 'reload'>;
+  rosters: Pick<Rosters, 'get' | 'current'>;
   changes: Pick<GroupChanges, 'run'>;
   committer: Committer;
   /** The rate limit; without one everything passes. */

@@ -17,7 +17,7 @@ import type { Storing } from './storing.ts';
 export interface ImportingDeps {
   db: Database;
   apps: AppLookup;
-  rosters: Pick<Rosters, 'reload' | 'get'>;
+  rosters: Pick<Rosters, 'current'>;
   storing: Storing;
   words: Pick<Words, 'findInBody'>;
   typeOf(sdkAppId: number, type: string): GroupTypeRow;
@@ -41,9 +41,7 @@ export function createImporting(deps: ImportingDeps): GroupMessages['importMany'
 
   return async (actor, groupId, messages) => {
     const { sdkAppId } = actor.account;
-    const cached = await rosters.get(sdkAppId, groupId);
-    // Its newest time is not kept up to date in memory.
-    const roster = cached === undefined ? undefined : await rosters.reload(cached.group.conversationId);
+    const roster = await rosters.current(sdkAppId, groupId);
     if (roster === undefined) return unknownGroup;
     const { group } = roster;
     const refusal = administratorOnly(actor) ?? mayImport(typeOf(sdkAppId, group.type)) ?? tooMany(messages);

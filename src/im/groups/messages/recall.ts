@@ -12,7 +12,7 @@ import type { createPlaces, Place } from './place.ts';
 export interface RecallDeps {
   db: Database;
   apps: AppLookup;
-  rosters: Pick<Rosters, 'get'>;
+  rosters: Pick<Rosters, 'current'>;
   bus: Bus;
   placeOf: ReturnType<typeof createPlaces>;
   clock: Clock;
@@ -59,9 +59,9 @@ export function createGroupRecall({ db, apps, rosters, bus, placeOf, clock }: Re
   }
 
   async function tell({ account }: Actor, groupId: string, seqs: readonly number[], recallNo: number): Promise<void> {
-    const roster = await rosters.get(account.sdkAppId, groupId);
+    const roster = await rosters.current(account.sdkAppId, groupId);
     if (roster === undefined) return;
-    bus.publishMany(receiversOf(roster), { kind: 'group-recalled', groupId, seqs, recallNo });
+    bus.publishMany(receiversOf(roster, 0), { kind: 'group-recalled', groupId, seqs, recallNo });
   }
 
   return async (actor, groupId, seqs) => {

@@ -11,7 +11,6 @@ import type { Clock } from '../../model.ts';
 import type { BeforeGroup, ImPorts } from '../../ports.ts';
 import type { Words } from '../../services.ts';
 import type { GroupTypeRow } from '../group-types.ts';
-import type { Rosters } from '../rosters.ts';
 import { tellsDropped } from '../settings.ts';
 import { checkContent } from './content.ts';
 import { type Cleared, type Ended, groupDedupOf, type Outcome, withoutSeq } from './message.ts';
@@ -21,7 +20,6 @@ import type { Storing } from './storing.ts';
 export interface SendingDeps {
   db: Database;
   apps: AppLookup;
-  rosters: Pick<Rosters, 'get'>;
   storing: Storing;
   admit: Admit;
   words: Pick<Words, 'findInBody'>;
@@ -44,7 +42,7 @@ const end = (ended: Ended): Way => ({ kind: 'end', ended });
  * online-only one that it was handed on (M16).
  */
 export function createSending(deps: SendingDeps): GroupMessages['send'] {
-  const { db, apps, rosters, storing, admit, words, ports, typeOf, clock, metrics } = deps;
+  const { db, apps, storing, admit, words, ports, typeOf, clock, metrics } = deps;
   const counter = metrics.counter('qalgate_im_group_messages_total', 'Group messages by what became of them', [
     'outcome',
   ]);
@@ -98,11 +96,10 @@ export function createSending(deps: SendingDeps): GroupMessages['send'] {
   }
 
   async function send(input: GroupSendInput): Promise<Ended> {
-    const { from, draft, groupId, withoutBefore, deadline } = input;
-    const roster = await rosters.get(from.sdkAppId, groupId);
-    const refusal = storing.authorise(roster, input);
-    if (refusal !== undefined) return refused(refusal);
-    if (roster === undefined) throw new Error('authorised in no group');
+    const { from, draft, withoutBefore, deadline } = input;
+    const found = await storing.authorise(input);
+    if (!found.ok) return refused(found);
+    const roster = found.value;
     const { group } = roster;
     if (draft.isOnlineOnly && !typeOf(group.sdkAppId, group.type).isStored) {
       const reason = 'groups of this type keep no messages anyway';
@@ -113,7 +110,7 @@ export function createSending(deps: SendingDeps): GroupMessages['send'] {
       if (way.kind === 'end') return way.ended;
       const { message } = way;
       // Before its turn: what waits here must not keep a message of higher priority behind it from competing.
-      const admitted = roster === undefined ? 'go' : admit(roster, input);
+      const admitted = admit(roster, input);
       const verdict = typeof admitted === 'string' ? admitted : await admitted;
       if (input.turn !== undefined && !(await input.turn)) return refused({ ok: false, error: 'NOT_LOGGED_IN' });
       // Those before it had all of its time: not to be stored behind its answer.

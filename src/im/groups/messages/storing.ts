@@ -1,9 +1,15 @@
 import type { Database } from '../../../store/index.ts';
-import { type AfterCommand, groupSendFields, type ImRefusal, packCallbackNotes } from '../../../wire/index.ts';
+import {
+  type AfterCommand,
+  groupSendFields,
+  type ImRefusal,
+  type ImResult,
+  packCallbackNotes,
+} from '../../../wire/index.ts';
 import type { GroupSendInput, Roster } from '../../group-services.ts';
 import { toldOf, wantsCallback } from '../../messages/callback-notes.ts';
 import type { Committed, Committer } from '../../messages/commit.ts';
-import type { Clock, ConversationId, StoredMessage } from '../../model.ts';
+import type { Clock, StoredMessage } from '../../model.ts';
 import type { ImPorts } from '../../ports.ts';
 import type { Accounts, Bus, LinkEvent } from '../../services.ts';
 import type { GroupChanges } from '../group-change.ts';
@@ -17,7 +23,7 @@ import type { Senders } from './senders.ts';
 export interface StoringDeps {
   db: Database;
   accounts: Pick<Accounts, 'find'>;
-  rosters: Pick<Rosters, 'get' | 'reload'>;
+  rosters: Pick<Rosters, 'get' | 'current'>;
   changes: Pick<GroupChanges, 'run'>;
   committer: Committer;
   bus: Bus;
@@ -29,8 +35,8 @@ export interface StoringDeps {
 
 /** The end of a message's way: it is committed or handed on, and members are told. */
 export interface Storing {
-  /** Whether who sends may, as far as is known now; undefined: yes. */
-  authorise(roster: Roster | undefined, input: GroupSendInput): ImRefusal | undefined;
+  /** The group in which who sends may; what memory has of it may be old, which the commit finds out, but nobody is refused for that. */
+  authorise(input: GroupSendInput): Promise<ImResult<Roster>>;
   /** `by`: whoever stores it, which is not always who sent it first. */
   store(message: Cleared, by: GroupSendInput): Promise<Ended>;
   /** To members who are online now, stored nowhere. */
@@ -47,7 +53,7 @@ const refused = (result: ImRefusal): Ended => ({ outcome: 'refused', result });
 export function createStoring(deps: StoringDeps): Storing {
   const { db, accounts, rosters, changes, committer, bus, ports, senders, typeOf, clock } = deps;
 
-  const authorise: Storing['authorise'] = (roster, { actor, from }) => {
+  function refusalOf(roster: Roster | undefined, { actor, from }: GroupSendInput): ImRefusal | undefined {
     if (roster === undefined) return unknown;
     const { group, members } = roster;
     const member = members.get(from.no);
@@ -59,31 +65,37 @@ export function createStoring(deps: StoringDeps): Storing {
       mutedUntilSec: member?.mutedUntilSec ?? 0,
       nowSec: Math.floor(clock() / 1_000),
     });
-  };
-
-  /** The group as it is known now; undefined: it is not the one any more that the message was sent to. */
-  async function rosterOf({ group }: Cleared): Promise<Roster | undefined> {
-    const roster = await rosters.get(group.sdkAppId, group.groupId);
-    return roster?.group.conversationId === group.conversationId ? roster : undefined;
   }
 
-  /** The same after the commit said that it is another one now. */
-  async function newerRoster(message: Cleared, old: Roster): Promise<Roster | undefined> {
-    // A change of this process is in memory already.
-    const roster = await rosterOf(message);
-    if (roster !== undefined && roster.group.authEpoch > old.group.authEpoch) return roster;
-    return rosters.reload(old.group.conversationId);
+  function allowed(roster: Roster | undefined, input: GroupSendInput): ImResult<Roster> {
+    const refusal = refusalOf(roster, input);
+    if (refusal !== undefined || roster === undefined) return refusal ?? unknown;
+    return { ok: true, value: roster };
+  }
+
+  const authoriseNow: Storing['authorise'] = async (input) =>
+    allowed(await rosters.current(input.from.sdkAppId, input.groupId), input);
+
+  const authorise: Storing['authorise'] = async (input) => {
+    const known = allowed(await rosters.get(input.from.sdkAppId, input.groupId), input);
+    return known.ok ? known : authoriseNow(input);
+  };
+
+  /** Refuses where the group is not the one any more that the message was sent to. */
+  async function sameGroup(message: Cleared, found: Promise<ImResult<Roster>>): Promise<ImResult<Roster>> {
+    const result = await found;
+    if (result.ok && result.value.group.conversationId !== message.group.conversationId) return unknown;
+    return result;
   }
 
   /** With the first words of its owner a hidden group shows itself: before they are stored, so that whoever gets them finds it. */
-  async function reveal(roster: Roster, { input: { from } }: Cleared): Promise<Roster> {
-    const { group } = roster;
-    if (!group.isHidden || group.owner !== from.no) return roster;
-    const result = await changes.run(group.conversationId, async (change) => {
+  async function reveal({ group }: Roster, { input: { from } }: Cleared): Promise<boolean> {
+    if (!group.isHidden || group.owner !== from.no) return false;
+    await changes.run(group.conversationId, async (change) => {
       if (change.group.isHidden) await change.setGroup({ isHidden: false });
       return { ok: true, value: undefined };
     });
-    return result.ok ? { ...roster, group: { ...group, isHidden: false } } : roster;
+    return true;
   }
 
   function tell(
@@ -116,7 +128,7 @@ export function createStoring(deps: StoringDeps): Storing {
       } satisfies StoredMessage,
       ...(seq > 0 && typeOf(group.sdkAppId, group.type).countsUnread ? {} : { uncounted: true }),
     };
-    bus.publishMany(receiversOf(roster), event, exceptLink);
+    bus.publishMany(receiversOf(roster, seq), event, exceptLink);
   }
 
   /** Who has to hear of it besides the members. */
@@ -161,14 +173,16 @@ export function createStoring(deps: StoringDeps): Storing {
         custom: draft.custom,
         deadline: by.deadline,
       } as const;
-      let roster = await rosterOf(message);
+      let found = await sameGroup(message, authorise(by));
       for (let attempt = 0; attempt < maxAttempts; attempt++) {
-        const refusal = authorise(roster, by);
-        if (refusal !== undefined || roster === undefined) return refused(refusal ?? unknown);
+        if (!found.ok) return refused(found);
         if (await isSenderGone(message)) return refused({ ok: false, error: 'SENDER_UNKNOWN' });
-        if (!isImport) roster = await reveal(roster, message);
+        if (!isImport && (await reveal(found.value, message))) {
+          found = await sameGroup(message, authoriseNow(by));
+          continue;
+        }
+        const roster = found.value;
         const { authEpoch } = roster.group;
-        const known = roster;
         const extra = senders.extraOf({
           profile,
           member: roster.members.get(from.no),
@@ -176,8 +190,8 @@ export function createStoring(deps: StoringDeps): Storing {
           priority: draft.priority,
         });
         const committed = await committer.commit({ ...content, authEpoch, extra }, (stored) => {
-          // The epoch was compared: these are the members that the group has at this seq.
-          tell(known, message, extra, stored, by.actor.linkId);
+          // The epoch was compared: the members of the roster are those whom the group has at this seq, but for who has come since.
+          tell(roster, message, extra, stored, by.actor.linkId);
           if (isTold) ports.written?.(group.sdkAppId, String(group.conversationId), command);
         });
         const { status, seq } = committed;
@@ -187,21 +201,20 @@ export function createStoring(deps: StoringDeps): Storing {
           return { outcome: status, result: { ok: true, value } };
         }
         if (status === 'no-conversation') return refused(unknown);
-        // Who may speak has changed meanwhile: a member who was removed or muted does not get it through.
-        roster = await newerRoster(message, roster);
+        // The group has changed meanwhile: a member who was removed or muted does not get it through.
+        found = await sameGroup(message, authoriseNow(by));
       }
       return refused({ ok: false, error: 'BUSY', reason: 'the group changes too quickly' });
     },
 
     async handOn(message) {
       const { input, group, body, time, before } = message;
-      let roster = await rosterOf(message);
-      // Nothing is committed that would compare it.
-      const epoch = await readEpoch(db, group.conversationId);
-      if (roster !== undefined && roster.group.authEpoch !== epoch) roster = await newerRoster(message, roster);
-      const refusal = authorise(roster, input);
-      if (refusal !== undefined || roster === undefined) return refused(refusal ?? unknown);
-      roster = await reveal(roster, message);
+      const profile = await senders.profileOf(input.from);
+      // Nothing is committed that would compare the epoch.
+      let found = await sameGroup(message, authoriseNow(input));
+      if (found.ok && (await reveal(found.value, message))) found = await sameGroup(message, authoriseNow(input));
+      if (!found.ok) return refused(found);
+      const roster = found.value;
       if (wantsCallback(toldBy(message).consumers)) {
         const { actor, from, draft } = input;
         const fields = groupSendFields({
@@ -228,7 +241,7 @@ export function createStoring(deps: StoringDeps): Storing {
         ports.written?.(group.sdkAppId, drainKey, command);
       }
       const extra = senders.extraOf({
-        profile: await senders.profileOf(input.from),
+        profile,
         member: roster.members.get(input.from.no),
         group: roster.group,
         priority: input.draft.priority,
@@ -237,16 +250,4 @@ export function createStoring(deps: StoringDeps): Storing {
       return withoutSeq(message, 'online-only');
     },
   };
-}
-
-/** Of a group that is there; undefined: it is not. */
-async function readEpoch(db: Database, conversationId: ConversationId): Promise<number | undefined> {
-  const { rows } = await db.pool.query<{ auth_epoch: number }>({
-    name: 'im_group_epoch',
-    text: `
-      select c.auth_epoch from conversation c join chat_group g on g.conversation_id = c.id
-      where c.id = $1 and g.dismissed_sec is null`,
-    values: [conversationId],
-  });
-  return rows[0]?.auth_epoch;
 }
