@@ -88,9 +88,7 @@ export function createGroupSync({ db, apps, typeOf, placeOf, clock }: GroupSyncD
     const { rows } = await db.pool.query<HeadRow>({
       name: 'im_group_sync_head',
       text: `
-        select c.last_day, c.recall_no, m.msg_flag, (
-            select max(s.cleared_through) from member s where s.account_id = $1 and s.conversation_id = $2
-          ) as cleared_through
+        select c.last_day, c.recall_no, m.msg_flag, m.cleared_through
         from member m join conversation c on c.id = m.conversation_id
         where m.account_id = $1 and m.conversation_id = $2 and ${isMember}`,
       values: [no, id],

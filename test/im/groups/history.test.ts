@@ -1,7 +1,10 @@
 import t from 'tap';
 import type { GroupPage, GroupSendInput } from '../../../src/im/group-services.ts';
+import { createGroupSync } from '../../../src/im/groups/group-sync.ts';
+import { groupTypeOf, groupTypes } from '../../../src/im/groups/group-types.ts';
 import { newest } from '../../../src/im/groups/messages/history.ts';
-import type { Group } from '../../../src/im/groups/model.ts';
+import { createPlaces } from '../../../src/im/groups/messages/place.ts';
+import type { Group, MsgFlag } from '../../../src/im/groups/model.ts';
 import type { Account } from '../../../src/im/model.ts';
 import type { AccountId, ImResult } from '../../../src/wire/index.ts';
 import { openTestDatabase } from '../../support/database.ts';
@@ -255,6 +258,80 @@ t.test(
     t.match(await pushing.messages.deleteBySender(admin, live.groupId, alice.identifier), { ok: true });
   },
 );
+
+t.test('[G26] what came while a member discarded is not synced when it has left and comes back', async (t) => {
+  const apps = { get: () => service.app };
+  const typeOf = (_: number, type: string) => groupTypeOf(service.app, type) ?? groupTypes.Private;
+  const { db, clock } = service;
+  const sync = createGroupSync({ db, apps, typeOf, placeOf: createPlaces({ db, typeOf }), clock });
+  for (const type of ['Public', 'ChatRoom'] as const) {
+    const { showsEarlier } = groupTypes[type];
+    const [alice, bob] = await trio();
+    const group = await service.group(type, [alice, bob]);
+    const seqsOf = async (since = 0) => {
+      const { messages, holes } = got(await sync.sync(actorOf(bob), group.groupId, { since, recallNo: 0, limit: 100 }));
+      return { seqs: messages.map(({ seq }) => seq), holes };
+    };
+    const lastOf = async () => (await sync.states(bob, { limit: 10 })).states[0]?.last?.seq;
+    const set = (msgFlag: MsgFlag) => service.change(group, (change) => change.setMember(bob.no, { msgFlag }));
+    await say(alice, group, 2);
+    await set('Discard');
+    await say(alice, group, 2);
+    await service.change(group, (change) => change.leave([bob.no]));
+    await service.change(group, (change) => change.join([{ account: bob }]));
+    t.strictSame(await seqsOf(), { seqs: [], holes: [[1, 4]] }, `${type}: of before, nothing`);
+    t.equal(await lastOf(), undefined, 'nor is any of it his newest');
+    t.equal(await historyOf(bob, group), '4 3 2 1', 'explicit history is allowed');
+    await say(alice, group, 1);
+    t.strictSame(await seqsOf(), { seqs: [5], holes: [[1, 4]] });
+    await service.change(group, (change) => change.leave([bob.no]));
+    await say(alice, group, 1);
+    await service.change(group, (change) => change.join([{ account: bob }]));
+    await say(alice, group, 1);
+    t.strictSame(
+      await seqsOf(),
+      showsEarlier ? { seqs: [5, 6, 7], holes: [[1, 4]] } : { seqs: [5, 7], holes: [[1, 4], [6, 6]] }, // biome-ignore format: as it reads
+      'of stays without it, all',
+    );
+    t.equal(await lastOf(), 7);
+  }
+});
+
+t.test('[G36] what was said by an account that is deleted goes, too, whoever has its name now', async (t) => {
+  const [alice, bob, carol] = await trio();
+  const group = await service.group('Public', [alice, bob, carol]);
+  await say(bob, group, 2);
+  await say(alice, group);
+  await service.accounts.delete(imAppId, [bob.identifier]);
+  t.equal(await unreadOf(carol, group), 3);
+  got(await service.messages.deleteBySender(admin, group.groupId, bob.identifier));
+  t.equal(await historyOf('admin', group), '3 2- 1-');
+  t.equal(await unreadOf(carol, group), 1);
+  got(await service.messages.deleteBySender(admin, group.groupId, bob.identifier));
+  t.equal(await unreadOf(carol, group), 1, 'once');
+  const next = await service.account(bob.identifier);
+  t.not(next.no, bob.no);
+  await service.change(group, (change) => change.join([{ account: next }]));
+  await say(next, group);
+  const third = await say(alice, group);
+  got(await service.messages.read(actorOf(carol), group.groupId, third));
+  await say(next, group, 2);
+  await service.accounts.delete(imAppId, [bob.identifier]);
+  const last = await service.account(bob.identifier);
+  await service.change(group, (change) => change.join([{ account: last }]));
+  await say(last, group);
+  got(await service.messages.deleteBySender(admin, group.groupId, bob.identifier));
+  t.equal(await historyOf('admin', group), '8- 7- 6- 5 4- 3 2- 1-');
+  t.strictSame([await unreadOf(carol, group), await unreadOf(last, group)], [0, 0]);
+  await service.accounts.delete(imAppId, [bob.identifier]);
+  const silent = await service.group('Public', [alice]);
+  await say(alice, silent);
+  t.match(await service.messages.deleteBySender(admin, silent.groupId, bob.identifier), {
+    error: 'GROUP_ACCOUNT_UNKNOWN',
+    reason: /nothing of it is there/,
+  });
+  t.equal(await historyOf('admin', silent), '1');
+});
 
 t.test('[M14] unread: reads, own messages, and what is set, at most what there is', async (t) => {
   const [alice, bob, carol] = await trio();
