@@ -18,7 +18,8 @@ export async function letGo(
   const { identifier: operator } = actor.account;
   await change.leave(gone.map(({ no }) => no));
   const isQuit = how === 'quit';
-  if (gone.some(({ role }) => role === 'Owner')) await change.setGroup({ owner: undefined });
+  // Nobody is left who would show it by what he says.
+  if (gone.some(({ role }) => role === 'Owner')) await change.setGroup({ owner: undefined, isHidden: false });
   const { group } = change;
   const names = gone.map(({ account }) => account);
   if (!silent) {
@@ -53,6 +54,10 @@ export async function letGo(
  * asked for, or was asked, is nobody's any more.
  */
 export async function leaveAll({ db, changes, clock }: GroupContext, account: Account): Promise<void> {
+  // First: whoever agrees to one of them later finds it handled, and into which group one got him before shows in what follows.
+  await sql`
+    update group_request set handled_ms = ${clock()}, result = 'gone'
+    where account_id = ${account.no} and handled_ms is null`.execute(db.kysely);
   const { rows } = await db.pool.query<{ conversation_id: ConversationId }>(
     `select m.conversation_id from member m where m.account_id = $1 and ${isMember} order by m.conversation_id`,
     [account.no],
@@ -65,7 +70,4 @@ export async function leaveAll({ db, changes, clock }: GroupContext, account: Ac
       return { ok: true, value: undefined };
     });
   }
-  await sql`
-    update group_request set handled_ms = ${clock()}, result = 'gone'
-    where account_id = ${account.no} and handled_ms is null`.execute(db.kysely);
 }

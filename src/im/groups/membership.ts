@@ -48,6 +48,10 @@ export function createMembership(context: GroupContext): Pick<Groups, 'add' | 'r
       const members = await change.members([actor.account.no, ...accounts.map(({ no }) => no)]);
       const refusal = mayInvite(change.type, standingOf(actor, members.get(actor.account.no)?.role));
       if (refusal !== undefined) return refusal;
+      if (change.group.isHidden) {
+        const reason = 'nobody is invited before the owner has said something: until then the group is hidden';
+        return { ok: false, error: 'GROUP_FORBIDDEN', field: 'GroupId', reason };
+      }
       const outcomes = new Map<AccountId, AddOutcome>();
       for (const account of accounts) {
         const isMember = members.has(account.no);

@@ -502,6 +502,35 @@ t.test('[G18] an account that is deleted leaves its groups; one that it owned go
   must(await im.groups.transfer(admin, groupId, zed.identifier));
 });
 
+t.test('to others than its owner a hidden group is not there, whatever is done in it', async (t) => {
+  const { im, owner, mo, zed, ann, self, admin, make, notices } = await openGroups(t, {
+    app: { groupTypes: [{ name: 'Club', base: 'Public', isHiddenAtFirst: true, ownerMayQuit: true }] },
+  });
+  const groupId = await make('Club', [mo], [zed]);
+  const answer = { groupId, key: '1', auth: 'x', agrees: true };
+  t.match(await im.groups.answerApplication(self(zed), answer), { error: 'GROUP_UNKNOWN' });
+  t.match(await im.groups.answerInvitation(self(ann), answer), { error: 'GROUP_UNKNOWN' });
+  t.match(await im.groups.answerApplication(self(owner), answer), { error: 'GROUP_PARAMETER', field: 'MsgKey' });
+  t.match(await im.groups.add(self(owner), groupId, [ann.identifier]), {
+    error: 'GROUP_FORBIDDEN',
+    field: 'GroupId',
+    reason: /hidden/,
+  });
+  t.strictSame(await im.groups.requests(ann, { limit: 10 }), []);
+  must(await im.groups.add(admin, groupId, [ann.identifier]));
+  must(await im.groups.modifyMember(self(owner), groupId, mo.identifier, { role: 'Admin' }));
+  must(await im.groups.remove(self(owner), groupId, [zed.identifier]));
+  for (const account of [mo, zed, ann]) t.strictSame(await notices(account), []);
+  must(await im.groups.quit(self(owner), groupId));
+  t.match((await notices(owner)).at(-1), { ReportType: 8 });
+  t.match(await im.groups.view(self(mo), groupId), { ok: true }, 'nobody is left who would show it');
+
+  const other = await make('Club', [mo]);
+  must(await im.groups.dismiss(self(owner), other));
+  t.match((await notices(owner)).at(-1), { ReportType: 5 });
+  t.strictSame(await notices(mo), []);
+});
+
 t.test('[G6] the owner hands the group to a member', async (t) => {
   const { im, owner, mo, zed, self, make, roster, tips } = await openGroups(t);
   const groupId = await make('Public', [mo]);
