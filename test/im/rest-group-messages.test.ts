@@ -550,6 +550,8 @@ t.test('an answer over 1 MB is refused with 10018', async (t) => {
       ok: true,
       value: { total: crowd.length, members: crowd.slice(0, limit) },
     }),
+    // Each quote takes two bytes.
+    list: async (_app, { limit }) => ({ total: 10_000, groupIds: Array(limit).fill('"'.repeat(48)), next: 0 }),
   };
   const edge = await openEdge(t, service, { deps: { groups } });
   const GroupId = await make();
@@ -562,6 +564,8 @@ t.test('an answer over 1 MB is refused with 10018', async (t) => {
   const several = (count: number) => Array.from({ length: count }, () => GroupId);
   t.match(await edge.call(`${svc}/get_group_info`, { GroupIdList: several(2), ResponseFilter: names }), ok);
   t.match(await edge.call(`${svc}/get_group_info`, { GroupIdList: several(5), ResponseFilter: names }), tooLong);
+  t.match(await edge.call(`${svc}/get_appid_group_list`, {}), tooLong);
+  t.match(await edge.call(`${svc}/get_appid_group_list`, { Limit: 5_000 }), { ...ok, TotalCount: 10_000 });
 });
 
 t.test('a page of history that would be over 1 MB is cut', async (t) => {

@@ -1,8 +1,10 @@
 import { readFile } from 'node:fs/promises';
+import fc from 'fast-check';
 import t from 'tap';
 import { createLocalBus } from '../../src/im/local-bus.ts';
 import type { Account } from '../../src/im/model.ts';
 import type { GroupDecision, GroupQuestion } from '../../src/im/ports.ts';
+import { findFault, type SchemaNode } from '../../src/im/rest/check-body.ts';
 import { commands } from '../../src/im/rest/index.ts';
 import type { LinkEvent } from '../../src/im/services.ts';
 import type { AccountId } from '../../src/wire/index.ts';
@@ -1098,4 +1100,68 @@ t.test('get_online_member_num: of live groups, at most 10 seconds old', async (t
     );
   });
   await refused('get_online_member_num', { GroupId }, wrongIds);
+});
+
+/** A body of the schema, in which now and then something is missing or is anything else. */
+function bodyOf(node: SchemaNode, field = ''): fc.Arbitrary<unknown> {
+  const { properties, required = [], items = {}, type, minimum = 0, maximum = 9 } = node;
+  const right = (): fc.Arbitrary<unknown> => {
+    if (field === 'MsgBody') return fc.constantFrom([text('x')], [text('x\u0000')], [{ MsgType: 'TIMNoElem' }]);
+    if (field === 'OfflinePushInfo') return fc.record({ PushFlag: fc.constantFrom(0, 1, 2), Title: fc.string() });
+    if (field === 'Type' || field === 'GroupType') return fc.constantFrom(...fuzzTypes, 'Club');
+    if (field === 'Key') return fc.constantFrom('Level', 'Seat', '__proto__');
+    if (/Account/.test(field) && type === 'string') return fc.constantFrom('lin', 'mo', 'zed', 'ghost');
+    if (/^GroupId/.test(field) && type === 'string') return fc.constantFrom(...fuzzTypes.map(idOf), 'fresh', 'none');
+    if (node.enum !== undefined) return fc.constantFrom(...node.enum);
+    if (type === 'array') return fc.array(bodyOf(items, field), { maxLength: 3 });
+    if (type === 'integer') return fc.constantFrom(minimum, minimum + 1, maximum, Math.floor(Date.now() / 1_000));
+    if (type !== 'object') return fc.constantFrom('x', 'é', 'Level', 'x'.repeat(node['x-max-bytes'] ?? 9));
+    const fields = Object.entries(properties ?? {}).map(([name, one]) => [name, bodyOf(one, name)]);
+    const record: Record<string, fc.Arbitrary<unknown>> = Object.fromEntries(fields);
+    return fc.oneof(
+      { weight: 9, arbitrary: fc.record(record, { requiredKeys: [...required] }) },
+      { weight: 1, arbitrary: fc.record(record, { requiredKeys: [] }) },
+    );
+  };
+  const odd = fc.oneof(
+    fc.jsonValue({ maxDepth: 2 }),
+    fc.constantFrom('', 'x\u0000', '\ud800', -1, 0.5, 2 ** 53, 'x'.repeat(9_000), Array(501).fill('lin')),
+  );
+  return field === '' ? right() : fc.oneof({ weight: 20, arbitrary: right() }, { weight: 1, arbitrary: odd });
+}
+const fuzzTypes = ['Private', 'Public', 'ChatRoom', 'AVChatRoom', 'BChatRoom'];
+const idOf = (type: string) => `fuzz ${type}`;
+
+t.test('whatever a body holds, it is answered by its schema, and what is refused changes nothing', async (t) => {
+  const refill = async () => {
+    for (const Type of fuzzTypes) {
+      const owner = Type === 'BChatRoom' ? {} : { Owner_Account: 'lin' };
+      await call('create_group', { Type, GroupId: idOf(Type), Name: 'x', ...owner });
+    }
+  };
+  await refill();
+  const calls = commands
+    .filter((one) => one.service === svc)
+    .map((command) => bodyOf(command.request).map((body) => ({ command, body })));
+  decide = () => ({ kind: 'allow', outcome: 'allowed' });
+  await fc.assert(
+    fc.asyncProperty(fc.oneof(...calls), async ({ command, body }) => {
+      const before = await snapshot(service.db);
+      const { ActionStatus, ErrorCode, ErrorInfo, ...answer } = await call(command.name, body as object);
+      if (ErrorCode === 0) {
+        const fault = findFault(command.response, answer);
+        if (fault !== undefined) throw new Error(`${command.name}: ${JSON.stringify(fault)}`);
+        if (command.name === 'destroy_group') await refill();
+        return;
+      }
+      if (ActionStatus !== 'FAIL' || ErrorCode === 10002 || ErrorInfo === '') {
+        throw new Error(`${command.name}: ${ErrorCode} ${ErrorInfo}`);
+      }
+      if ((await snapshot(service.db)) !== before) {
+        throw new Error(`${command.name}: ${ErrorCode}, and changed all the same`);
+      }
+    }),
+    { numRuns: 300, endOnFailure: true },
+  );
+  t.pass('300 calls');
 });

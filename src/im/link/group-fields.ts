@@ -1,4 +1,5 @@
 import type { CustomFields } from '../groups/model.ts';
+import { withoutAbsent } from '../without-absent.ts';
 import { type FieldReader, groupPrefix, parseAccount, parseGroupId } from './field-reader.ts';
 
 /** Fields that several requests about groups have. */
@@ -58,15 +59,8 @@ function isPlain(text: string): boolean {
   return text.isWellFormed() && !text.includes('\u0000');
 }
 
-type Present<T> = { [K in keyof T]?: Exclude<T[K], undefined> };
-
-/** The fields that are there. */
-export function withoutAbsent<T extends object>(given: T): Present<T> {
-  return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)) as Present<T>;
-}
-
 /** The fields that are there, of which there must be one. */
-export function someOf<T extends object>(fields: FieldReader, given: T, names: readonly string[]): Present<T> {
+export function someOf<T extends object>(fields: FieldReader, given: T, names: readonly string[]) {
   const present = withoutAbsent(given);
   if (Object.keys(present).length === 0) {
     const [field = ''] = names;

@@ -1,8 +1,9 @@
 import type { ImResult } from '../../wire/index.ts';
 import type { MemberChangeFields } from '../group-services.ts';
 import type { GroupRole, MsgFlag } from '../groups/model.ts';
+import { withoutAbsent } from '../without-absent.ts';
 import { type FieldReader, parseAccount } from './field-reader.ts';
-import { readCustom, readTargets, readWords, someOf, withoutAbsent } from './group-fields.ts';
+import { readCustom, readTargets, readWords, someOf } from './group-fields.ts';
 import { groupHandler, listing, writing } from './group-handler.ts';
 import { memberView } from './group-views.ts';
 import { okJson, type RequestDeps, type RequestHandler } from './request.ts';

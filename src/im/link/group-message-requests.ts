@@ -2,8 +2,9 @@ import { type ImErrorName, type ImResult, imErrorCatalogue } from '../../wire/in
 import type { GroupMessageDraft, GroupPage } from '../group-services.ts';
 import { holesIn } from '../groups/group-sync.ts';
 import type { Priority } from '../groups/model.ts';
+import { withoutAbsent } from '../without-absent.ts';
 import { type FieldReader, groupPrefix, systemConversation } from './field-reader.ts';
-import { groupOfConversation, withoutAbsent } from './group-fields.ts';
+import { groupOfConversation } from './group-fields.ts';
 import { type GroupRow, groupHandler } from './group-handler.ts';
 import { groupMessagesText, groupStateText } from './group-outgoing.ts';
 import { readContent } from './message-requests.ts';

@@ -1,6 +1,7 @@
 import type { RequestAnswer } from '../group-services.ts';
+import { withoutAbsent } from '../without-absent.ts';
 import type { FieldReader } from './field-reader.ts';
-import { readWords, withoutAbsent } from './group-fields.ts';
+import { readWords } from './group-fields.ts';
 import { groupHandler, listing, writing } from './group-handler.ts';
 import { requestView } from './group-views.ts';
 import { okJson, type RequestDeps, type RequestHandler } from './request.ts';

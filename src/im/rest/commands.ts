@@ -2,8 +2,10 @@ import { accountCommands } from './account-commands.ts';
 import type { Command } from './command.ts';
 import { contactCommands } from './contact-commands.ts';
 import { groupCommands } from './group-commands.ts';
+import { groupJoiningCommands } from './group-joining-commands.ts';
 import { groupMemberCommands } from './group-member-commands.ts';
 import { groupMessageCommands } from './group-message-commands.ts';
+import { groupMuteCommands } from './group-mute-commands.ts';
 import { profileCommands } from './profile-commands.ts';
 import { roamingCommands } from './roaming-commands.ts';
 import { sendCommands } from './send-commands.ts';
@@ -21,6 +23,8 @@ export const commands: readonly Command[] = [
   ...contactCommands,
   ...groupCommands,
   ...groupMemberCommands,
+  ...groupJoiningCommands,
+  ...groupMuteCommands,
   ...groupMessageCommands,
   ...profileCommands,
   ...wordCommands,

@@ -42,6 +42,21 @@ export function readContent(fields: MessageFields, maxBytes: number): { ok: true
   };
 }
 
+/** Which callbacks are not made for a message, as the core has it. */
+export function withoutCallbacks(
+  forbidden: readonly ('ForbidBeforeSendMsgCallback' | 'ForbidAfterSendMsgCallback')[] = [],
+): { withoutBefore?: 'forbidden'; withoutAfter?: 'forbidden' } {
+  return {
+    ...(forbidden.includes('ForbidBeforeSendMsgCallback') ? { withoutBefore: 'forbidden' } : {}),
+    ...(forbidden.includes('ForbidAfterSendMsgCallback') ? { withoutAfter: 'forbidden' } : {}),
+  };
+}
+
+/** The core calls the body `body`. */
+export function asField(refusal: ImRefusal): ImRefusal {
+  return refusal.field === 'body' ? { ...refusal, field: 'MsgBody' } : refusal;
+}
+
 interface DeliveryFields {
   readonly SyncOtherMachine?: 1 | 2;
   readonly MsgLifeTime?: number;

@@ -2,6 +2,7 @@ import Type from 'typebox';
 import { describeRefusal, type ImErrorName, type ImRefusal } from '../../wire/index.ts';
 import type { GroupChangeFields, GroupDraft } from '../group-services.ts';
 import { checkGroupIdForm } from '../groups/check-fields.ts';
+import { withoutAbsent } from '../without-absent.ts';
 import { type Call, type Command, defineCommand, type RestServices } from './command.ts';
 import type { Fields } from './envelope.ts';
 import {
@@ -13,9 +14,11 @@ import {
   baseAnswer,
   baseFilter,
   baseInfoOf,
+  boundedAnswer,
   createAnswerMeter,
   customFilter,
   customOf,
+  emptyAnswer,
   groupCustom,
   groupCustomAnswer,
   groupId,
@@ -77,24 +80,19 @@ interface DraftBody {
 
 /** What create_group and import_group share. */
 function draftOf(body: DraftBody): { ok: true; value: GroupDraft } | ImRefusal {
-  const custom = body.AppDefinedData === undefined ? undefined : readCustom(body.AppDefinedData, 'AppDefinedData');
-  if (custom?.ok === false) return custom;
-  const { GroupId, Owner_Account, Introduction, Notification, FaceUrl, MaxMemberCount, ApplyJoinOption } = body;
-  return {
-    ok: true,
-    value: {
-      type: body.Type,
-      name: body.Name,
-      ...(GroupId === undefined ? {} : { groupId: GroupId }),
-      ...(Owner_Account === undefined ? {} : { owner: Owner_Account }),
-      ...(Introduction === undefined ? {} : { introduction: Introduction }),
-      ...(Notification === undefined ? {} : { notification: Notification }),
-      ...(FaceUrl === undefined ? {} : { faceUrl: FaceUrl }),
-      ...(MaxMemberCount === undefined ? {} : { maxMembers: MaxMemberCount }),
-      ...(ApplyJoinOption === undefined ? {} : { applyOption: ApplyJoinOption }),
-      ...(custom === undefined ? {} : { custom: custom.value }),
-    },
+  const custom = readCustom(body.AppDefinedData, 'AppDefinedData');
+  if (!custom.ok) return custom;
+  const given = {
+    groupId: body.GroupId,
+    owner: body.Owner_Account,
+    introduction: body.Introduction,
+    notification: body.Notification,
+    faceUrl: body.FaceUrl,
+    maxMembers: body.MaxMemberCount,
+    applyOption: body.ApplyJoinOption,
+    custom: custom.value,
   };
+  return { ok: true, value: { type: body.Type, name: body.Name, ...withoutAbsent(given) } };
 }
 
 const createGroup = defineCommand({
@@ -129,15 +127,12 @@ const createGroup = defineCommand({
     if (!draft.ok) return draft;
     const members: NonNullable<GroupDraft['members']>[number][] = [];
     for (const [i, { Member_Account, Role, AppMemberDefinedData }] of (call.body.MemberList ?? []).entries()) {
-      const custom =
-        AppMemberDefinedData === undefined
-          ? undefined
-          : readCustom(AppMemberDefinedData, `MemberList[${i}].AppMemberDefinedData`);
-      if (custom?.ok === false) return custom;
+      const custom = readCustom(AppMemberDefinedData, `MemberList[${i}].AppMemberDefinedData`);
+      if (!custom.ok) return custom;
       members.push({
         account: Member_Account,
         ...(Role === undefined ? {} : { isAdmin: true }),
-        ...(custom === undefined ? {} : { custom: custom.value }),
+        ...withoutAbsent({ custom: custom.value }),
       });
     }
     const created = await groups.create(actorOf(call), {
@@ -302,21 +297,19 @@ const modifyGroup = defineCommand({
   // G9
   async handle(call, { groups }) {
     const { body } = call;
-    const custom = body.AppDefinedData === undefined ? undefined : readCustom(body.AppDefinedData, 'AppDefinedData');
-    if (custom?.ok === false) return custom;
-    const { Name, Introduction, Notification, FaceUrl, MaxMemberNum, ApplyJoinOption, ShutUpAllMember } = body;
-    const fields: GroupChangeFields = {
-      ...(Name === undefined ? {} : { name: Name }),
-      ...(Introduction === undefined ? {} : { introduction: Introduction }),
-      ...(Notification === undefined ? {} : { notification: Notification }),
-      ...(FaceUrl === undefined ? {} : { faceUrl: FaceUrl }),
-      ...(MaxMemberNum === undefined ? {} : { maxMembers: MaxMemberNum }),
-      ...(ApplyJoinOption === undefined ? {} : { applyOption: ApplyJoinOption }),
-      ...(ShutUpAllMember === undefined ? {} : { isMuted: ShutUpAllMember === 'On' }),
-      ...(custom === undefined ? {} : { custom: custom.value }),
-    };
-    const done = await groups.modify(actorOf(call), body.GroupId, fields);
-    return done.ok ? { ok: true, answer: {} } : done;
+    const custom = readCustom(body.AppDefinedData, 'AppDefinedData');
+    if (!custom.ok) return custom;
+    const fields: GroupChangeFields = withoutAbsent({
+      name: body.Name,
+      introduction: body.Introduction,
+      notification: body.Notification,
+      faceUrl: body.FaceUrl,
+      maxMembers: body.MaxMemberNum,
+      applyOption: body.ApplyJoinOption,
+      isMuted: body.ShutUpAllMember === undefined ? undefined : body.ShutUpAllMember === 'On',
+      custom: custom.value,
+    });
+    return emptyAnswer(await groups.modify(actorOf(call), body.GroupId, fields));
   },
 });
 
@@ -334,8 +327,7 @@ const changeOwner = defineCommand({
   errors: ['GROUP_PARAMETER', 'GROUP_FORBIDDEN', 'GROUP_UNKNOWN', 'GROUP_ACCOUNT_UNKNOWN'],
   // G6
   async handle(call, { groups }) {
-    const done = await groups.transfer(actorOf(call), call.body.GroupId, call.body.NewOwner_Account);
-    return done.ok ? { ok: true, answer: {} } : done;
+    return emptyAnswer(await groups.transfer(actorOf(call), call.body.GroupId, call.body.NewOwner_Account));
   },
 });
 
@@ -353,8 +345,7 @@ const destroyGroup = defineCommand({
   errors: ['GROUP_FORBIDDEN', 'GROUP_UNKNOWN'],
   // G7
   async handle(call, { groups }) {
-    const done = await groups.dismiss(actorOf(call), call.body.GroupId);
-    return done.ok ? { ok: true, answer: {} } : done;
+    return emptyAnswer(await groups.dismiss(actorOf(call), call.body.GroupId));
   },
 });
 
@@ -382,15 +373,12 @@ const listGroups = defineCommand({
   // G21
   async handle({ app, body }, { groups }) {
     const { Limit: limit = maxListed, Next: next = 0, GroupType: type } = body;
-    const page = await groups.list(app.sdkAppId, { ...(type === undefined ? {} : { type }), limit, next });
-    return {
-      ok: true,
-      answer: {
-        TotalCount: page.total,
-        GroupIdList: page.groupIds.map((GroupId) => ({ GroupId })),
-        Next: page.next,
-      },
-    };
+    const page = await groups.list(app.sdkAppId, { ...withoutAbsent({ type }), limit, next });
+    return boundedAnswer({
+      TotalCount: page.total,
+      GroupIdList: page.groupIds.map((GroupId) => ({ GroupId })),
+      Next: page.next,
+    });
   },
 });
 

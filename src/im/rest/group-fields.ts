@@ -1,5 +1,5 @@
 import Type, { type TSchema } from 'typebox';
-import type { ImRefusal } from '../../wire/index.ts';
+import type { ImErrorName, ImRefusal, ImResult } from '../../wire/index.ts';
 import type { Actor, GroupView } from '../group-services.ts';
 import type { CustomFields, GroupMember } from '../groups/model.ts';
 import type { Call } from './command.ts';
@@ -16,6 +16,12 @@ export const maxAccounts = 500;
 const maxAnswerBytes = 1_048_576 - 1_024;
 
 export const groupIdErrors = { otherwise: 'INVALID_FIELD', value: 'GROUP_ID' } as const;
+/** What commands about accounts in a group may answer. */
+export const accountErrors = [
+  'GROUP_UNKNOWN',
+  'GROUP_FORBIDDEN',
+  'GROUP_ACCOUNT_UNKNOWN',
+] as const satisfies readonly ImErrorName[];
 export const listErrors = { otherwise: 'INVALID_FIELD', many: 'GROUP_TOO_MANY' } as const;
 
 export function groupId(description = 'The group.') {
@@ -65,11 +71,12 @@ export function memberCustom() {
   });
 }
 
-/** The values by key. A key that stands there twice is refused. */
+/** The values by key; undefined: none were given. A key that stands there twice is refused. */
 export function readCustom(
-  items: readonly { readonly Key: string; readonly Value: string }[],
+  items: readonly { readonly Key: string; readonly Value: string }[] | undefined,
   field: string,
-): { ok: true; value: CustomFields } | ImRefusal {
+): { ok: true; value: CustomFields | undefined } | ImRefusal {
+  if (items === undefined) return { ok: true, value: undefined };
   const values = new Map<string, string>();
   for (const [i, { Key, Value }] of items.entries()) {
     const at = `${field}[${i}].Key`;
@@ -85,6 +92,11 @@ export function readCustom(
 /** Who acts: the administrator, over REST. */
 export function actorOf({ admin, origin }: Pick<Call<unknown>, 'admin' | 'origin'>): Actor {
   return { account: admin, authority: 'administrator', origin };
+}
+
+/** The answer of a change that has nothing to tell but that it was made. */
+export function emptyAnswer(done: ImResult): CommandResult {
+  return done.ok ? { ok: true, answer: {} } : done;
 }
 
 /** The answer, unless it is over 1 MB (10018). */

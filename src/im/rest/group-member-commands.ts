@@ -1,9 +1,10 @@
 import Type from 'typebox';
-import type { ImErrorName } from '../../wire/index.ts';
-import type { AddOutcome, Groups, MemberChangeFields } from '../group-services.ts';
-import { accountOf, accountsByName, namesOf } from './account-names.ts';
+import type { Groups, MemberChangeFields } from '../group-services.ts';
+import { withoutAbsent } from '../without-absent.ts';
+import { accountOf, accountsByName } from './account-names.ts';
 import { type Command, defineCommand } from './command.ts';
 import {
+  accountErrors,
   actorOf,
   type BaseFilter,
   baseAnswer,
@@ -11,6 +12,7 @@ import {
   baseInfoOf,
   boundedAnswer,
   customFilter,
+  emptyAnswer,
   groupId,
   groupIdErrors,
   listErrors,
@@ -23,32 +25,10 @@ import {
   noFields,
   readCustom,
   service,
-  silence,
 } from './group-fields.ts';
-import { accountName, accountNames, answerList, integer, list, oneOf, someOf, text, u32 } from './schema.ts';
+import { accountName, accountNames, answerList, integer, oneOf, someOf, text, u32 } from './schema.ts';
 
 /** Who is in groups, and what they are there. */
-
-const accountErrors = [
-  'GROUP_UNKNOWN',
-  'GROUP_FORBIDDEN',
-  'GROUP_ACCOUNT_UNKNOWN',
-] as const satisfies readonly ImErrorName[];
-const resultOf = { failed: 0, added: 1, 'was-member': 2, asked: 3 } as const satisfies Record<AddOutcome, number>;
-
-/** Names that have to be those of accounts, at most 500. */
-const namesIn = (description: string) => list(description, accountName('Name of an account.'), maxAccounts);
-
-function resultList(meaning: string) {
-  return answerList(
-    'One entry for each of the request.',
-    Type.Object({ Member_Account: Type.String(), Result: integer(meaning, 0, 3) }),
-  );
-}
-
-function resultsOf(added: readonly { account: string; outcome: AddOutcome }[]) {
-  return added.map(({ account, outcome }) => ({ Member_Account: account, Result: resultOf[outcome] }));
-}
 
 const getMembers = defineCommand({
   service,
@@ -76,11 +56,8 @@ const getMembers = defineCommand({
   // G10
   async handle(call, { groups, clock }) {
     const { GroupId, MemberInfoFilter, MemberRoleFilter, AppDefinedDataFilter_GroupMember, Limit, Offset } = call.body;
-    const page = await groups.members(actorOf(call), GroupId, {
-      ...(MemberRoleFilter === undefined ? {} : { roles: MemberRoleFilter }),
-      ...(Limit === undefined ? {} : { limit: Limit }),
-      ...(Offset === undefined ? {} : { offset: Offset }),
-    });
+    const wanted = withoutAbsent({ roles: MemberRoleFilter, limit: Limit, offset: Offset });
+    const page = await groups.members(actorOf(call), GroupId, wanted);
     if (!page.ok) return page;
     const nowSec = Math.floor(clock() / 1_000);
     const wish = { fields: MemberInfoFilter, keys: AppDefinedDataFilter_GroupMember };
@@ -88,63 +65,6 @@ const getMembers = defineCommand({
       MemberNum: page.value.total,
       MemberList: page.value.members.map((member) => memberInfoOf(member, wish, nowSec)),
     });
-  },
-});
-
-const addMembers = defineCommand({
-  service,
-  name: 'add_group_member',
-  permission: 'im.group.member.write',
-  generation: '2018',
-  summary: 'Takes up to 500 accounts into a group, without asking them.',
-  notes:
-    'An account that is nobody’s refuses the whole call; whom the app’s backend left out (Group.CallbackBeforeInviteJoinGroup) and who found no room have Result 0. Not for AVChatRoom and BChatRoom.',
-  rate: 1,
-  request: Type.Object({
-    GroupId: groupId(),
-    Silence: silence(),
-    MemberList: list('The accounts.', Type.Object({ Member_Account: accountName('The account.') }), maxAccounts),
-  }),
-  response: Type.Object({
-    MemberList: resultList('0: failed. 1: added. 2: was a member. 3: has to agree first.'),
-  }),
-  fieldErrors: { GroupId: groupIdErrors, MemberList: listErrors },
-  errors: [...accountErrors, 'GROUP_FULL', 'GROUP_REFUSED_BY_CALLBACK'],
-  // G12
-  async handle(call, { groups }) {
-    const { GroupId, Silence, MemberList } = call.body;
-    const names = MemberList.map(({ Member_Account }) => Member_Account);
-    const added = await groups.add(actorOf(call), GroupId, names, { silent: Silence === 1 });
-    return added.ok ? { ok: true, answer: { MemberList: resultsOf(added.value) } } : added;
-  },
-});
-
-const deleteMembers = defineCommand({
-  service,
-  name: 'delete_group_member',
-  permission: 'im.group.member.write',
-  generation: '2018',
-  summary: 'Removes up to 500 members from a group.',
-  notes: 'Who is no member makes no difference. Not for AVChatRoom and BChatRoom (10004).',
-  rate: 1,
-  request: Type.Object({
-    GroupId: groupId(),
-    Silence: silence(),
-    Reason: Type.Optional(text('Why; those who are removed are told.', 1_000)),
-    MemberToDel_Account: accountNames('The members.', maxAccounts),
-  }),
-  response: noFields,
-  fieldErrors: { GroupId: groupIdErrors, MemberToDel_Account: listErrors },
-  errors: ['GROUP_UNKNOWN', 'GROUP_FORBIDDEN', 'GROUP_PARAMETER'],
-  // G17
-  async handle(call, { accounts, groups }) {
-    const { GroupId, Silence, Reason, MemberToDel_Account } = call.body;
-    const found = await accounts.findMany(call.app.sdkAppId, namesOf(MemberToDel_Account));
-    const done = await groups.remove(actorOf(call), GroupId, [...found.keys()], {
-      silent: Silence === 1,
-      ...(Reason === undefined ? {} : { reason: Reason }),
-    });
-    return done.ok ? { ok: true, answer: {} } : done;
   },
 });
 
@@ -172,18 +92,16 @@ const modifyMember = defineCommand({
   // G11
   async handle(call, { groups }) {
     const { GroupId, Member_Account, Role, MsgFlag, NameCard, AppMemberDefinedData, ShutUpTime } = call.body;
-    const custom =
-      AppMemberDefinedData === undefined ? undefined : readCustom(AppMemberDefinedData, 'AppMemberDefinedData');
-    if (custom?.ok === false) return custom;
-    const fields: MemberChangeFields = {
-      ...(Role === undefined ? {} : { role: Role }),
-      ...(MsgFlag === undefined ? {} : { msgFlag: MsgFlag }),
-      ...(NameCard === undefined ? {} : { nameCard: NameCard }),
-      ...(custom === undefined ? {} : { custom: custom.value }),
-      ...(ShutUpTime === undefined ? {} : { muteSec: ShutUpTime }),
-    };
-    const done = await groups.modifyMember(actorOf(call), GroupId, Member_Account, fields);
-    return done.ok ? { ok: true, answer: {} } : done;
+    const custom = readCustom(AppMemberDefinedData, 'AppMemberDefinedData');
+    if (!custom.ok) return custom;
+    const fields: MemberChangeFields = withoutAbsent({
+      role: Role,
+      msgFlag: MsgFlag,
+      nameCard: NameCard,
+      custom: custom.value,
+      muteSec: ShutUpTime,
+    });
+    return emptyAnswer(await groups.modifyMember(actorOf(call), GroupId, Member_Account, fields));
   },
 });
 
@@ -298,8 +216,7 @@ const getJoined = defineCommand({
     });
     if (!account.ok) return account;
     const page = await groups.joined(account.value, {
-      ...(GroupType === undefined ? {} : { type: GroupType }),
-      ...(Offset === undefined ? {} : { offset: Offset }),
+      ...withoutAbsent({ type: GroupType, offset: Offset }),
       limit: Limit ?? 5_000,
     });
     const { GroupBaseInfoFilter = [], SelfInfoFilter } = ResponseFilter;
@@ -311,49 +228,6 @@ const getJoined = defineCommand({
         ...(SelfInfoFilter === undefined ? {} : { SelfInfo: selfOf(joined, SelfInfoFilter) }),
       })),
     });
-  },
-});
-
-const importMembers = defineCommand({
-  service,
-  name: 'import_group_member',
-  permission: 'im.group.import',
-  generation: '2018',
-  summary: 'Makes up to 500 accounts members of a group as they were elsewhere. Nobody is asked or told.',
-  notes:
-    'JoinTime has to be later than the group’s CreateTime and not in the future, or that member fails (Result 0). What was said from then on it can read. An account that is nobody’s refuses the whole call.',
-  rate: 1,
-  request: Type.Object({
-    GroupId: groupId(),
-    MemberList: list(
-      'The members.',
-      Type.Object({
-        Member_Account: accountName('The account.'),
-        Role: Type.Optional(oneOf('Admin: it is made an admin.', 'Admin')),
-        JoinTime: Type.Optional(u32('When it joined, Unix seconds; absent: now.')),
-        UnreadMsgNum: Type.Optional(u32('Messages that it has not read; at most as many as it can read.')),
-      }),
-      maxAccounts,
-    ),
-  }),
-  response: Type.Object({ MemberList: resultList('0: failed. 1: added. 2: was a member.') }),
-  fieldErrors: { GroupId: groupIdErrors, MemberList: listErrors },
-  errors: [...accountErrors, 'GROUP_PARAMETER', 'GROUP_FULL'],
-  // I3
-  async handle(call, { groups }) {
-    const { GroupId, MemberList } = call.body;
-    const imported = await groups.importMembers(
-      actorOf(call),
-      GroupId,
-      MemberList.map(({ Member_Account, Role, JoinTime, UnreadMsgNum }) => ({
-        account: Member_Account,
-        ...(Role === undefined ? {} : { isAdmin: true }),
-        ...(JoinTime === undefined ? {} : { joinedSec: JoinTime }),
-        ...(UnreadMsgNum === undefined ? {} : { unread: UnreadMsgNum }),
-      })),
-    );
-    if (!imported.ok) return imported;
-    return { ok: true, answer: { MemberList: resultsOf(imported.value) } };
   },
 });
 
@@ -375,104 +249,4 @@ const countOnline = defineCommand({
   },
 });
 
-const mute = defineCommand({
-  service,
-  name: 'forbid_send_msg',
-  permission: 'im.group.mute',
-  generation: '2018',
-  summary: 'Mutes up to 500 accounts in a group for a time, or no longer.',
-  notes: 'Also accounts that are no members now: a mute outlives leaving and joining. Not for Private and BChatRoom.',
-  rate: 1,
-  aliases: { MuteTime: 'ShutUpTime' },
-  request: Type.Object({
-    GroupId: groupId(),
-    Members_Account: namesIn('The accounts.'),
-    ShutUpTime: u32('Seconds; 0: they may send again. 4294967295: for ever.'),
-  }),
-  response: noFields,
-  fieldErrors: { GroupId: groupIdErrors, Members_Account: listErrors },
-  errors: accountErrors,
-  // G27
-  async handle(call, { groups }) {
-    const { GroupId, Members_Account, ShutUpTime } = call.body;
-    const done = await groups.mute(actorOf(call), GroupId, Members_Account, ShutUpTime);
-    return done.ok ? { ok: true, answer: {} } : done;
-  },
-});
-
-const mutedRequest = Type.Object({ GroupId: groupId() });
-const mutedErrors = ['GROUP_UNKNOWN', 'GROUP_FORBIDDEN'] as const satisfies readonly ImErrorName[];
-
-const getMuted = defineCommand({
-  service,
-  name: 'get_group_shutted_uin',
-  permission: 'im.group.member.read',
-  generation: '2018',
-  summary: 'Lists who is muted in a group.',
-  rate: 1,
-  request: mutedRequest,
-  response: Type.Object({
-    GroupId: Type.String({ description: 'The group.' }),
-    ShuttedUinList: answerList(
-      'Who is muted.',
-      Type.Object({ Member_Account: Type.String(), ShuttedUntil: integer('Until when, Unix seconds.') }),
-    ),
-  }),
-  fieldErrors: { GroupId: groupIdErrors },
-  errors: mutedErrors,
-  // G27
-  async handle(call, { groups }) {
-    const muted = await groups.muted(actorOf(call), call.body.GroupId);
-    if (!muted.ok) return muted;
-    const list = muted.value.map(({ account, untilSec }) => ({ Member_Account: account, ShuttedUntil: untilSec }));
-    return boundedAnswer({ GroupId: call.body.GroupId, ShuttedUinList: list });
-  },
-});
-
-const getMutedAccount = defineCommand({
-  service,
-  name: 'get_group_muted_account',
-  permission: 'im.group.member.read',
-  generation: '2021',
-  summary: 'Lists who is muted in a group: the later name of get_group_shutted_uin.',
-  rate: 1,
-  request: mutedRequest,
-  response: Type.Object({
-    GroupId: Type.String({ description: 'The group.' }),
-    MutedAccountList: answerList(
-      'Who is muted.',
-      Type.Object({
-        Member_Account: Type.String(),
-        MutedUntil: integer('Until when, Unix seconds.'),
-        ShuttedUntil: integer('The same.'),
-      }),
-    ),
-  }),
-  fieldErrors: { GroupId: groupIdErrors },
-  errors: mutedErrors,
-  // G27
-  async handle(call, { groups }) {
-    const muted = await groups.muted(actorOf(call), call.body.GroupId);
-    if (!muted.ok) return muted;
-    const list = muted.value.map(({ account, untilSec }) => ({
-      Member_Account: account,
-      MutedUntil: untilSec,
-      ShuttedUntil: untilSec,
-    }));
-    return boundedAnswer({ GroupId: call.body.GroupId, MutedAccountList: list });
-  },
-});
-
-export const groupMemberCommands: readonly Command[] = [
-  getMembers,
-  addMembers,
-  deleteMembers,
-  modifyMember,
-  getRoles,
-  getJoined,
-  importMembers,
-  countOnline,
-  mute,
-  getMuted,
-  getMutedAccount,
-];
+export const groupMemberCommands: readonly Command[] = [getMembers, modifyMember, getRoles, getJoined, countOnline];

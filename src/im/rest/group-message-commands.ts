@@ -1,17 +1,18 @@
 import Type from 'typebox';
-import type { AppSettings } from '../../store/index.ts';
-import type { AccountId, ImErrorName, ImRefusal } from '../../wire/index.ts';
+import type { ImErrorName } from '../../wire/index.ts';
 import type { GroupPage } from '../group-services.ts';
 import type { Priority } from '../groups/model.ts';
 import type { Account } from '../model.ts';
-import { accountOf } from './account-names.ts';
-import { type Command, defineCommand, type RestServices } from './command.ts';
-import { readContent } from './draft.ts';
-import { actorOf, createAnswerMeter, groupId, groupIdErrors, noFields, service } from './group-fields.ts';
+import { withoutAbsent } from '../without-absent.ts';
+import { senderOf } from './account-names.ts';
+import { type Command, defineCommand } from './command.ts';
+import { asField, readContent, withoutCallbacks } from './draft.ts';
+import { actorOf, createAnswerMeter, emptyAnswer, groupId, groupIdErrors, noFields, service } from './group-fields.ts';
 import {
   accountName,
   answerList,
   customData,
+  forbidControl,
   integer,
   list,
   maxU32,
@@ -41,22 +42,6 @@ const priorities = {
 } as const satisfies Record<string, Priority>;
 const priorityNames = Object.keys(priorities) as (keyof typeof priorities)[];
 
-/** The account that speaks; absent: the calling administrator. */
-async function senderOf(
-  app: AppSettings,
-  admin: Account,
-  name: AccountId | undefined,
-  { accounts }: Pick<RestServices, 'accounts'>,
-) {
-  if (name === undefined) return { ok: true, value: admin } as const;
-  return await accountOf(accounts, app.sdkAppId, name, { field: 'From_Account', error: senderError });
-}
-
-/** The core calls the body `body`. */
-function asField(refusal: ImRefusal): ImRefusal {
-  return refusal.field === 'body' ? { ...refusal, field: 'MsgBody' } : refusal;
-}
-
 const sendMsg = defineCommand({
   service,
   name: 'send_group_msg',
@@ -78,9 +63,7 @@ const sendMsg = defineCommand({
     MsgBody: messageBody(),
     From_Account: Type.Optional(accountName('The sender; absent: the calling administrator.')),
     OfflinePushInfo: Type.Optional(pushInfo()),
-    ForbidCallbackControl: Type.Optional(
-      someOf('Callbacks that are not made for it.', 'ForbidBeforeSendMsgCallback', 'ForbidAfterSendMsgCallback'),
-    ),
+    ForbidCallbackControl: Type.Optional(forbidControl()),
     OnlineOnlyFlag: Type.Optional(
       integer('Above 0: for members who are online now, not stored. Not for AVChatRoom and BChatRoom.', 0, maxU32),
     ),
@@ -114,12 +97,11 @@ const sendMsg = defineCommand({
   ],
   // G22
   async handle(call, services) {
-    const { app, admin, body, deadline } = call;
+    const { app, body, deadline } = call;
     const content = readContent(body, app.im.messageBytes);
     if (!content.ok) return content;
-    const from = await senderOf(app, admin, body.From_Account, services);
+    const from = await senderOf(call, services.accounts, body.From_Account, senderError);
     if (!from.ok) return from;
-    const forbidden = body.ForbidCallbackControl ?? [];
     const sent = await services.groupMessages.send({
       actor: actorOf(call),
       from: from.value,
@@ -130,8 +112,7 @@ const sendMsg = defineCommand({
         priority: priorities[body.MsgPriority ?? 'Normal'],
         isOnlineOnly: (body.OnlineOnlyFlag ?? 0) > 0,
       },
-      ...(forbidden.includes('ForbidBeforeSendMsgCallback') ? { withoutBefore: 'forbidden' } : {}),
-      ...(forbidden.includes('ForbidAfterSendMsgCallback') ? { withoutAfter: 'forbidden' } : {}),
+      ...withoutCallbacks(body.ForbidCallbackControl),
       deadline,
     });
     if (!sent.ok) return asField(sent);
@@ -164,8 +145,7 @@ const notify = defineCommand({
   async handle(call, { groups }) {
     const { GroupId, Content, ToMembers_Account = [] } = call.body;
     const to = ToMembers_Account.length === 0 ? undefined : ToMembers_Account;
-    const done = await groups.notify(actorOf(call), GroupId, Content, to);
-    return done.ok ? { ok: true, answer: {} } : done;
+    return emptyAnswer(await groups.notify(actorOf(call), GroupId, Content, to));
   },
 });
 
@@ -260,7 +240,7 @@ const getHistory = defineCommand({
   async handle(call, { groupMessages }) {
     const { GroupId, ReqMsgNumber, ReqMsgSeq: upTo, WithRecalledMsg = 0 } = call.body;
     const page = await groupMessages.history(actorOf(call), GroupId, {
-      ...(upTo === undefined ? {} : { upTo }),
+      ...withoutAbsent({ upTo }),
       limit: Math.min(ReqMsgNumber, maxPage),
     });
     if (!page.ok) return page;
@@ -315,8 +295,7 @@ const deleteBySender = defineCommand({
   errors: ['GROUP_UNKNOWN', 'GROUP_ACCOUNT_UNKNOWN'],
   // G36
   async handle(call, { groupMessages }) {
-    const done = await groupMessages.deleteBySender(actorOf(call), call.body.GroupId, call.body.Sender_Account);
-    return done.ok ? { ok: true, answer: {} } : done;
+    return emptyAnswer(await groupMessages.deleteBySender(actorOf(call), call.body.GroupId, call.body.Sender_Account));
   },
 });
 
@@ -338,8 +317,7 @@ const setUnread = defineCommand({
   errors: ['GROUP_UNKNOWN', 'GROUP_PARAMETER', 'GROUP_FORBIDDEN', 'GROUP_ACCOUNT_UNKNOWN'],
   async handle(call, { groupMessages }) {
     const { GroupId, Member_Account, UnreadMsgNum } = call.body;
-    const done = await groupMessages.setUnread(actorOf(call), GroupId, Member_Account, UnreadMsgNum);
-    return done.ok ? { ok: true, answer: {} } : done;
+    return emptyAnswer(await groupMessages.setUnread(actorOf(call), GroupId, Member_Account, UnreadMsgNum));
   },
 });
 
@@ -381,12 +359,12 @@ const importMsg = defineCommand({
   errors: [...bodyErrors, 'GROUP_UNKNOWN', 'GROUP_FORBIDDEN', senderError, 'GROUP_MESSAGE_TOO_LONG', 'DIRTY_WORD'],
   // I3
   async handle(call, services) {
-    const { app, admin, body } = call;
+    const { app, body } = call;
     const results: ImportResult[] = [];
     const good: { from: Account; sec: number; random: number; body: readonly unknown[]; at: number }[] = [];
     for (const [at, { From_Account, SendTime, Random, MsgBody }] of body.MsgList.entries()) {
       const content = readContent({ MsgBody }, app.im.messageBytes);
-      const from = content.ok ? await senderOf(app, admin, From_Account, services) : content;
+      const from = content.ok ? await senderOf(call, services.accounts, From_Account, senderError) : content;
       if (content.ok && from.ok) {
         const random = Random ?? Math.floor(services.random() * (maxU32 + 1));
         good.push({ from: from.value, sec: SendTime, random, body: content.value.body, at });

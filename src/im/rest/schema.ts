@@ -102,6 +102,11 @@ export function customData() {
   });
 }
 
+/** ForbidCallbackControl: read by `withoutCallbacks`. */
+export function forbidControl() {
+  return someOf('Callbacks that are not made for it.', 'ForbidBeforeSendMsgCallback', 'ForbidAfterSendMsgCallback');
+}
+
 export function list<S extends TSchema>(description: string, items: S, maxItems: number) {
   return Type.Array(items, { description, minItems: 1, maxItems });
 }

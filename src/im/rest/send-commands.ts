@@ -1,17 +1,17 @@
 import Type from 'typebox';
 import type { AppSettings } from '../../store/index.ts';
-import { type AccountId, type ImErrorName, type ImRefusal, messageKey } from '../../wire/index.ts';
-import type { Account } from '../model.ts';
+import { type AccountId, type ImErrorName, messageKey } from '../../wire/index.ts';
 import type { Draft } from '../services.ts';
-import { accountOf } from './account-names.ts';
+import { accountOf, senderOf } from './account-names.ts';
 import { sendToMany } from './batch.ts';
 import { type Command, defineCommand, type RestServices } from './command.ts';
-import { readContent, readDelivery } from './draft.ts';
+import { asField, readContent, readDelivery, withoutCallbacks } from './draft.ts';
 import {
   accountName,
   accountNames,
   answerList,
   customData,
+  forbidControl,
   integer,
   maxU32,
   messageBody,
@@ -91,9 +91,7 @@ const sendMsg = defineCommand({
     MsgSeq: msgSeq(),
     MsgRandom: msgRandom(),
     MsgTimeStamp: Type.Optional(u32("The caller's time, Unix seconds; the message has the service's.")),
-    ForbidCallbackControl: Type.Optional(
-      someOf('Callbacks that are not made for it.', 'ForbidBeforeSendMsgCallback', 'ForbidAfterSendMsgCallback'),
-    ),
+    ForbidCallbackControl: Type.Optional(forbidControl()),
     SendMsgControl: sendControl(),
     ...contentFields,
   }),
@@ -106,19 +104,17 @@ const sendMsg = defineCommand({
   async handle({ app, admin, body, origin, deadline }, services) {
     const content = readContent(body, app.im.messageBytes);
     if (!content.ok) return content;
-    const from = await senderOf(app, admin, body.From_Account, services);
+    const from = await senderOf({ app, admin }, services.accounts, body.From_Account, 'FROM_ACCOUNT');
     if (!from.ok) return from;
     const to = await receiverOf(app, body.To_Account, services);
     if (!to.ok) return to;
-    const forbidden = body.ForbidCallbackControl ?? [];
     const draft: Draft = { ...content.value, ...readDelivery(body), ...seqOf(body), random: body.MsgRandom };
     const sent = await services.messages.send({
       from: from.value,
       to: to.value,
       draft,
       authority: 'administrator', // M3
-      ...(forbidden.includes('ForbidBeforeSendMsgCallback') ? { withoutBefore: 'forbidden' } : {}),
-      ...(forbidden.includes('ForbidAfterSendMsgCallback') ? { withoutAfter: 'forbidden' } : {}),
+      ...withoutCallbacks(body.ForbidCallbackControl),
       origin,
       deadline,
     });
@@ -167,7 +163,7 @@ const batchSendMsg = defineCommand({
   async handle({ app, admin, body, origin, deadline }, services) {
     const content = readContent(body, app.im.messageBytes);
     if (!content.ok) return content;
-    const from = await senderOf(app, admin, body.From_Account, services);
+    const from = await senderOf({ app, admin }, services.accounts, body.From_Account, 'FROM_ACCOUNT');
     if (!from.ok) return from;
     // One MsgSeq for all receivers, so that one MsgKey names the message in all their conversations.
     const ownMsgSeq = Math.floor(services.random() * (maxU32 + 1));
@@ -217,7 +213,7 @@ const importMsg = defineCommand({
     }
     const content = readContent(body, app.im.messageBytes);
     if (!content.ok) return content;
-    const from = await senderOf(app, admin, body.From_Account, services);
+    const from = await senderOf({ app, admin }, services.accounts, body.From_Account, 'FROM_ACCOUNT');
     if (!from.ok) return from;
     const to = await receiverOf(app, body.To_Account, services);
     if (!to.ok) return to;
@@ -247,23 +243,8 @@ function seqOf({ MsgSeq }: { MsgSeq?: number }): { msgSeq?: number } {
   return MsgSeq === undefined ? {} : { msgSeq: MsgSeq };
 }
 
-async function senderOf(
-  app: AppSettings,
-  admin: Account,
-  name: AccountId | undefined,
-  { accounts }: Pick<RestServices, 'accounts'>,
-) {
-  if (name === undefined) return { ok: true, value: admin } as const;
-  return await accountOf(accounts, app.sdkAppId, name, { field: 'From_Account', error: 'FROM_ACCOUNT' });
-}
-
 async function receiverOf(app: AppSettings, name: AccountId, { accounts }: Pick<RestServices, 'accounts'>) {
   return await accountOf(accounts, app.sdkAppId, name, { field: 'To_Account', error: 'RECEIVER_UNKNOWN' });
-}
-
-/** The core calls the body `body`. */
-function asField(refusal: ImRefusal): ImRefusal {
-  return refusal.field === 'body' ? { ...refusal, field: 'MsgBody' } : refusal;
 }
 
 export const sendCommands: readonly Command[] = [sendMsg, batchSendMsg, importMsg];
