@@ -184,6 +184,8 @@ export interface GroupMessageDraft {
   readonly priority: Priority;
   /** To members who are online now, not stored. */
   readonly isOnlineOnly: boolean;
+  /** False: nobody has it unread; absent: as groups of the type count. */
+  readonly counts?: boolean;
   readonly push?: object;
   readonly custom?: string;
 }
@@ -206,6 +208,8 @@ export interface GroupPage {
   readonly messages: readonly { readonly seq: number; readonly message?: StoredMessage; readonly recalled?: true }[];
   /** Everything that was asked for is here. */
   readonly complete: boolean;
+  /** First and last of the seqs that were asked for and have expired, where there are such: all of them come after the messages. */
+  readonly expired?: readonly (readonly [first: number, last: number])[];
 }
 
 /** Messages of groups. */

@@ -877,7 +877,11 @@ t.test('every request of groups says which field is wrong, why, and what would b
       { field: 'priority', allowed: 'High, Normal, Low, Lowest' },
     ],
     ['send', { conversation, ...good, online: 1 }, { field: 'online' }],
-    ['send', { conversation: `group:${room}`, ...good, online: true }, { code: 10007, field: 'online' }],
+    [
+      'send',
+      { conversation: `group:${room}`, ...good, online: true },
+      { code: 10007, field: 'online', allowed: 'absent' },
+    ],
     ['send', { conversation, ...good, lifetimeSec: 5 }, { field: 'lifetimeSec', reason: /one-to-one/ }],
     ['send', { conversation, ...good, clientId: '' }, { field: 'clientId' }],
     ['send', { conversation, ...good, body: [] }, { field: 'body' }],

@@ -266,6 +266,12 @@ t.test('[G24] send_group_system_notification: as documented', async (t) => {
   t.strictSame(await told({ ToMembers_Account: ['kay', 'zed'] }), [zed.no], 'members alone');
   t.strictSame(await told({ ToMembers_Account: ['kay'] }), [], 'none of them is one');
   t.match(await call('send_group_system_notification', { GroupId: 'none', Content: 'x' }), { ErrorCode: 10010 });
+  for (const type of ['AVChatRoom', 'BChatRoom'] as const) {
+    const room = { GroupId: await live(type), Content: 'x' };
+    t.match(await call('send_group_system_notification', { ...room, ToMembers_Account: [] }), ok, type);
+    const some = await call('send_group_system_notification', { ...room, ToMembers_Account: ['lin'] });
+    t.match(some, { ErrorCode: 10007, ErrorInfo: /^ToMembers_Account: .*everybody.*empty/ }, type);
+  }
   await refused('send_group_system_notification', { GroupId, Content: 'x' }, [
     ...wrongIds,
     [{ Content: undefined }, 10004, 'Content'],
@@ -400,6 +406,63 @@ t.test('[G37] group_msg_get_simple: as documented, backwards by pages', async (t
     [{ ReqMsgSeq: 4_294_967_296 }, 10004, 'ReqMsgSeq'],
     [{ WithRecalledMsg: 2 }, 10004, 'WithRecalledMsg'],
   ]);
+});
+
+t.test(
+  '[G37] group_msg_get_simple: what has expired is holes, and IsFinished 2 says that nothing else follows',
+  async (t) => {
+    const daySec = 86_400;
+    const nowSec = Math.floor(service.clock() / 1_000);
+    const GroupId = 'aged';
+    const group = { Type: 'Public', Name: 'Tea club', GroupId, Owner_Account: 'lin', CreateTime: nowSec - 20 * daySec };
+    await done('import_group', group);
+    for (const count of [20, 10]) {
+      const one = { From_Account: 'lin', SendTime: nowSec - 10 * daySec, MsgBody: [text('old')] };
+      await done('import_group_msg', { GroupId, MsgList: Array.from({ length: count }, () => one) });
+    }
+    for (let i = 31; i <= 35; i++) await send(GroupId);
+    const ask = async (ReqMsgNumber: number, ReqMsgSeq?: number) => {
+      const { IsFinished, RspMsgList } = await done('group_msg_get_simple', { GroupId, ReqMsgNumber, ReqMsgSeq });
+      const items = RspMsgList as Item[];
+      const seqs = items.map(({ MsgSeq }) => MsgSeq);
+      t.ok(
+        seqs.every((seq, i) => seq === (seqs[0] ?? 0) - i),
+        'each MsgSeq once',
+      );
+      for (const { IsPlaceMsg, MsgSeq } of items) t.equal(IsPlaceMsg, MsgSeq <= 30 ? 1 : 0, `MsgSeq ${MsgSeq}`);
+      return { IsFinished, from: seqs[0], to: seqs.at(-1), last: items.at(-1) };
+    };
+    const { last, ...eight } = await ask(8);
+    t.strictSame(eight, { IsFinished: 1, from: 35, to: 28 });
+    t.strictSame(last, { From_Account: '', IsPlaceMsg: 1, MsgBody: [], MsgRandom: 0, MsgSeq: 28, MsgTimeStamp: 0 });
+    t.match(await ask(100), { IsFinished: 2, from: 35, to: 16 }, 'cut, and the rest has expired');
+    t.match(await ask(20, 30), { IsFinished: 1, from: 30, to: 11 });
+    t.match(await ask(100, 15), { IsFinished: 1, from: 15, to: 1 }, 'that is all');
+    for (let i = 36; i <= 50; i++) await send(GroupId);
+    t.match(await ask(20), { IsFinished: 1, from: 50, to: 31 });
+    t.match(await ask(21), { IsFinished: 2, from: 50, to: 31 });
+    await send(GroupId);
+    t.match(await ask(21), { IsFinished: 0, from: 51, to: 32 });
+  },
+);
+
+t.test('[M14] send_group_msg: NoUnread is unread for nobody', async (t) => {
+  const GroupId = await make();
+  await send(GroupId);
+  events.length = 0;
+  const { MsgSeq } = await send(GroupId, { SendMsgControl: ['NoLastMsg', 'NoUnread'] });
+  t.equal(MsgSeq, 2, 'a message like any other');
+  t.match(
+    events.map(({ event }) => event),
+    [{ uncounted: true }, { uncounted: true }],
+  );
+  t.equal(await unread(GroupId, 'mo'), 1);
+  await send(GroupId, { SendMsgControl: ['WithMuteNotifications'] });
+  t.equal(await unread(GroupId, 'mo'), 2);
+  await done('set_unread_msg_num', { GroupId, Member_Account: 'mo', UnreadMsgNum: 3 });
+  t.equal(await unread(GroupId, 'mo'), 2, 'there are no more');
+  await done('set_unread_msg_num', { GroupId, Member_Account: 'mo', UnreadMsgNum: 1 });
+  t.equal(await unread(GroupId, 'mo'), 1);
 });
 
 t.test('[G36] delete_group_msg_by_sender: as documented', async (t) => {

@@ -136,6 +136,10 @@ export function createGroupLists(
       if (actor.authority !== 'administrator') {
         return { ok: false, error: 'GROUP_FORBIDDEN', reason: 'only the administrator sends system notifications' };
       }
+      if (to.length > 0 && found.value.type.isAudience) {
+        const reason = 'in groups of this type everybody is told';
+        return { ok: false, error: 'GROUP_FORBIDDEN', field: 'ToMembers_Account', reason, allowed: 'absent or empty' };
+      }
       const { group, members } = found.value.roster;
       const accounts = await findAccounts(context, actor.account.sdkAppId, to, 'ToMembers_Account');
       if (!accounts.ok) return accounts;

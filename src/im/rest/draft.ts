@@ -63,6 +63,11 @@ interface DeliveryFields {
   readonly SendMsgControl?: readonly string[];
 }
 
+/** Whether it is unread until it is read. */
+export function doesCount({ SendMsgControl = [] }: Pick<DeliveryFields, 'SendMsgControl'>): boolean {
+  return !SendMsgControl.includes('NoUnread');
+}
+
 /** Who sees it, for how long it waits, and whether it counts. */
 export function readDelivery(
   fields: DeliveryFields,
@@ -72,6 +77,6 @@ export function readDelivery(
     visibility: fields.SyncOtherMachine === 2 ? 'receiver' : 'both',
     tellSender: fields.SyncOtherMachine === 1,
     lifetimeSec: Math.min(fields.MsgLifeTime ?? maxLifetimeSec, maxLifetimeSec),
-    counts: fields.SendMsgControl?.includes('NoUnread') !== true,
+    counts: doesCount(fields),
   };
 }

@@ -6,7 +6,7 @@ import type { Account } from '../model.ts';
 import { withoutAbsent } from '../without-absent.ts';
 import { senderOf } from './account-names.ts';
 import { type Command, defineCommand } from './command.ts';
-import { asField, readContent, withoutCallbacks } from './draft.ts';
+import { asField, doesCount, readContent, withoutCallbacks } from './draft.ts';
 import { actorOf, createAnswerMeter, emptyAnswer, groupId, groupIdErrors, noFields, service } from './group-fields.ts';
 import {
   accountName,
@@ -19,7 +19,7 @@ import {
   messageBody,
   oneOf,
   pushInfo,
-  someOf,
+  sendControl,
   text,
   u32,
 } from './schema.ts';
@@ -67,14 +67,7 @@ const sendMsg = defineCommand({
     OnlineOnlyFlag: Type.Optional(
       integer('Above 0: for members who are online now, not stored. Not for AVChatRoom and BChatRoom.', 0, maxU32),
     ),
-    SendMsgControl: Type.Optional(
-      someOf(
-        'Accepted, and makes no difference: the message counts as groups of the type count.',
-        'NoUnread',
-        'NoLastMsg',
-        'WithMuteNotifications',
-      ),
-    ),
+    SendMsgControl: Type.Optional(sendControl()),
     CloudCustomData: Type.Optional(customData()),
     To_Account: Type.Optional(
       Type.Array(Type.String(), { description: 'Not there: must be empty or absent.', maxItems: 0 }),
@@ -111,6 +104,7 @@ const sendMsg = defineCommand({
         random: body.Random,
         priority: priorities[body.MsgPriority ?? 'Normal'],
         isOnlineOnly: (body.OnlineOnlyFlag ?? 0) > 0,
+        counts: doesCount(body),
       },
       ...withoutCallbacks(body.ForbidCallbackControl),
       deadline,
@@ -133,7 +127,8 @@ const notify = defineCommand({
     Content: text('What they are told.', 8_000, 1),
     ToMembers_Account: Type.Optional(
       Type.Array(accountName('Name of an account.'), {
-        description: 'The members; absent or empty: all. Others that it names get nothing.',
+        description:
+          'The members; absent or empty: all. Others that it names get nothing. Not for AVChatRoom and BChatRoom, where everybody is told.',
         maxItems: 500,
       }),
     ),
@@ -209,7 +204,7 @@ const getHistory = defineCommand({
   generation: '2018',
   summary: 'Reads the history of a group, the newest message first, at most 20 at once.',
   notes:
-    'Every MsgSeq is there: what has expired, was deleted or recalled is a hole, with IsPlaceMsg 1 and an empty MsgBody; with WithRecalledMsg 1 a recalled one has IsPlaceMsg 2. Ask on with ReqMsgSeq = the smallest MsgSeq of the answer − 1.',
+    'Every MsgSeq is there: what has expired, was deleted or recalled is a hole, with IsPlaceMsg 1 and an empty MsgBody; with WithRecalledMsg 1 a recalled one has IsPlaceMsg 2. Of what has expired it is not known any more whose it was and when: From_Account is empty, MsgRandom and MsgTimeStamp are 0. Ask on with ReqMsgSeq = the smallest MsgSeq of the answer − 1. AVChatRoom and BChatRoom keep nothing: the list is empty.',
   rate: 1,
   request: Type.Object({
     GroupId: groupId(),
@@ -219,7 +214,12 @@ const getHistory = defineCommand({
   }),
   response: Type.Object({
     GroupId: Type.String({ description: 'The group.' }),
-    IsFinished: oneOf('1: this is all that was asked for. 0: there is more.', 0, 1),
+    IsFinished: oneOf(
+      '1: this is all that was asked for. 0: there is more. 2: there is more, but all of it has expired.',
+      0,
+      1,
+      2,
+    ),
     RspMsgList: answerList(
       'The messages.',
       Type.Object({
@@ -241,18 +241,22 @@ const getHistory = defineCommand({
     const { GroupId, ReqMsgNumber, ReqMsgSeq: upTo, WithRecalledMsg = 0 } = call.body;
     const page = await groupMessages.history(actorOf(call), GroupId, {
       ...withoutAbsent({ upTo }),
-      limit: Math.min(ReqMsgNumber, maxPage),
+      // One more says what there is behind the page.
+      limit: Math.min(ReqMsgNumber, maxPage + 1),
     });
     if (!page.ok) return page;
+    const { messages, expired = [], complete } = page.value;
     const fits = createAnswerMeter();
-    const all = page.value.messages.map((one) => itemOf(one, WithRecalledMsg === 1));
-    const cut = all.findIndex((item) => !fits(item));
-    const RspMsgList = cut === -1 ? all : all.slice(0, cut);
-    const oldest = RspMsgList.at(-1)?.MsgSeq ?? 0;
-    // Of more than a page: it goes on unless nothing is before it.
-    const isWhole =
-      cut === -1 && page.value.complete && (ReqMsgNumber <= maxPage || oldest <= 1 || all.length < maxPage);
-    return { ok: true, answer: { GroupId, IsFinished: isWhole ? 1 : 0, RspMsgList } };
+    const wanted = messages.slice(0, maxPage).map((one) => itemOf(one, WithRecalledMsg === 1));
+    const cut = wanted.findIndex((item) => !fits(item));
+    const RspMsgList = cut === -1 ? wanted : wanted.slice(0, cut);
+    if (cut !== -1 || !complete) return { ok: true, answer: { GroupId, IsFinished: 0, RspMsgList } };
+    const holes = expired.flatMap(([first, last]) => Array.from({ length: last - first + 1 }, (_, i) => last - i));
+    const room = maxPage - RspMsgList.length;
+    const isCut = messages.length + holes.length > maxPage;
+    const IsFinished = !isCut ? 1 : holes.length > room ? 2 : 0;
+    RspMsgList.push(...holes.slice(0, room).map((seq) => itemOf({ seq }, false)));
+    return { ok: true, answer: { GroupId, IsFinished, RspMsgList } };
   },
 });
 

@@ -107,6 +107,16 @@ export function forbidControl() {
   return someOf('Callbacks that are not made for it.', 'ForbidBeforeSendMsgCallback', 'ForbidAfterSendMsgCallback');
 }
 
+/** SendMsgControl: read by `doesCount`. */
+export function sendControl() {
+  return someOf(
+    'NoUnread: it does not count as unread. NoLastMsg is accepted and makes no difference: the message is the last of its conversation like any other. WithMuteNotifications makes none either: nobody can mute a one-to-one conversation, and who is pushed to in a group its members’ MsgFlag says.',
+    'NoUnread',
+    'NoLastMsg',
+    'WithMuteNotifications',
+  );
+}
+
 export function list<S extends TSchema>(description: string, items: S, maxItems: number) {
   return Type.Array(items, { description, minItems: 1, maxItems });
 }

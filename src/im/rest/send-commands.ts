@@ -17,7 +17,7 @@ import {
   messageBody,
   oneOf,
   pushInfo,
-  someOf,
+  sendControl,
   text,
   u32,
 } from './schema.ts';
@@ -42,15 +42,6 @@ const lifeTime = () =>
   );
 const msgSeq = () => Type.Optional(u32('Part of what makes a repeat one; absent: the service chooses.'));
 const msgRandom = () => u32('Random number: what makes a repeat one.');
-const sendControl = () =>
-  Type.Optional(
-    someOf(
-      'NoUnread: it does not count as unread. NoLastMsg is accepted and makes no difference: the message is the last of its conversation like any other. WithMuteNotifications makes none either, as nobody can mute a conversation.',
-      'NoUnread',
-      'NoLastMsg',
-      'WithMuteNotifications',
-    ),
-  );
 const contentFields = {
   MsgBody: messageBody(),
   OfflinePushInfo: Type.Optional(pushInfo()),
@@ -92,7 +83,7 @@ const sendMsg = defineCommand({
     MsgRandom: msgRandom(),
     MsgTimeStamp: Type.Optional(u32("The caller's time, Unix seconds; the message has the service's.")),
     ForbidCallbackControl: Type.Optional(forbidControl()),
-    SendMsgControl: sendControl(),
+    SendMsgControl: Type.Optional(sendControl()),
     ...contentFields,
   }),
   response: Type.Object({
@@ -138,7 +129,7 @@ const batchSendMsg = defineCommand({
     MsgLifeTime: lifeTime(),
     MsgSeq: msgSeq(),
     MsgRandom: msgRandom(),
-    SendMsgControl: sendControl(),
+    SendMsgControl: Type.Optional(sendControl()),
     ...contentFields,
   }),
   response: Type.Object({

@@ -25,7 +25,8 @@ export function groupRoamingSince(apps: AppLookup, sdkAppId: number, type: strin
 
 /**
  * A group's history by seq, the newest first (G37): what members may read of it (G39), or all. Each seq that has not expired is there, once:
- * one that was recalled or deleted is a hole, with an empty body. Times rise with seqs, so with the first that has expired it ends.
+ * one that was recalled or deleted is a hole, with an empty body. Times rise with seqs, so with the first that has expired it ends: what was
+ * asked for from there on is `expired`.
  */
 export function createGroupHistory({ db, apps, placeOf, clock }: HistoryDeps): GroupMessages['history'] {
   return async (actor, groupId, { upTo, limit }) => {
@@ -35,12 +36,14 @@ export function createGroupHistory({ db, apps, placeOf, clock }: HistoryDeps): G
     if (!row.isStored) return { ok: true, value: { messages: [], complete: true } };
     const since = groupRoamingSince(apps, actor.account.sdkAppId, type, clock());
     const rows: MessageRow[] = [];
+    const expired: SeqRange[] = [];
     for (const [first, last] of newest(readable, upTo, limit)) {
-      const some = await readRange(db, conversationId, [first, last], since);
+      const some = expired.length > 0 ? [] : await readRange(db, conversationId, [first, last], since);
       rows.push(...some);
-      if (some.length < last - first + 1) break;
+      if (some.length < last - first + 1) expired.push([first, last - some.length]);
     }
-    return { ok: true, value: toPage(rows, actor.account) };
+    const page = toPage(rows, actor.account);
+    return { ok: true, value: page.complete && expired.length > 0 ? { ...page, expired } : page };
   };
 }
 

@@ -103,7 +103,7 @@ export function createSending(deps: SendingDeps): GroupMessages['send'] {
     const { group } = roster;
     if (draft.isOnlineOnly && !typeOf(group.sdkAppId, group.type).isStored) {
       const reason = 'groups of this type keep no messages anyway';
-      return refused({ ok: false, error: 'GROUP_FORBIDDEN', field: 'OnlineOnlyFlag', reason, allowed: '0' });
+      return refused({ ok: false, error: 'GROUP_FORBIDDEN', field: 'OnlineOnlyFlag', reason, allowed: 'absent' });
     }
 
     async function goOn(way: Way): Promise<Ended> {

@@ -126,9 +126,14 @@ export function createStoring(deps: StoringDeps): Storing {
         extra,
         recalled: false,
       } satisfies StoredMessage,
-      ...(seq > 0 && typeOf(group.sdkAppId, group.type).countsUnread ? {} : { uncounted: true }),
+      ...(seq > 0 && doesCount({ input, group }) ? {} : { uncounted: true }),
     };
     bus.publishMany(receiversOf(roster, seq), event, exceptLink);
+  }
+
+  /** Whether members have it unread. */
+  function doesCount({ input: { draft }, group }: Pick<Cleared, 'input' | 'group'>): boolean {
+    return draft.counts !== false && typeOf(group.sdkAppId, group.type).countsUnread;
   }
 
   /** Who has to hear of it besides the members. */
@@ -163,7 +168,7 @@ export function createStoring(deps: StoringDeps): Storing {
         msgSeq: 0,
         random: draft.random,
         visibility: 'both',
-        counts: typeOf(group.sdkAppId, group.type).countsUnread,
+        counts: doesCount(message),
         // Offline delivery is of one-to-one messages.
         lifetimeSec: 0,
         consumers: packCallbackNotes({ ...told, before }),
