@@ -23,7 +23,7 @@ const past: [minutesAgo: number, from: string, to: string, text: string][] = [
   [dayMin + 92, 'alice', 'bob', 'Yes, please! Which way round?'],
   [dayMin + 90, 'bob', 'alice', 'Up through the gorge, back over the ridge. Six hours with a long lunch.'],
   [dayMin + 89, 'bob', 'alice', 'The bus leaves at 7:40, the next one only at 9.'],
-  [dayMin + 60, 'alice', 'bob', 'Then 7:40. I sleep on the way back 😄'],
+  [dayMin + 60, 'alice', 'bob', 'Then 7:40. I sleep on the way back.'],
   [47, 'carol', 'alice', 'Is there still room for me on Saturday?'],
   [46, 'carol', 'alice', 'I can bring the stove.'],
 ];
@@ -37,7 +37,14 @@ const now: [from: 'alice' | 'bob', text: string][] = [
     'That makes three of us. Shall I book the hut for the night, in case we stay? It costs nothing to cancel until Friday evening.',
   ],
   ['bob', 'Good idea. The number is on https://lakehut.example/book'],
-  ['alice', 'Done ✅ Three beds, under your name.'],
+  ['alice', 'Done. Three beds, under your name.'],
+];
+
+/** What is said in the group. */
+const inGroup: [from: 'alice' | 'bob', text: string][] = [
+  ['bob', 'Who still needs a head lamp?'],
+  ['alice', 'I have two. One is yours.'],
+  ['bob', 'Great. Meet at the bus stop, half past seven.'],
 ];
 
 async function importPast(im: string, secret: string): Promise<void> {
@@ -80,6 +87,30 @@ async function say(page: Page, text: string): Promise<void> {
   await page.locator('.message.own[data-state=read]', { hasText: text }).waitFor();
 }
 
+/** Makes a group, talks in it, and opens its window. */
+async function showGroup(desktop: Page, phone: Page): Promise<void> {
+  await desktop.getByRole('button', { name: 'New group' }).click();
+  await desktop.getByLabel('Name', { exact: true }).fill('Lake hut');
+  await desktop.getByLabel('Who is invited').fill('bob, carol, marta');
+  await desktop.getByLabel('Who comes in').selectOption('Private');
+  await desktop.keyboard.press('Enter');
+  await desktop.locator('#thread h1', { hasText: 'Lake hut' }).waitFor();
+  // Others see a private group once its owner has said something.
+  for (const text of ['Everything about Saturday goes here.']) await sayInGroup(desktop, text);
+  await phone.click('#back');
+  await phone.locator('.conversation', { hasText: 'Lake hut' }).tap();
+  for (const [from, text] of inGroup) await sayInGroup(from === 'alice' ? desktop : phone, text);
+  await desktop.locator('.message.theirs', { hasText: inGroup.at(-1)?.[1] ?? '' }).waitFor();
+  await desktop.getByRole('button', { name: 'Members' }).click();
+  await desktop.locator('#group-list li').nth(3).waitFor();
+}
+
+async function sayInGroup(page: Page, text: string): Promise<void> {
+  await page.fill('#text', text);
+  await page.press('#text', 'Enter');
+  await page.locator('.message.own[data-state=sent]', { hasText: text }).waitFor();
+}
+
 const service = await spawnService({ dataDir, args: ['--demo'] });
 const browser = await chromium.launch({ executablePath: '/usr/bin/chromium', args: ['--no-sandbox', '--disable-gpu'] });
 try {
@@ -100,6 +131,8 @@ try {
   await desktop.mouse.move(600, 20);
   await desktop.screenshot({ path: join(folder, 'chat-desktop.png') });
   await phone.screenshot({ path: join(folder, 'chat-phone.png') });
+  await showGroup(desktop, phone);
+  await desktop.screenshot({ path: join(folder, 'chat-group.png') });
 } finally {
   await browser.close();
   service.process.kill('SIGTERM');

@@ -1,55 +1,50 @@
-/** What the page knows of groups: their names, who asks to be in one, the windows in which one makes and looks after them. */
+/** What the page knows of groups: their names, who asks to be in one, what the account is told of them, how one makes and finds them. */
 import { avatar, byId, make, place } from './dom.js';
+import { createGroupPanel } from './group-panel.js';
 import { button } from './message-view.js';
-import { groupErrorText, noticeText, roleText } from './words.js';
+import { briefTime, groupErrorText, groupText, isoTime, noticeText } from './words.js';
 
 /**
  * @typedef {import('qalgate/sdk/im').ImConversation} ImConversation
  * @typedef {import('qalgate/sdk/im/groups').Groups} Groups
- * @typedef {import('qalgate/sdk/im/groups').GroupMember} GroupMember
+ * @typedef {import('qalgate/sdk/im/groups').GroupCache} GroupCache
  * @typedef {import('qalgate/sdk/im/groups').GroupRequest} GroupRequest
+ * @typedef {import('qalgate/sdk/im/groups').PublicGroupProfile} PublicGroupProfile
  */
 
-const muteSec = 3_600;
-/** Whoever is invited to a group of this type is asked, and its owner and admins may mute and remove. */
-const groupType = 'Public';
+/** What stands elsewhere on the page is not said at the top, too. @type {string[]} */
+const quietKinds = ['applied', 'invited', 'created', 'quit'];
 
 /**
  * @param {Groups} groups
+ * @param {GroupCache} cache
  * @param {{ account: string, say: (text: string) => void, goTo: (conversation: string) => void, redraw: () => void }} deps
  */
-export function createGroupRoom(groups, { account, say, goTo, redraw }) {
-  /** By id. @type {Map<string, string>} */
-  const names = new Map();
+export function createGroupRoom(groups, cache, { account, say, goTo, redraw }) {
+  /** Of groups that the account was in, by id. @type {Map<string, string>} */
+  const oldNames = new Map();
   const requests = byId('requests');
-  const panel = /** @type {HTMLDialogElement} */ (byId('group'));
-  /** Whose window is open. @type {string | undefined} */
-  let shown;
-
-  async function readNames() {
-    for (const { group, name } of (await groups.list({ limit: 200 })).groups) names.set(group, name);
-    redraw();
-  }
+  const panel = createGroupPanel(groups, cache, { account, attempt, invite });
 
   /** Who asks, and who is asked: what nobody has answered yet. */
   async function readRequests() {
     const open = (await groups.requests()).requests.filter(({ result }) => result === undefined);
     place(requests, open.map(requestElement));
     requests.hidden = open.length === 0;
-    await groups.setNoticesRead();
   }
 
   /** @param {GroupRequest} request */
   function requestElement(request) {
-    const { kind, groupName, account: who, inviter } = request;
+    const { kind, groupName, account: who, inviter, words } = request;
     const text = kind === 'invitation' ? `${inviter} invites you to ${groupName}` : `${who} wants to join ${groupName}`;
     const answer = (/** @type {boolean} */ agrees) => async () => {
-      await attempt(() => groups.answer(request, { agrees }));
+      const isDone = await attempt(() => groups.answer(request, { agrees }));
       await look(readRequests);
-      if (agrees && kind === 'invitation') goTo(`group:${request.group}`);
+      if (isDone && agrees && kind === 'invitation') goTo(`group:${request.group}`);
     };
     const yes = button(kind === 'invitation' ? 'Join' : 'Let in', 'link', answer(true));
-    return make('li', {}, make('span', {}, text), ' ', yes, ' ', button('No', 'link', answer(false)));
+    const said = words === '' ? text : `${text}: “${words}”`;
+    return make('li', {}, make('span', {}, said), ' ', yes, ' ', button('No', 'link', answer(false)));
   }
 
   /** Something is asked for; without an answer what stands there stays. @param {() => Promise<void>} read */
@@ -68,48 +63,10 @@ export function createGroupRoom(groups, { account, say, goTo, redraw }) {
     }
   }
 
-  /** A window with a form. @param {string} id @param {() => Promise<boolean>} run whether it is done */
-  function form(id, run) {
-    const dialog = /** @type {HTMLDialogElement} */ (byId(id));
-    const element = /** @type {HTMLFormElement} */ (dialog.querySelector('form'));
-    element.onsubmit = async (event) => {
-      event.preventDefault();
-      if (await run()) element.reset();
-    };
-    for (const cancel of dialog.querySelectorAll('button[value=cancel]')) {
-      cancel.addEventListener('click', () => dialog.close());
-    }
-    return dialog;
-  }
-
-  const field = (/** @type {string} */ id) => /** @type {HTMLInputElement} */ (byId(id));
-  const tellIn = (/** @type {string} */ id) => (/** @type {string} */ text) => {
-    byId(id).textContent = text;
-  };
-
-  const making = form('make', async () => {
-    const accounts = namesIn(field('group-members').value).filter((name) => name !== account);
-    const isMade = await attempt(async () => {
-      const group = await groups.create({ type: groupType, name: field('group-name').value.trim() });
-      await readNames();
-      making.close();
-      goTo(`group:${group}`);
-      if (accounts.length > 0) await invite(group, accounts, say);
-    }, tellIn('make-error'));
-    return isMade;
-  });
-
-  form('group', async () => {
-    const accounts = namesIn(field('invite').value);
-    if (shown === undefined || accounts.length === 0) return false;
-    return await invite(shown, accounts, tellIn('group-error'));
-  });
-  panel.onclose = () => {
-    shown = undefined;
-  };
-
-  /** @param {string} group @param {string[]} accounts @param {(text: string) => void} tell */
-  async function invite(group, accounts, tell) {
+  /** @param {string} group @param {string} names @param {(text: string) => void} tell */
+  async function invite(group, names, tell) {
+    const accounts = namesIn(names).filter((name) => name !== account);
+    if (accounts.length === 0) return false;
     return await attempt(async () => {
       const results = await groups.invite(group, accounts);
       const failed = results.filter(({ outcome }) => outcome === 'failed').map((one) => one.account);
@@ -118,87 +75,119 @@ export function createGroupRoom(groups, { account, say, goTo, redraw }) {
     }, tell);
   }
 
-  async function drawPanel() {
-    const group = shown;
-    if (group === undefined) return;
-    const [{ owner, name }, { members }] = await Promise.all([groups.get(group), groups.members(group)]);
-    if (group !== shown) return;
-    names.set(group, name);
-    byId('group-title').textContent = name;
-    const me = members.find((member) => member.account === account);
-    place(
-      byId('group-list'),
-      members.map((member) => memberElement(group, member, me)),
-    );
-    byId('inviting').hidden = me?.role === 'Member';
-    const end = owner === account ? 'Dismiss the group' : 'Leave the group';
-    place(byId('group-end'), [
-      button(end, 'danger', async () => {
-        const isDone = await attempt(
-          () => (owner === account ? groups.dismiss(group) : groups.quit(group)),
-          tellIn('group-error'),
-        );
-        if (isDone) panel.close();
-      }),
-    ]);
-  }
-
-  /** @param {string} group @param {GroupMember} member @param {GroupMember | undefined} me */
-  function memberElement(group, member, me) {
-    const { account: who, role, mutedUntil } = member;
-    const isMuted = mutedUntil > Date.now() / 1_000;
-    const may = (me?.role === 'Owner' && role !== 'Owner') || (me?.role === 'Admin' && role === 'Member');
-    const act = (/** @type {string} */ text, /** @type {() => Promise<unknown>} */ run) =>
-      button(text, 'link', async () => {
-        await attempt(run, tellIn('group-error'));
-        await look(drawPanel);
-      });
-    return make(
-      'li',
-      { 'data-account': who },
-      avatar(who),
-      make('span', { class: 'name' }, who),
-      make('span', { class: 'fine' }, [roleText(role), isMuted ? 'muted' : ''].filter(Boolean).join(', ')),
-      may ? act(isMuted ? 'Unmute' : 'Mute', () => groups.mute(group, [who], isMuted ? 0 : muteSec)) : undefined,
-      may ? act('Remove', () => groups.remove(group, [who])) : undefined,
-    );
-  }
-
-  byId('new-group').onclick = () => {
-    tellIn('make-error')('');
-    making.showModal();
+  const field = (/** @type {string} */ id) => /** @type {HTMLInputElement} */ (byId(id));
+  const tellIn = (/** @type {string} */ id) => (/** @type {string} */ text) => {
+    byId(id).textContent = text;
   };
 
+  /** A window that its button opens. @param {string} id @param {string} opener @param {() => void} [begin] */
+  function dialog(id, opener, begin) {
+    const element = /** @type {HTMLDialogElement} */ (byId(id));
+    byId(opener).onclick = () => {
+      element.querySelector('form')?.reset();
+      begin?.();
+      element.showModal();
+    };
+    return element;
+  }
+  for (const cancel of document.querySelectorAll('dialog button[value=cancel]')) {
+    cancel.addEventListener('click', () => cancel.closest('dialog')?.close());
+  }
+
+  // To make one.
+  const making = dialog('make', 'new-group', () => tellIn('make-error')(''));
+  /** @type {HTMLFormElement} */ (making.querySelector('form')).onsubmit = async (event) => {
+    event.preventDefault();
+    const names = field('group-members').value;
+    const draft = { type: field('group-type').value, name: field('group-name').value.trim() };
+    await attempt(async () => {
+      const group = await groups.create(draft);
+      making.close();
+      goTo(`group:${group}`);
+      await invite(group, names, say);
+    }, tellIn('make-error'));
+  };
+
+  // To find one by its id.
+  /** @type {PublicGroupProfile | undefined} */
+  let found;
+  const showFound = (/** @type {PublicGroupProfile | undefined} */ group) => {
+    found = group;
+    byId('found').hidden = group === undefined;
+    const isOpen = group?.applyOption === 'FreeAccess';
+    byId('find-go').textContent = group === undefined ? 'Search' : isOpen ? 'Join' : 'Ask to join';
+    tellIn('find-error')('');
+    if (group === undefined) return;
+    const about = make('span', { class: 'fine' }, groupText(group));
+    byId('found-group').replaceChildren(avatar(group.name), make('span', {}, group.name, make('br'), about));
+  };
+  const finding = dialog('find', 'find-group', () => showFound(undefined));
+  field('find-id').oninput = () => showFound(undefined);
+  /** @type {HTMLFormElement} */ (finding.querySelector('form')).onsubmit = async (event) => {
+    event.preventDefault();
+    const group = field('find-id').value.trim();
+    await attempt(async () => {
+      if (cache.groups.has(group)) finished(group);
+      else if (found === undefined) showFound(await groups.find(group));
+      else if ((await groups.apply(group, { words: field('find-words').value.trim() })) === 'joined') finished(group);
+      else finished(undefined);
+    }, tellIn('find-error'));
+  };
+
+  /** @param {string | undefined} group that the account is in; undefined: it has to be let in */
+  function finished(group) {
+    finding.close();
+    if (group === undefined) say('You have asked. You are told here when somebody answers.');
+    else goTo(`group:${group}`);
+  }
+
+  // What the account is told.
+  dialog('notices', 'bell', () => void look(readNotices));
+  async function readNotices() {
+    const told = (await groups.notices()).toReversed().flatMap((notice) => {
+      const text = noticeText(notice, account);
+      const { time } = notice;
+      return text === undefined
+        ? []
+        : [make('li', {}, text, make('time', { class: 'fine', datetime: isoTime(time) }, briefTime(time)))];
+    });
+    place(byId('notice-list'), told.length > 0 ? told : [make('li', { class: 'fine' }, 'Nothing yet.')]);
+    await groups.setNoticesRead();
+  }
+
+  function drawBell() {
+    const unread = groups.unreadNotices;
+    const bell = byId('bell');
+    bell.setAttribute('aria-label', unread > 0 ? `Notices, ${unread} unread` : 'Notices');
+    bell.querySelector('.badge')?.remove();
+    if (unread > 0) bell.append(make('span', { class: 'badge' }, String(unread)));
+  }
+
   groups.onNotice((notice) => {
-    names.set(notice.group, notice.groupName);
-    const text = noticeText(notice);
-    if (text !== undefined) say(text);
+    oldNames.set(notice.group, notice.groupName);
+    const text = noticeText(notice, account);
+    if (text !== undefined && !quietKinds.includes(notice.kind) && notice.operator !== account) say(text);
     void look(readRequests);
   });
-  groups.onTip((tip) => {
-    if (tip.changed?.name !== undefined) names.set(tip.group, tip.changed.name);
-  });
-  groups.onChange(({ group, kind }) => {
-    if (kind === 'added') void look(readNames);
-    if (group !== shown) return;
-    if (kind === 'gone') panel.close();
-    else void look(drawPanel);
-  });
+  cache.onGroupAdd(redraw);
+  cache.onGroupUpdate(redraw);
+  cache.onGroupDelete(redraw);
+  drawBell();
 
   return {
     /** What a conversation is called. @param {ImConversation} conversation */
     titleOf({ type, peer }) {
-      return type === 'group' ? (names.get(peer) ?? 'A group') : peer;
+      return type === 'group' ? (cache.groups.get(peer)?.name ?? oldNames.get(peer) ?? 'A group') : peer;
     },
+    drawBell,
     /** The service can be asked. */
     async refresh() {
-      await Promise.all([look(readNames), look(readRequests)]);
+      drawBell();
+      await look(readRequests);
     },
     /** The window of a group. @param {string} group */
     async open(group) {
-      shown = group;
-      tellIn('group-error')('');
-      if (await attempt(drawPanel)) panel.showModal();
+      if (!(await panel.open(group))) say('You are no member of this group.');
     },
   };
 }

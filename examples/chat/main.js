@@ -9,8 +9,8 @@ import { requestLogin, showEntrance } from './entrance.js';
 import { createGroupRoom } from './groups.js';
 import { askHowToGoOn, createBanner } from './notices.js';
 import { createSide, hashOf } from './side.js';
-import { createGroups } from './src/sdk/im/groups/index.ts';
-import { createImClient, ImError } from './src/sdk/im/index.ts';
+import { createGroupCache, createGroups } from './src/sdk/im/groups/index.ts';
+import { createImClient, ImError, indexedDbStorage } from './src/sdk/im/index.ts';
 import { openThread } from './thread.js';
 
 /** A message waits so long for the connection to come back before it has failed. */
@@ -33,10 +33,11 @@ async function enter(name) {
 
 /** @param {Awaited<ReturnType<typeof requestLogin>>} first */
 function chat({ sdkAppId, identifier: account, userSig, url }) {
-  const client = createImClient({ url, sdkAppId, platform: 'Web', limits: { sendTimeoutMs } });
+  const storage = indexedDbStorage({ name: 'qalgate-im' });
+  const client = createImClient({ url, sdkAppId, platform: 'Web', storage, limits: { sendTimeoutMs } });
   const groups = createGroups(client);
   const banner = createBanner();
-  const room = createGroupRoom(groups, {
+  const room = createGroupRoom(groups, createGroupCache(client, groups, { storage }), {
     account,
     say: banner.say,
     goTo(conversation) {
@@ -71,6 +72,7 @@ function chat({ sdkAppId, identifier: account, userSig, url }) {
   client.onRecalled(({ conversation, seqs }) => ofThread(conversation)?.recalled(seqs));
   client.onConversation((conversation) => {
     ofThread(conversation)?.render();
+    if (conversation === 'system') room.drawBell();
     drawSide();
   });
   client.onRefresh(() => {
@@ -212,7 +214,6 @@ function beginConversations(account) {
     say('');
     dialog.showModal();
   };
-  /** @type {HTMLElement} */ (dialog.querySelector('button[value=cancel]')).onclick = () => dialog.close();
   /** @type {HTMLElement} */ (dialog.querySelector('form')).onsubmit = (event) => {
     event.preventDefault();
     const peer = field.value.trim().normalize('NFC');

@@ -1,6 +1,6 @@
 /** One message as it is shown. */
 import { icon, make } from './dom.js';
-import { clockTime, failureText, isoTime, textOf } from './words.js';
+import { clockTime, failureText, isoTime, senderOf, textOf } from './words.js';
 
 /** @typedef {import('qalgate/sdk/im').ImMessage} ImMessage */
 
@@ -17,18 +17,19 @@ import { clockTime, failureText, isoTime, textOf } from './words.js';
  * @property {boolean} canRecall
  */
 
+const askMs = 4_000;
 const stateNames = { sending: 'Sending', sent: 'Sent', read: 'Read' };
 
 /** @param {ImMessage} message @param {string} title of the conversation @param {Actions} actions @param {boolean} isNamed whether it says who wrote it */
 export function messageElement(message, title, actions, isNamed) {
-  const { isSelf, from, status, error } = message;
+  const { isSelf, status, error } = message;
   const text = textOf(message);
   const isLarge =
     status !== 'recalled' && /^\p{Extended_Pictographic}{1,3}$/u.test(text.replace(/[\ufe0f\u200d]/g, ''));
   const who = make(
     'span',
     { class: isNamed && !isSelf ? 'hidden from' : 'hidden' },
-    isSelf ? 'You' : from,
+    isSelf ? 'You' : senderOf(message),
     make('span', { class: 'hidden' }, ': '),
   );
   const words = make('span', { class: isLarge ? 'text large' : 'text', dir: 'auto' }, ...linked(text));
@@ -69,6 +70,22 @@ export function dress(row, { time, state, isFirst, isLast, canRecall }) {
 export function button(name, kind, onClick) {
   const element = make('button', { type: 'button', class: kind }, name);
   element.addEventListener('click', onClick);
+  return element;
+}
+
+/**
+ * A button for what cannot be undone: it asks once more, for a while.
+ *
+ * @param {string} name @param {string} question @param {string} kind @param {() => void} onClick
+ */
+export function sureButton(name, question, kind, onClick) {
+  const element = button(name, kind, () => {
+    if (element.textContent === question) return onClick();
+    element.textContent = question;
+    setTimeout(() => {
+      element.textContent = name;
+    }, askMs);
+  });
   return element;
 }
 

@@ -1,7 +1,7 @@
 /** The list of conversations. Each is a link to `#name`, so that keyboard, history and a phone's back gesture work by themselves. */
 import { avatar, byId, make, place } from './dom.js';
 import { tipOf } from './src/sdk/im/groups/index.ts';
-import { briefTime, isoTime, textOf } from './words.js';
+import { briefTime, isoTime, senderOf, textOf } from './words.js';
 
 /** @typedef {import('qalgate/sdk/im').ImConversation} ImConversation */
 
@@ -90,5 +90,5 @@ function lastLine({ type, last }) {
   if (last.status === 'failed') return `Not sent: ${text}`;
   if (last.status === 'recalled' || tipOf(last) !== undefined) return text;
   if (last.isSelf) return `You: ${text}`;
-  return type === 'group' ? `${last.from}: ${text}` : text;
+  return type === 'group' ? `${senderOf(last)}: ${text}` : text;
 }

@@ -73,28 +73,70 @@ export function tipText({ kind, operator, accounts, changed, muted }) {
     case 'cancelAdmin':
       return `${operator} made ${who} a plain member again`;
     case 'modifyInfo':
-      return changed?.name === undefined ? `${operator} changed the group` : `${operator} named it ${changed.name}`;
+      return changedText(operator, changed);
     case 'modifyMember':
       return muted?.some(({ seconds }) => seconds > 0) ? `${operator} muted ${who}` : `${who} may speak again`;
   }
 }
 
-/** What the account is told of a group, where it is not seen elsewhere. @param {import('qalgate/sdk/im/groups').GroupNotice} notice */
-export function noticeText({ kind, operator, groupName }) {
+/** @param {string} operator @param {import('qalgate/sdk/im/groups').TipNotice['changed']} changed */
+function changedText(operator, { name, owner, notification } = {}) {
+  if (owner !== undefined) return `${operator || 'The service'} made ${owner} the owner`;
+  if (name !== undefined) return `${operator} named it ${name}`;
+  if (notification !== undefined) return `${operator} announces: ${notification}`;
+  return `${operator} changed what the group says of itself`;
+}
+
+/**
+ * What the account is told of its groups; undefined: it says nothing to people.
+ *
+ * @param {import('qalgate/sdk/im/groups').GroupNotice} notice @param {string} account
+ */
+export function noticeText({ kind, operator, groupName, words, userField }, account) {
+  const isOwn = operator === account;
+  const saying = words === '' ? '.' : `: “${words}”`;
   switch (kind) {
+    case 'created':
+      return `You made ${groupName}.`;
+    case 'applied':
+      return `${operator} asked to join ${groupName}${saying}`;
     case 'accepted':
-      return `${operator} let you into ${groupName}.`;
+      return isOwn ? undefined : `${operator} let you into ${groupName}${saying}`;
     case 'refused':
-      return `${operator} does not let you into ${groupName}.`;
+      return `${operator} does not let you into ${groupName}${saying}`;
+    case 'invited':
+      return `${operator} invited you to ${groupName}${saying}`;
+    case 'pulledIn':
+      return `${operator} took you into ${groupName}.`;
     case 'kicked':
-      return `${operator} removed you from ${groupName}.`;
+      return `${operator} removed you from ${groupName}${saying}`;
+    case 'quit':
+      return `You left ${groupName}.`;
     case 'destroyed':
-      return `${operator} dismissed ${groupName}.`;
+      return isOwn ? `You dismissed ${groupName}.` : `${operator} dismissed ${groupName}.`;
+    case 'recycled':
+      return `${groupName} is no more: nobody used it.`;
     case 'madeAdmin':
       return `You are an admin of ${groupName} now.`;
+    case 'noAdmin':
+      return `You are a plain member of ${groupName} again.`;
+    case 'custom':
+      return `${groupName}: ${userField}`;
     default:
       return undefined;
   }
+}
+
+/** What a group is to those who come upon it. @param {import('qalgate/sdk/im/groups').PublicGroupProfile} group */
+export function groupText({ type, memberCount, owner }) {
+  const kind = { Private: 'Private group', ChatRoom: 'Chat room' }[type] ?? `${type} group`;
+  const count = `${memberCount} ${memberCount === 1 ? 'member' : 'members'}`;
+  return [kind, count, owner && `owner ${owner}`].filter(Boolean).join(', ');
+}
+
+/** Who wrote a message, as he was called there and then. @param {import('qalgate/sdk/im').ImMessage} message */
+export function senderOf({ from, extra }) {
+  return typeof extra?.card === 'string' && extra.card !== '' ? extra.card : from;
 }
 
 /** @param {import('qalgate/sdk/im/groups').GroupRole} role */
@@ -114,7 +156,13 @@ export function groupErrorText(error) {
     case 'GROUP_REQUEST_HANDLED':
       return 'Somebody else has answered it.';
     case 'GROUP_UNKNOWN':
-      return 'There is no such group any more.';
+      return 'There is no such group, or it cannot be found.';
+    case 'GROUP_ALREADY_MEMBER':
+      return 'You are a member already.';
+    case 'GROUP_FORBIDDEN':
+      return 'That is not allowed in this group.';
+    case 'GROUP_FULL':
+      return 'The group is full.';
     default:
       return `It could not be done: ${error.message}.`;
   }

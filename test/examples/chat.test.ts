@@ -364,10 +364,104 @@ t.test('the chat page in a browser', { skip }, async (t) => {
     await alice.page.locator('#thread h1', { hasText: 'Tea club' }).waitFor();
     await alice.page.getByRole('button', { name: 'Members' }).click();
     await members.getByRole('button', { name: 'Dismiss the group' }).click();
+    await members.getByRole('button', { name: 'Really dismiss it?' }).click();
     await carol.page.getByText('alice dismissed Tea club.').waitFor();
     await carol.say('still there?');
     await carol.sees('still there?', 'failed');
     for (const one of [carol, fred]) await one.context.close();
+  });
+
+  await t.test('[G6] [G8] [G11] [G15] [G20] a group: found by its id, asked for, renamed, handed on', async (t) => {
+    const gina = await visit(service, browser, { ...phone, name: 'gina', problems });
+    const tip = (of: Visitor, text: string) => of.page.locator('.divider.tip', { hasText: text }).waitFor();
+    const panelOf = ({ page }: Visitor) => page.getByRole('dialog', { name: /Book club|Readers/ });
+    const button = (of: Visitor, name: string) => panelOf(of).getByRole('button', { name, exact: true });
+    const open = async (of: Visitor) => {
+      await of.page.getByRole('button', { name: 'Members' }).click();
+      await panelOf(of).waitFor();
+    };
+
+    await alice.page.getByRole('button', { name: 'New group' }).click();
+    await alice.page.getByLabel('Name', { exact: true }).fill('Book club');
+    await alice.page.keyboard.press('Enter');
+    await alice.page.locator('#thread h1', { hasText: 'Book club' }).waitFor();
+    await open(alice);
+    const id = (await panelOf(alice).locator('code').textContent()) ?? '';
+    t.match(id, /^@TGS#/);
+    await alice.page.keyboard.press('Escape');
+
+    await gina.page.getByRole('button', { name: 'Find a group' }).click();
+    const find = gina.page.getByRole('dialog', { name: 'Find a group' });
+    await find.getByLabel('Its id').fill('no-such-group');
+    await gina.page.keyboard.press('Enter');
+    await find.getByRole('alert').filter({ hasText: 'There is no such group' }).waitFor();
+    await find.getByLabel('Its id').fill(id);
+    await gina.page.keyboard.press('Enter');
+    await find.getByText('Public group, 1 member, owner alice').waitFor();
+    await find.getByLabel('What you say').fill('I read a lot');
+    await find.getByRole('button', { name: 'Ask to join' }).click();
+    await gina.page.getByText('You have asked.').waitFor();
+
+    const request = alice.page.locator('#requests li', { hasText: 'gina wants to join Book club: “I read a lot”' });
+    await request.getByRole('button', { name: 'Let in' }).click();
+    await gina.page.locator('#banner', { hasText: 'alice let you into Book club.' }).waitFor();
+    await gina.page.getByRole('button', { name: 'Notices, 1 unread' }).click();
+    const notices = gina.page.getByRole('dialog', { name: 'Notices' });
+    await notices.getByRole('listitem').filter({ hasText: 'alice let you into Book club.' }).waitFor();
+    await notices.getByRole('button', { name: 'Close' }).click();
+    await gina.page.getByRole('button', { name: 'Notices', exact: true }).waitFor();
+    await gina.page.locator('.conversation', { hasText: 'Book club' }).tap();
+    await tip(gina, 'gina joined');
+
+    await open(alice);
+    await button(alice, 'Make admin').press('Enter');
+    await tip(gina, 'alice made gina admin');
+    await button(alice, 'Make plain member').waitFor();
+    await alice.page.locator('[data-account=gina] :focus').waitFor(); // where it was
+    await button(alice, 'Mute everybody').click();
+    await panelOf(alice).getByText('Only owner and admins may write.').waitFor();
+    await button(alice, 'Let everybody write').click();
+    await button(alice, 'Mute everybody').waitFor();
+
+    await open(gina);
+    for (const selector of ['html', '#group', '#group-list']) {
+      const width = await gina.page.locator(selector).evaluate(({ scrollWidth }) => scrollWidth);
+      t.ok(width <= 360, `${selector} fits on a phone: ${width}`);
+    }
+    t.equal(await button(gina, 'Make admin').count(), 0, 'the owner’s alone');
+    await panelOf(gina).getByLabel('Name of the group').fill('Readers');
+    await gina.page.keyboard.press('Enter');
+    await alice.page.locator('.divider.tip', { hasText: 'gina named it Readers' }).waitFor();
+    await alice.page.locator('#thread h1', { hasText: 'Readers' }).waitFor();
+    await panelOf(gina).getByLabel('How you are called here').fill('Gina G.');
+    await button(gina, 'Save').click();
+    await panelOf(gina).getByText('you, gina, admin').waitFor();
+    await panelOf(gina).getByLabel('What you hear of it').selectOption('AcceptNotNotify');
+    await button(gina, 'Close').click();
+    await gina.say('hello readers');
+    await alice.sees('hello readers', 'received');
+    t.equal(await alice.page.locator('.message.theirs .from').last().textContent(), 'Gina G.: ');
+    await gina.page.reload();
+    await gina.page.locator('#thread h1', { hasText: 'Readers' }).waitFor();
+    await open(gina);
+    t.equal(await panelOf(gina).getByLabel('What you hear of it').inputValue(), 'AcceptNotNotify');
+
+    await button(alice, 'Make owner').click();
+    await button(alice, 'Really hand it on?').click();
+    await tip(gina, 'alice made gina the owner');
+    await button(alice, 'Leave the group').click();
+    await button(alice, 'Really leave it?').click();
+    await panelOf(alice).waitFor({ state: 'hidden' });
+    await tip(gina, 'alice left');
+    await alice.page.locator('#bell').click();
+    await alice.page.getByRole('dialog', { name: 'Notices' }).getByText('You left Readers.').waitFor();
+    await alice.page.keyboard.press('Escape');
+    await alice.page.getByRole('button', { name: 'Members' }).click();
+    await alice.page.locator('#banner', { hasText: 'You are no member of this group.' }).waitFor();
+    await button(gina, 'Dismiss the group').click();
+    await button(gina, 'Really dismiss it?').click();
+    await panelOf(gina).waitFor({ state: 'hidden' });
+    await gina.context.close();
   });
 
   await t.test('older messages come as one scrolls up, and nothing jumps', async (t) => {
