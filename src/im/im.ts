@@ -13,7 +13,7 @@ import type { DroppedView as DroppedMessages } from './groups/dropped.ts';
 import { createGroupSync } from './groups/group-sync.ts';
 import { createGroups } from './groups/groups.ts';
 import { createInbox } from './groups/inbox.ts';
-import { leaveAll } from './groups/leaving.ts';
+import { leaveAll, leaveForgotten } from './groups/leaving.ts';
 import { createGroupMessages } from './groups/messages/group-messages.ts';
 import { createPlaces } from './groups/messages/place.ts';
 import { createPacer } from './groups/pacer.ts';
@@ -177,6 +177,14 @@ export async function createIm(deps: ImDeps, options: ImOptions): Promise<Im> {
     logger,
     metrics,
   });
+  const closing = new AbortController();
+  const leaving = leaveForgotten(context, closing.signal).catch((error: unknown) => {
+    logger.error({ err: error }, 'im.groups.leave.failed');
+  });
+  stack.defer(() => {
+    closing.abort();
+    return leaving;
+  });
   const pacer = createPacer({ clock, random, metrics });
   stack.defer(() => pacer.close());
   const groupMessages = createGroupMessages({ ...context, profiles, words, committer, pacer, metrics });
@@ -190,7 +198,7 @@ export async function createIm(deps: ImDeps, options: ImOptions): Promise<Im> {
   );
   stack.defer(() => rest.close());
   const links = createLinkEdge(
-    { ...services, groupSync, inbox, db, verifyLogin: userSigs.check, bus, clock, random, logger, metrics },
+    { ...services, groupSync, inbox, devices: ports.devices, db, verifyLogin: userSigs.check, bus, clock, random, logger, metrics },
     { ...options, ...options.link },
   );
   stack.defer(() => links.close());

@@ -62,7 +62,10 @@ export interface OpenChange {
   /** Owner and admins. */
   managers(): Promise<GroupMember[]>;
   everybody(): Promise<GroupMember[]>;
-  /** Begins stays of accounts that are no members: their first seq is the next one, everything before counts as read. */
+  /**
+   * Begins stays of accounts that are no members: their first seq is the next one, everything before counts as read. With one that is
+   * deleted the whole change is refused.
+   */
   join(
     accounts: readonly { account: Account; role?: GroupRole; joinedSec?: number; custom?: CustomFields }[],
   ): Promise<void>;
@@ -280,6 +283,17 @@ function createChange(tx: Transaction<Schema>, locked: Group, type: GroupTypeRow
     async join(accounts) {
       if (accounts.length === 0) return;
       const flag = type.defaultMsgFlag;
+      const nos = accounts.map(({ account }) => account.no);
+      // Since it was looked for, perhaps by another process.
+      const { rows: deleted } = await sql`
+        select from account where id = any (${nos}::bigint[]) and deleted_ms is not null limit 1`.execute(tx);
+      if (deleted.length > 0) {
+        throw new Refused({
+          ok: false,
+          error: 'GROUP_ACCOUNT_UNKNOWN',
+          reason: 'an account has been deleted meanwhile',
+        });
+      }
       await sql`
         insert into member (
           account_id, conversation_id, from_seq, read_seq, read_time, read_counted, role, joined_sec, msg_flag, name_card, custom,
@@ -287,15 +301,17 @@ function createChange(tx: Transaction<Schema>, locked: Group, type: GroupTypeRow
         )
         select t.account_id, c.id, c.last_seq + 1, c.last_seq, ${nowSec}, c.counted, t.role, t.joined_sec, ${flag}, '', t.custom, 0,
           -- What came while it discarded in earlier stays is not synced in this one either (G26).
-          coalesce((
-            select max(old.cleared_through) from member old where old.account_id = t.account_id and old.conversation_id = c.id
-          ), 0)
+          coalesce(earlier.cleared_through, 0)
         from conversation c, unnest(
-          ${accounts.map(({ account }) => account.no)}::bigint[],
+          ${nos}::bigint[],
           ${accounts.map(({ role = 'Member' }) => roleNumbers[role])}::smallint[],
           ${accounts.map(({ joinedSec = nowSec }) => joinedSec)}::bigint[],
           ${accounts.map(({ custom = {} }) => JSON.stringify(custom))}::text[]
         ) as t(account_id, role, joined_sec, custom)
+        left join (
+          select account_id, max(cleared_through) as cleared_through from member
+          where conversation_id = ${id} and account_id = any (${nos}::bigint[]) and cleared_through > 0 group by account_id
+        ) earlier on earlier.account_id = t.account_id
         where c.id = ${id}
         -- A stay that ended before anything was said in it.
         on conflict (account_id, conversation_id, from_seq) do update set
@@ -308,7 +324,7 @@ function createChange(tx: Transaction<Schema>, locked: Group, type: GroupTypeRow
         tx,
       );
       group = { ...group, memberCount: group.memberCount + accounts.length };
-      joined.push(...accounts.map(({ account }) => account.no));
+      joined.push(...nos);
       isRaised = true;
     },
     async leave(nos) {

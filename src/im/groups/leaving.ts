@@ -71,3 +71,21 @@ export async function leaveAll({ db, changes, clock }: GroupContext, account: Ac
     });
   }
 }
+
+/**
+ * The same for accounts whose deletion was committed by a process that ended before they had left. Those that another one is about to take
+ * out are no harm: who has left is no member any more.
+ */
+export async function leaveForgotten(context: GroupContext, signal: AbortSignal): Promise<void> {
+  const { rows } = await context.db.pool.query<Account>(`
+    select a.id as no, a.sdk_app_id as "sdkAppId", a.identifier from account a
+    where a.deleted_ms is not null and (
+      exists (select from member m where m.account_id = a.id and ${isMember})
+      or exists (select from group_request r where r.account_id = a.id and r.handled_ms is null)
+    )
+    order by a.id`);
+  for (const account of rows) {
+    if (signal.aborted) return;
+    await leaveAll(context, account);
+  }
+}

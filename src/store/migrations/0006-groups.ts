@@ -198,6 +198,10 @@ async function noticesFunction(db: Kysely<unknown>): Promise<void> {
     declare
       v_day integer := p_now_ms / 86400000;
     begin
+      -- A plan for any number is one for few: it goes through all of them for each.
+      if cardinality(p_accounts) > 50 then
+        set local plan_cache_mode = force_custom_plan;
+      end if;
       with made as (
         insert into conversation (sdk_app_id, kind, account_a)
         select p_app, 3, a from (select distinct a from unnest(p_accounts) as a order by a) t

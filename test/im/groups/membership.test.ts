@@ -502,6 +502,40 @@ t.test('[G18] an account that is deleted leaves its groups; one that it owned go
   must(await im.groups.transfer(admin, groupId, zed.identifier));
 });
 
+t.test(
+  '[G18] an account that was deleted by a process which was killed over it leaves with the next start',
+  async (t) => {
+    const { im, mo, zed, admin, make, roster, told } = await openGroups(t);
+    const [first, second] = [await make('Public', [mo, zed]), await make('Public', [mo])];
+    const asking = await make('Public');
+    must(await im.groups.apply({ account: mo, authority: 'self', origin }, asking, {}));
+    await db.pool.query('update account set deleted_ms = 1 where id = $1', [mo.no]);
+    const next = await openGroups(t);
+    const members = async (groupId: string) => must(await next.im.groups.members(admin, groupId, {})).members.length;
+    while ((await members(first)) === 3 || (await members(second)) === 2) {
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+    t.notOk((await roster(first)).some((one) => one.startsWith(mo.identifier)));
+    t.match((await told(second)).at(-1), { command: 'Group.CallbackAfterMemberExit', fields: { ExitType: 'Quit' } });
+    const { rows } = await db.pool.query('select result from group_request where account_id = $1', [mo.no]);
+    t.strictSame(rows, [{ result: 'gone' }]);
+    await next.im.close();
+  },
+);
+
+t.test('who was deleted meanwhile is taken in by no process', async (t) => {
+  const { im, mo, zed, self, admin, make, roster } = await openGroups(t);
+  const groupId = await make('ChatRoom');
+  // Still in the memory of this process.
+  await im.accounts.find(imAppId, mo.identifier);
+  await db.pool.query('update account set deleted_ms = 1 where id = $1', [mo.no]);
+  const refusal = { error: 'GROUP_ACCOUNT_UNKNOWN', reason: /deleted/ };
+  t.match(await im.groups.add(admin, groupId, [zed.identifier, mo.identifier]), refusal);
+  t.match(await im.groups.apply(self(mo), groupId, {}), refusal);
+  t.equal((await roster(groupId)).length, 1);
+  t.equal((await im.groups.find(imAppId, groupId))?.memberCount, 1);
+});
+
 t.test('to others than its owner a hidden group is not there, whatever is done in it', async (t) => {
   const { im, owner, mo, zed, ann, self, admin, make, notices } = await openGroups(t, {
     app: { groupTypes: [{ name: 'Club', base: 'Public', isHiddenAtFirst: true, ownerMayQuit: true }] },

@@ -2,9 +2,9 @@ import t, { type Test } from 'tap';
 import type { GroupSendInput } from '../../../src/im/group-services.ts';
 import type { Group } from '../../../src/im/groups/model.ts';
 import type { PacedMessage } from '../../../src/im/groups/pacer.ts';
-import type { Account } from '../../../src/im/model.ts';
+import type { Account, AccountNo } from '../../../src/im/model.ts';
 import type { GroupDecision, GroupQuestion, ImPorts } from '../../../src/im/ports.ts';
-import { unpackCallbackNotes } from '../../../src/wire/index.ts';
+import { type AccountId, unpackCallbackNotes } from '../../../src/wire/index.ts';
 import { openTestDatabase } from '../../support/database.ts';
 import { actorOf, groupSend, openGroups, type TestGroups, type TestGroupsOptions } from '../../support/groups.ts';
 import { imAppId } from '../../support/im.ts';
@@ -674,3 +674,33 @@ t.test('a sender who was deleted meanwhile; words and size without a backend; wh
   const counted = new Map(metric?.values.map(({ labels, value }) => [labels.outcome, value]));
   for (const outcome of ['stored', 'repeat', 'refused', 'timed-out']) t.ok((counted.get(outcome) ?? 0) > 0, outcome);
 });
+
+t.test(
+  '[G7] 20,000 members are told that their group is gone, also where the planner knows of one inbox alone',
+  async (t) => {
+    const fresh = await openTestDatabase(t);
+    const crowd = await openGroups(t, fresh);
+    const names = Array.from({ length: 20_000 }, (_, index) => `crowd-${index}` as AccountId);
+    await crowd.accounts.importMany(
+      imAppId,
+      names.map((identifier) => ({ identifier })),
+    );
+    const everybody = [...(await crowd.accounts.findMany(imAppId, names)).values()];
+    const group = await crowd.group('AVChatRoom', everybody);
+    await crowd.change(group, async (change) =>
+      change.notice([everybody[0]?.no as AccountNo], { kind: 'created', operator: 'admin' }),
+    );
+    await fresh.db.pool.query('analyze');
+    await crowd.change(group, async (change) => {
+      change.notice(
+        (await change.everybody()).map(({ no }) => no),
+        { kind: 'destroyed', operator: 'admin' },
+      );
+      await change.dismiss();
+    });
+    const { rows } = await fresh.db.pool.query<{ count: number }>(
+      `select count(distinct conversation_id) as count from message where body like '%"ReportType":5,%'`,
+    );
+    t.strictSame(rows, [{ count: 20_000 }]);
+  },
+);
