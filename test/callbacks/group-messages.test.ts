@@ -1,4 +1,5 @@
 import t from 'tap';
+import { readDecision } from '../../src/callbacks/before/decision.ts';
 import { readSent } from '../../src/callbacks/checks/sent-record.ts';
 import { parseExplain, parseList } from '../../src/callbacks/index.ts';
 import { bodyOf } from '../../src/callbacks/relay/bodies.ts';
@@ -6,7 +7,7 @@ import { createOutbox } from '../../src/callbacks/relay/outbox.ts';
 import type { Group } from '../../src/im/groups/model.ts';
 import type { Account } from '../../src/im/model.ts';
 import type { GroupDecision } from '../../src/im/ports.ts';
-import type { CallbackCommand } from '../../src/wire/index.ts';
+import type { BeforeCommand, CallbackCommand } from '../../src/wire/index.ts';
 import { appWithCallbacks, openAdmin } from '../support/callback-admin.ts';
 import { openTestDatabase } from '../support/database.ts';
 import { actorOf, groupSend, openGroups } from '../support/groups.ts';
@@ -19,6 +20,7 @@ const app = appWithCallbacks(imAppId);
 let decision: GroupDecision = { kind: 'allow', outcome: 'allowed' };
 let noted: string | undefined;
 let serial = 0;
+let questions = 0;
 
 const service = await openGroups(
   t,
@@ -207,4 +209,67 @@ t.test('groups that are gone are found by their id; a group is asked for alone',
   }
   t.match(parseExplain({ group: 'g', key: '1_2_3' }, 0), { ok: false });
   t.match(parseExplain({ group: 'g', seq: 0 }, 0), { ok: false, field: 'seq' });
+});
+
+t.test('[O3] what is no message: tips, questions before actions, and what nobody wants to be told of', async (t) => {
+  const { group, alice, bob } = await tea();
+  await service.change(group, async (change) => {
+    change.tip(alice, { kind: 'setAdmin', operator: alice.identifier, members: [bob.identifier] });
+  });
+  t.match(await one({ group: group.groupId }), {
+    subject: `a tip in group ${group.groupId}, of what ${alice.identifier} did`,
+    asked: [{ code: 'unasked-kind', text: /tips/ }],
+    told: [{ code: 'kind', text: /tips/ }],
+  });
+
+  const question = async (command: BeforeCommand, outcome: string, detail: string | undefined) => {
+    const id = webhookIdOf(1_000 + ++questions);
+    await db.pool.query(
+      `insert into callback_trace (sdk_app_id, at_ms, command, outcome, detail, from_account, group_id, webhook_id)
+       values ($1, $2, $3, $4, $5, $6, $7, $8)`,
+      [imAppId, service.clock(), command, outcome, detail, alice.identifier, group.groupId, id],
+    );
+    return one({ id });
+  };
+  const [invite, apply] = ['Group.CallbackBeforeInviteJoinGroup', 'Group.CallbackBeforeApplyJoinGroup'] as const;
+  const detailOf = (refused: readonly string[]) => {
+    const asked = { command: invite, fields: { DestinationMembers: people }, messageBytes: 8_000 };
+    const answer = JSON.stringify({ ErrorCode: 0, RefusedMembers_Account: refused });
+    return readDecision(asked, { kind: 'answer', status: 200, body: answer, isEncoded: false, tookMs: 1 }).detail;
+  };
+  const people = ['a', 'b', 'c'].map((Member_Account) => ({ Member_Account }));
+  const some = await question(invite, 'refused', detailOf(['b']));
+  t.match(some, {
+    subject: `${invite} of ${alice.identifier} to group ${group.groupId}`,
+    groupId: group.groupId,
+    happened: { code: 'partly-refused', text: /for those accounts alone/ },
+    asked: [{ code: 'refused', text: 'The backend was asked, and refused 1 of 3 accounts.' }],
+  });
+  t.strictSame(some.told, [], 'what became of the others has entries of its own');
+  t.match(await question(invite, 'refused', detailOf(['a', 'b', 'c'])), {
+    happened: { code: 'refused' },
+    asked: [{ text: /refused 3 of 3 accounts/ }],
+    told: [{ code: 'refused', text: 'The backend is not told, because it has refused it itself.' }],
+  });
+  t.match(await question(apply, 'refused', 'ErrorCode 10150'), {
+    subject: `${apply} of ${alice.identifier} to group ${group.groupId}`,
+    happened: { code: 'refused' },
+    asked: [{ text: /refused it: ErrorCode 10150/ }],
+  });
+  t.match(await question(apply, 'timeout', undefined), {
+    happened: { code: 'not-stored', text: /the backend is told by itself/ },
+    told: [],
+  });
+
+  t.strictSame((await ask({ group: group.groupId })).notes, []);
+  const events = ['Group.CallbackBeforeSendMsg', 'Group.CallbackAfterCreateGroup'];
+  const read = parseExplain({ group: group.groupId }, service.clock());
+  if (!read.ok) throw new Error(read.reason);
+  const { notes } = await admin.explain(appWithCallbacks(imAppId, { events }), read.value);
+  t.match(
+    notes,
+    [/^The app does not want .*BeforeApplyJoinGroup.*AfterNewMemberJoin.* now/],
+    'and so nothing is noted',
+  );
+  t.notMatch(notes, [/SendMsg|AfterCreateGroup/]);
 });

@@ -246,6 +246,12 @@ const isWithin = (code: number, [first, last]: readonly [number, number]): boole
   Number.isInteger(code) && code >= first && code <= last;
 const share = (some: number, all: number): string => `${some} of ${all} refused`;
 
+/** How many of the accounts of a question its answer refused, by the detail of its {@link Reading}; undefined: it did not name any. */
+export function readShare(detail: string | undefined): { some: number; all: number } | undefined {
+  const [, some, all] = /^(\d+) of (\d+) refused$/.exec(detail ?? '') ?? [];
+  return some === undefined || all === undefined ? undefined : { some: Number(some), all: Number(all) };
+}
+
 function reasonOf(info: unknown): string {
   const reason = typeof info === 'string' ? tidy(info, maxReasonChars) : '';
   return reason === '' ? plainReason : reason;

@@ -1,4 +1,5 @@
 import { type BeforeOutcome, type CallbackCommand, unpackCallbackNotes } from '../../wire/index.ts';
+import { readShare } from '../before/decision.ts';
 import {
   type About,
   aboutMessage,
@@ -125,7 +126,7 @@ function explanationOf(message: MessageFacts, traces: readonly WrittenTrace[], t
   return {
     at: timeText(storedMs),
     command: telling,
-    subject: subjectText(telling, about),
+    subject: subjectText(telling, about, message.isTip),
     ...about,
     seq,
     happened: {
@@ -181,31 +182,43 @@ function explanationOfTraces(traces: readonly WrittenTrace[]): Explanation {
   if (first === undefined) throw new Error('no trace to explain');
   const { command, atMs, from, to, groupId, messageKey: key } = first;
   const about = shown(withoutUndefined<About>({ from, to, groupId, key }));
-  const isRefused = traces.some(({ outcome }) => (outcome as BeforeOutcome) === 'refused');
-  const isDropped = traces.some(({ outcome }) => (outcome as BeforeOutcome) === 'dropped');
+  const { happened, told } = outcomeOf(traces, timeText(atMs));
   return {
     at: timeText(atMs),
     command,
     subject: subjectText(command, about),
     ...about,
-    happened: isRefused
-      ? { code: 'refused', text: `It was refused at ${timeText(atMs)}, and is stored nowhere.` }
-      : isDropped
-        ? {
-            code: 'dropped',
-            text: `It was dropped at ${timeText(atMs)}: its sender has success, and nothing is stored.`,
-          }
-        : {
-            code: 'not-stored',
-            text: 'Nothing of it is stored: it was refused, was for those online alone, or has expired.',
-          },
+    happened,
     asked: [...traces].sort((a, b) => a.atMs - b.atMs).map(askedStep),
-    told: isRefused
-      ? [{ code: 'refused', text: 'The backend is not told, because it has refused the message itself.' }]
-      : isDropped
-        ? [{ code: 'dropped', text: 'The backend is not told, because it has had the message dropped itself.' }]
-        : [],
+    told,
   };
+}
+
+/** What became of an action, and why the backend is not told of it, by what it was asked. */
+function outcomeOf(traces: readonly WrittenTrace[], at: string): Pick<Explanation, 'happened' | 'told'> {
+  const refusal = traces.find(({ outcome }) => (outcome as BeforeOutcome) === 'refused');
+  const share = readShare(refusal?.detail);
+  if (share !== undefined && share.some < share.all) {
+    const text = `It went on at ${at} for those accounts alone that the backend did not refuse.`;
+    return { happened: { code: 'partly-refused', text }, told: [] };
+  }
+  if (refusal !== undefined) {
+    return {
+      happened: { code: 'refused', text: `It was refused at ${at}, and is stored nowhere.` },
+      told: [{ code: 'refused', text: 'The backend is not told, because it has refused it itself.' }],
+    };
+  }
+  if (traces.some(({ outcome }) => (outcome as BeforeOutcome) === 'dropped')) {
+    const text = `It was dropped at ${at}: its sender has success, and nothing is stored.`;
+    return {
+      happened: { code: 'dropped', text },
+      told: [{ code: 'dropped', text: 'The backend is not told, because it has had it dropped itself.' }],
+    };
+  }
+  const text = traces.every(({ command }) => sendCommands.includes(command))
+    ? 'Nothing of it is stored: it was refused, was for those online alone, or has expired.'
+    : 'The question alone is noted: what came of the action, the backend is told by itself.';
+  return { happened: { code: 'not-stored', text }, told: [] };
 }
 
 function askedStep({ command, outcome, atMs, detail, tookMs, url, webhookId }: WrittenTrace): Step {

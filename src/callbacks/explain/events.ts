@@ -187,6 +187,8 @@ export interface MessageFacts {
   /** As `unpackCallbackNotes` reads it. */
   readonly notes: number;
   readonly isRecalled: boolean;
+  /** What a group says of its changes; `from` is who made them. */
+  readonly isTip: boolean;
   readonly seenBy: 'both' | 'sender' | 'receiver';
 }
 
@@ -203,13 +205,14 @@ interface MessageRow {
   stored_ms: number;
   callbacks: number;
   recall_no: number;
+  is_tip: boolean;
   visible_to: 0 | 1 | 2;
 }
 
 /** Of the message `x` in conversation `c`. */
 export const messageColumns = sql`
   x.conversation_id, x.seq, x.day, s.identifier as sender, r.identifier as receiver, g.group_id, x.msg_seq, x.msg_random, x.msg_time,
-  x.stored_ms, x.callbacks, x.recall_no, x.visible_to`;
+  x.stored_ms, x.callbacks, x.recall_no, coalesce(x.extra = '{"tip":true}', false) as is_tip, x.visible_to`;
 export const messageNames = sql`
   join account s on s.id = x.sender_id
   left join account r on r.id = case when c.account_a = x.sender_id then c.account_b else c.account_a end
@@ -230,6 +233,7 @@ export async function selectMessages(db: Db, query: RawBuilder<unknown>): Promis
     storedMs: row.stored_ms,
     notes: row.callbacks,
     isRecalled: row.recall_no > 0,
+    isTip: row.is_tip,
     seenBy: (['both', 'sender', 'receiver'] as const)[row.visible_to],
   }));
 }

@@ -212,6 +212,7 @@ export function createExplain(deps: ExplainDeps): Explain {
     if (command !== undefined) notes.push(...standing(app, command));
     else if (endpointsInUse(app) === 0)
       notes.push('The app wants no callbacks now: it has none switched on, or no URL.');
+    else if (filter.groupId !== undefined) notes.push(...unwantedOfGroups(app));
     const limit = page.limit + 1;
     const isSomebodys = filter.account !== undefined || filter.pair !== undefined || filter.groupId !== undefined;
     const key = drainKeyIs(sql`o.drain_key`, filter, places);
@@ -341,6 +342,15 @@ export function createExplain(deps: ExplainDeps): Explain {
 
 const endpointsInUse = (app: AppSettings): number =>
   callbackCommands.filter((command) => endpointOf(app, command) !== undefined).length;
+
+/** Of what happens in a group nothing stays where nobody wants to be told of it; messages remember it themselves. */
+function unwantedOfGroups(app: AppSettings): string[] {
+  const unwanted = callbackCommands.filter((command) => {
+    return command.startsWith('Group.') && !sendCommands.includes(command) && endpointOf(app, command) === undefined;
+  });
+  if (unwanted.length === 0) return [];
+  return [`The app does not want ${unwanted.join(', ')} now: of what would cause them meanwhile nothing is noted.`];
+}
 
 /** How it stands with a command now. */
 function standing(app: AppSettings, command: CallbackCommand): string[] {

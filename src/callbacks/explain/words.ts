@@ -1,4 +1,5 @@
 import type { AfterReason, BeforeOutcome, CallbackCommand } from '../../wire/index.ts';
+import { readShare } from '../before/decision.ts';
 import type { About, CallbackEvent, LoggedAttempt } from './events.ts';
 import type { DeadLetter } from './letters.ts';
 import { maxAhead, type WaitReason } from './waiting.ts';
@@ -7,14 +8,24 @@ import { maxAhead, type WaitReason } from './waiting.ts';
 
 export const timeText = (ms: number): string => new Date(ms).toISOString();
 
-/** `alice's message 1_2_3 to bob`, `alice's message to group tea`, `State.StateChange of alice (Android offline timeout)`. */
-export function subjectText(command: CallbackCommand, { from, to, account, groupId, key, what }: About): string {
+/**
+ * `alice's message 1_2_3 to bob`, `alice's message to group tea`, `a tip in group tea, of what alice did`,
+ * `Group.CallbackBeforeApplyJoinGroup of alice to group tea`, `State.StateChange of alice (Android offline timeout)`.
+ */
+export function subjectText(
+  command: CallbackCommand,
+  { from, to, account, groupId, key, what }: About,
+  isTip = false,
+): string {
+  if (isTip) return `a tip in group ${groupId}, of what ${from} did`;
   if (command.endsWith('SendMsg') && from !== undefined && groupId !== undefined) {
     return `${from}'s message to group ${groupId}`;
   }
   if (from !== undefined && to !== undefined) return `${from}'s message${key === undefined ? '' : ` ${key}`} to ${to}`;
-  const whom = account ?? from ?? groupId;
-  return `${command}${whom === undefined ? '' : ` of ${whom}`}${what === undefined ? '' : ` (${what})`}`;
+  const whom = account ?? from;
+  const of = whom === undefined ? '' : ` of ${whom}`;
+  const group = groupId === undefined ? '' : `${whom === undefined ? ' of' : ' to'} group ${groupId}`;
+  return `${command}${of}${group}${what === undefined ? '' : ` (${what})`}`;
 }
 
 /** What came of the question before an action. */
@@ -34,8 +45,12 @@ export function askedText(
       return `The backend was asked, and allowed it${took}.`;
     case 'rewritten':
       return `The backend was asked, and allowed it with changed content${took}.`;
-    case 'refused':
-      return `The backend was asked, and refused it${took}${told}.`;
+    case 'refused': {
+      const share = readShare(detail);
+      return share === undefined
+        ? `The backend was asked, and refused it${took}${told}.`
+        : `The backend was asked, and refused ${share.some} of ${share.all} accounts${took}.`;
+    }
     case 'dropped':
       return `The backend was asked, and had it dropped in silence${took}.`;
     case 'timeout':
@@ -51,7 +66,7 @@ export function askedText(
     case 'unasked-forbidden':
       return 'The backend was not asked: the sender had switched that off for this message (ForbidCallbackControl).';
     case 'unasked-kind':
-      return 'The backend was not asked: actions of this kind are never asked about (batch sends, imports, pushes).';
+      return 'The backend was not asked: actions of this kind are never asked about (batch sends, imports, pushes, tips).';
     case 'unasked-paused':
       return `The backend was not asked, because callbacks were paused${told}.`;
     case 'none':
@@ -69,7 +84,7 @@ export function untoldText(reason: Exclude<AfterReason, 'told'>, command: Callba
     case 'forbidden':
       return 'The backend is not told: the sender had switched that off for this message (ForbidCallbackControl).';
     case 'kind':
-      return 'The backend is not told: it never is of actions of this kind (batch sends, imports, pushes).';
+      return 'The backend is not told: it never is of actions of this kind (batch sends, imports, pushes, tips).';
     default:
       return 'The backend is not told, and nothing is noted of why: callbacks did not run on the process that took it.';
   }
