@@ -1,11 +1,12 @@
 import { bare } from './c2c/bare.ts';
-import { runRounds, type ScenarioResult, startPlayer } from './c2c/contest.ts';
 import { ejabberdEntrant, ejabberdSettings, findEjabberd } from './c2c/ejabberd.ts';
 import { measureIdle } from './c2c/idle.ts';
+import type { LoadQuestion } from './c2c/load.ts';
 import { type ChatEntrant, mostAccounts } from './c2c/peer.ts';
 import { qalgate } from './c2c/qalgate.ts';
-import { makeScenarios, type Scenario, terminals } from './c2c/scenarios.ts';
+import { type ChatScenario, loadScript, makeScenarios, terminals } from './c2c/scenarios.ts';
 import { idleTable, ratioVerdict, scenarioTable, verdict } from './c2c/tables.ts';
+import { resultOf, runContest } from './support/chat-contest.ts';
 import type { BenchOptions } from './support/question.ts';
 
 /** Question: what does a one-to-one message cost that is committed before it is delivered, against ejabberd? */
@@ -16,18 +17,19 @@ const accepted = { at64: 1 / 3, steady: 0.8, idleKilobytes: 20 };
 export async function benchC2c({ quick, progress }: BenchOptions): Promise<string> {
   const theirs = findPeers(progress);
   const entrants = [qalgate, ...theirs, bare];
-  const isPeer = ({ name }: { name: string }): boolean => theirs.some((entrant) => entrant.name === name);
+  const isPeer = (name: string): boolean => theirs.some((entrant) => entrant.name === name);
   const idleTerminals = quick ? 500 : mostAccounts;
   const idleRounds = quick ? 1 : 3;
   const idle = await measureIdle(entrants, { terminals: idleTerminals, rounds: idleRounds, progress });
 
   const scenarios = makeScenarios(quick);
   const rounds = quick ? 2 : 5;
-  const results = await measureScenarios(entrants, scenarios.all, { rounds, progress });
-  const ratio = (scenario: Scenario, limit: number): string => {
-    const result = results.find((each) => each.scenario === scenario) as ScenarioResult;
-    return ratioVerdict(result, { name: qalgate.name, isPeer, accepted: limit });
-  };
+  const results = await runContest<LoadQuestion, ChatScenario>(
+    { entrants, script: loadScript, scenarios: scenarios.all, open: { do: 'open', ...terminals } },
+    { rounds, progress },
+  );
+  const ratio = (scenario: ChatScenario, limit: number): string =>
+    ratioVerdict(resultOf(results, scenario), { name: qalgate.name, isPeer, accepted: limit });
   const idleKilobytes = idle.get(qalgate)?.median ?? Number.NaN;
   return [
     '## c2c: what does a one-to-one message cost?',
@@ -83,20 +85,4 @@ function findPeers(progress: BenchOptions['progress']): ChatEntrant[] {
   }
   progress(`${ejabberd.missing} is not installed: ejabberd is left out`);
   return [];
-}
-
-async function measureScenarios(
-  entrants: readonly ChatEntrant[],
-  scenarios: readonly Scenario[],
-  { rounds, progress }: { rounds: number; progress: BenchOptions['progress'] },
-): Promise<ScenarioResult[]> {
-  await using stack = new AsyncDisposableStack();
-  const players = [];
-  for (const entrant of entrants) {
-    progress(`starting ${entrant.name}`);
-    const player = await startPlayer(entrant, stack);
-    await player.ask({ do: 'open', ...terminals });
-    players.push(player);
-  }
-  return await runRounds(scenarios, players, { rounds, progress });
 }

@@ -1,8 +1,9 @@
 import { ejabberdSettings, findEjabberd } from './c2c/ejabberd.ts';
 import { measureBigGroup } from './groups/big-group.ts';
-import { runRounds, type Scenario, type ScenarioResult, startPlayer } from './groups/contest.ts';
-import { bare, ejabberdRooms, type GroupEntrant, qalgate } from './groups/entrants.ts';
+import { bare, ejabberdRooms, qalgate } from './groups/entrants.ts';
+import type { GroupScenario, LoadQuestion } from './groups/load.ts';
 import { reportGroups } from './groups/report.ts';
+import { type Entrant, resultOf, runContest, type ScenarioResult } from './support/chat-contest.ts';
 import type { BenchOptions } from './support/question.ts';
 
 /** Question: what does a message to a group cost, against a bare fan-out and against ejabberd's rooms? */
@@ -17,16 +18,16 @@ export async function benchGroups({ quick, progress }: BenchOptions): Promise<st
   const less = (count: number): number => (quick ? Math.ceil(count / quickDivisor) : count);
   const rounds = quick ? 2 : 5;
   const options = { rounds, progress };
-  const fanOutScenario = (senders: number, messages: number): Scenario => ({
+  const fanOutScenario = (senders: number, messages: number): GroupScenario => ({
     title: `One group of ${fanOutMembers} members, ${senders === 1 ? 'one message at a time' : `${senders} senders with a message in flight each`}`,
-    members: fanOutMembers,
+    count: less(messages) * fanOutMembers,
     question: { do: 'send', messages: less(messages), senders },
   });
   const busy = fanOutScenario(32, 960);
   const alone = fanOutScenario(1, 200);
-  const steady: Scenario = {
+  const steady: GroupScenario = {
     title: `${durable.groups} groups of ${durable.members} members, ${durable.perSec} messages a second in all`,
-    members: durable.members,
+    count: less(5 * durable.perSec) * durable.members,
     question: { do: 'send', messages: less(5 * durable.perSec), senders: durable.senders, perSec: durable.perSec },
   };
 
@@ -37,8 +38,6 @@ export async function benchGroups({ quick, progress }: BenchOptions): Promise<st
   const durableResults = await measure([qalgate, ...theirs], durable, [steady], options);
   const bigOptions = { ...big, count: quick ? 20 : 200, rounds };
   const bigFigures = await measureBigGroup({ ...bigOptions, progress });
-  const resultOf = (results: readonly ScenarioResult[], scenario: Scenario): ScenarioResult =>
-    results.find((each) => each.scenario === scenario) as ScenarioResult;
   return reportGroups({
     quick,
     rounds,
@@ -52,7 +51,7 @@ export async function benchGroups({ quick, progress }: BenchOptions): Promise<st
   });
 }
 
-function findPeers(progress: BenchOptions['progress']): GroupEntrant[] {
+function findPeers(progress: BenchOptions['progress']): Entrant[] {
   const ejabberd = findEjabberd();
   if (!('missing' in ejabberd)) {
     const members = durable.groups * durable.members;
@@ -62,19 +61,20 @@ function findPeers(progress: BenchOptions['progress']): GroupEntrant[] {
   return [];
 }
 
-async function measure(
-  entrants: readonly GroupEntrant[],
+function measure(
+  entrants: readonly Entrant[],
   { groups, members }: { groups: number; members: number },
-  scenarios: readonly Scenario[],
+  scenarios: readonly GroupScenario[],
   options: { rounds: number; progress: BenchOptions['progress'] },
-): Promise<ScenarioResult[]> {
-  await using stack = new AsyncDisposableStack();
-  const players = [];
-  for (const entrant of entrants) {
-    options.progress(`starting ${entrant.name}`);
-    const player = await startPlayer(entrant, stack);
-    await player.ask({ do: 'open', groups, members });
-    players.push(player);
-  }
-  return await runRounds(scenarios, players, options);
+): Promise<ScenarioResult<GroupScenario>[]> {
+  return runContest<LoadQuestion, GroupScenario>(
+    {
+      entrants,
+      script: new URL('groups/load.ts', import.meta.url),
+      scenarios,
+      open: { do: 'open', groups, members },
+      everyRound: [{ do: 'beat' }],
+    },
+    options,
+  );
 }

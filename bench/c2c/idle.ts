@@ -1,6 +1,8 @@
+import { startPlayer } from '../support/chat-contest.ts';
 import { type Spread, spreadOf } from '../support/spread.ts';
-import { startPlayer } from './contest.ts';
-import type { ChatEntrant } from './peer.ts';
+import type { LoadQuestion } from './load.ts';
+import type { ChatEntrant, ChatPeer } from './peer.ts';
+import { loadScript } from './scenarios.ts';
 
 const atOnce = 32;
 /** Before the first look: what the first connections of a process load and compile is not theirs. */
@@ -30,7 +32,7 @@ export async function measureIdle(
 /** Of one just started: a process that has held many connections keeps room for the next ones. */
 async function idleBytes(entrant: ChatEntrant, terminals: number): Promise<number> {
   await using stack = new AsyncDisposableStack();
-  const { peer, ask } = await startPlayer(entrant, stack);
+  const { peer, ask } = await startPlayer<LoadQuestion, ChatPeer>(entrant, loadScript, stack);
   await ask({ do: 'login', logins: warmUpLogins, atOnce });
   const before = await peer.memoryBytes();
   await ask({ do: 'stay', terminals, atOnce });

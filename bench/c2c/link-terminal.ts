@@ -1,13 +1,9 @@
 import { signUserSig } from '../../src/auth/index.ts';
+import type { LinkApp } from '../support/chat-load.ts';
 import { numberOf, type Protocol, textOf } from './terminal.ts';
 import { closeWebSocket, onFrames, openWebSocket } from './web-socket.ts';
 
 /** The link of qalgate (docs/reference/link.md) as a plain client speaks it. */
-
-export interface LinkApp {
-  sdkAppId: number;
-  secret: string;
-}
 
 /** What counts here of the service's frames. */
 interface Frame {
@@ -30,8 +26,13 @@ export function signFor({ sdkAppId, secret }: LinkApp, identifier: string): stri
   return signUserSig({ sdkAppId, identifier, secret, expireSec: 3_600, issuedAtSec: Math.floor(Date.now() / 1_000) });
 }
 
-export function createLinkProtocol(app: LinkApp): Protocol {
+/** The first request of a connection. */
+export function loginOf(app: LinkApp, account: string): object {
   const { sdkAppId } = app;
+  return { do: 'login', sdkAppId, identifier: account, userSig: signFor(app, account), platform: 'Web' };
+}
+
+export function createLinkProtocol(app: LinkApp): Protocol {
   return {
     alwaysAccepts: true,
     async connect({ port, account }, { onAccepted, onReceived, onProblem }) {
@@ -70,14 +71,7 @@ export function createLinkProtocol(app: LinkApp): Protocol {
       socket.on('error', (error) => fail(error.message));
       socket.on('close', (code, reason) => fail(`closed with ${code} ${reason}`));
 
-      write({
-        id: loginId,
-        do: 'login',
-        sdkAppId,
-        identifier: account,
-        userSig: signFor(app, account),
-        platform: 'Web',
-      });
+      write({ id: loginId, ...loginOf(app, account) });
       await login.promise;
       return {
         send(to, number) {

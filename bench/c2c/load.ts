@@ -2,19 +2,23 @@
  * The load generator of one peer, a process of its own: holds the terminals, sends, and checks that each message arrives
  * exactly once and in order.
  */
-import { parentOptions, serveParent } from '../../test/support/measured-process.ts';
+import { parentOptions } from '../../test/support/measured-process.ts';
+import {
+  forEach,
+  type Latencies,
+  type LoadOptions,
+  latenciesOf,
+  openAtOnce,
+  pace,
+  serveLoad,
+  stallMs,
+} from '../support/chat-load.ts';
 import { bareProtocol } from './bare-terminal.ts';
-import { createLinkProtocol, type LinkApp } from './link-terminal.ts';
+import { createLinkProtocol } from './link-terminal.ts';
 import type { Protocol, Terminal } from './terminal.ts';
 import { xmppProtocol } from './xmpp-terminal.ts';
 
-export interface LoadOptions {
-  protocol: 'link' | 'xmpp' | 'bare';
-  port: number;
-  /** For `link`. */
-  app?: LinkApp;
-}
-
+/** Latencies are from a message's sending to its receipt; of those to accounts that are away, to its acceptance. */
 export type LoadQuestion =
   /** Opens so many pairs of terminals, a sender and its receiver; those that send to accounts that are away alone. */
   | { do: 'open'; pairs: number; lonely: number }
@@ -31,21 +35,6 @@ export type LoadQuestion =
   | { do: 'login'; logins: number; atOnce: number }
   /** Logs in and stays. */
   | { do: 'stay'; terminals: number; atOnce: number };
-
-export interface LoadAnswer {
-  elapsedMs: number;
-  /** From a message's sending to its receipt; of those to accounts that are away, to its acceptance. */
-  p50Ms: number;
-  p99Ms: number;
-  /** Why the first thing that was wrong was wrong; then the figures mean nothing. */
-  problem?: string;
-}
-
-/** No message may take longer. */
-const stallMs = 30_000;
-const openAtOnce = 32;
-/** Of the open loop: that of a timer. */
-const tickMs = 1;
 
 const { protocol: protocolName, port, app } = parentOptions<LoadOptions>();
 const protocols: Record<LoadOptions['protocol'], () => Protocol> = {
@@ -76,18 +65,6 @@ function connect(account: string, needsAccept = false): Promise<Terminal> {
       },
     },
   );
-}
-
-/** Runs `work` for 0 … count - 1, some of them at once. */
-async function forEach(count: number, atOnce: number, work: (n: number) => Promise<void>): Promise<void> {
-  let next = 0;
-  const worker = async (): Promise<void> => {
-    while (next < count) {
-      next += 1;
-      await work(next - 1);
-    }
-  };
-  await Promise.all(Array.from({ length: atOnce }, worker));
 }
 
 async function open(pairs: number, lonelyOnes: number): Promise<void> {
@@ -176,15 +153,13 @@ function send({ terminals, to, messages, perSec, needs }: Sending): Promise<Floa
       for (const sender of terminals.keys()) sendNext(sender);
       return;
     }
-    const startedMs = performance.now();
-    ticking = setInterval(() => {
-      const due = Math.floor(((performance.now() - startedMs) * perSec) / 1_000);
+    ticking = pace(perSec, (due) => {
       while (sent < Math.min(due, messages)) sendNext(sent % terminals.length);
-    }, tickMs);
+    });
   });
 }
 
-async function answer(question: LoadQuestion): Promise<Omit<LoadAnswer, 'elapsedMs'>> {
+async function answer(question: LoadQuestion): Promise<Latencies> {
   const none = { p50Ms: 0, p99Ms: 0 };
   switch (question.do) {
     case 'open':
@@ -207,20 +182,9 @@ async function answer(question: LoadQuestion): Promise<Omit<LoadAnswer, 'elapsed
         perSec,
         needs: { accept: isAway || protocol.alwaysAccepts, receipt: !isAway },
       });
-      tookMs.sort();
-      const at = (share: number): number => tookMs[Math.min(messages - 1, Math.floor(messages * share))] ?? 0;
-      return { p50Ms: at(0.5), p99Ms: at(0.99) };
+      return latenciesOf(tookMs);
     }
   }
 }
 
-serveParent({}, async (question): Promise<LoadAnswer> => {
-  const startedMs = performance.now();
-  try {
-    const figures = await answer(question as LoadQuestion);
-    if (problem !== undefined) throw new Error(problem);
-    return { ...figures, elapsedMs: performance.now() - startedMs };
-  } catch (error) {
-    return { elapsedMs: 0, p50Ms: 0, p99Ms: 0, problem: (error as Error).message };
-  }
-});
+serveLoad(answer, () => problem);

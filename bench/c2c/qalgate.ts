@@ -2,9 +2,9 @@ import { mkdtemp, readFile, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import type { LinkApp } from '../support/chat-load.ts';
 import { familyCpuMicros } from '../support/process-figures.ts';
 import { freePorts, portProblem, startProgram } from '../support/program.ts';
-import type { LinkApp } from './link-terminal.ts';
 import { memoryBytesOfNode } from './node-memory.ts';
 import type { ChatEntrant, ChatPeer } from './peer.ts';
 

@@ -1,14 +1,13 @@
+import type { Scenario } from '../support/chat-contest.ts';
 import type { LoadQuestion } from './load.ts';
 
-/** The same work for several peers. */
-export interface Scenario {
-  title: string;
+export interface ChatScenario extends Scenario<LoadQuestion> {
+  /** What is counted. */
   unit: 'message' | 'login';
-  /** How many of them in a round. */
-  count: number;
-  /** What the load generator is asked for. */
-  question: LoadQuestion;
 }
+
+/** Of the load generator. */
+export const loadScript = new URL('load.ts', import.meta.url);
 
 /** Terminals that have to be open before, see {@link LoadQuestion}. */
 export const terminals = { pairs: 256, lonely: 64 };
@@ -19,15 +18,15 @@ const steadyPerSec = 500;
 const loginsAtOnce = 16;
 
 export interface Scenarios {
-  all: Scenario[];
+  all: ChatScenario[];
   /** Those with an aim. */
-  at64: Scenario;
-  steady: Scenario;
+  at64: ChatScenario;
+  steady: ChatScenario;
 }
 
 export function makeScenarios(quick: boolean): Scenarios {
   const less = (count: number): number => (quick ? Math.ceil(count / quickDivisor) : count);
-  const closedLoop = (senders: number, messages: number): Scenario =>
+  const closedLoop = (senders: number, messages: number): ChatScenario =>
     sending(`${senders} senders, each to a receiver that is there, one message in flight a sender`, {
       senders,
       messages: less(messages),
@@ -47,7 +46,7 @@ export function makeScenarios(quick: boolean): Scenarios {
     messages: less(4_000),
     isAway: true,
   });
-  const logins: Scenario = {
+  const logins: ChatScenario = {
     title: `Logins, ${loginsAtOnce} at once`,
     unit: 'login',
     count: less(400),
@@ -56,6 +55,6 @@ export function makeScenarios(quick: boolean): Scenarios {
   return { all: [at16, at64, at256, steady, away, logins], at64, steady };
 }
 
-function sending(title: string, options: Omit<Extract<LoadQuestion, { do: 'send' }>, 'do'>): Scenario {
+function sending(title: string, options: Omit<Extract<LoadQuestion, { do: 'send' }>, 'do'>): ChatScenario {
   return { title, unit: 'message', count: options.messages, question: { do: 'send', ...options } };
 }

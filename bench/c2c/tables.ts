@@ -1,30 +1,33 @@
+import {
+  cheapestOf,
+  cpuMicrosIn,
+  type Figure,
+  type Named,
+  perSecIn,
+  ratioIn,
+  type ScenarioResult,
+  spreadIn,
+} from '../support/chat-contest.ts';
 import { formatSpread, type Spread } from '../support/spread.ts';
-import { cpuMicrosIn, type Player, ratioIn, type Sample, type ScenarioResult, spreadIn } from './contest.ts';
+import type { ChatScenario } from './scenarios.ts';
 
-/** The other service, in one or more settings. */
-export type IsPeer = (player: { name: string }) => boolean;
-
-/** The cheapest of the peers in that scenario: its CPU time is 1. */
-export function baseOf(result: ScenarioResult, isPeer: IsPeer): Player | undefined {
-  const cost = (player: Player): number => spreadIn(result, player, cpuMicrosIn).median;
-  return [...result.samples.keys()].filter(isPeer).toSorted((a, b) => cost(a) - cost(b))[0];
-}
+/** Whether it is the other service, in one or more settings. */
+export type IsPeer = (name: string) => boolean;
 
 /** One scenario as Markdown. */
-export function scenarioTable(result: ScenarioResult, isPeer: IsPeer): string[] {
+export function scenarioTable(result: ScenarioResult<ChatScenario>, isPeer: IsPeer): string[] {
   const { title, unit, count } = result.scenario;
-  const base = baseOf(result, isPeer);
+  const base = cheapestOf(result, isPeer);
   const isMessage = unit === 'message';
   const columns = [`CPU µs/${unit}`, 'service', 'database', 'ratio', `${unit}s/s`, ...(isMessage ? latencies : [])];
-  const row = (player: Player): string => {
-    const cell = (figure: (sample: Sample) => number, digits: number): string =>
-      formatSpread(spreadIn(result, player, figure), digits);
+  const row = (player: Named): string => {
+    const cell = (figure: Figure, digits: number): string => formatSpread(spreadIn(result, player, figure), digits);
     const cells = [
       cell(cpuMicrosIn, 0),
       cell(({ serviceMicros }) => serviceMicros, 0),
       cell(({ databaseMicros }) => databaseMicros, 0),
-      base === undefined ? '' : formatSpread(ratioIn(result, player, base), 2),
-      cell(({ perSec }) => perSec, 0),
+      base === undefined ? '' : formatSpread(ratioIn(result, player, base, cpuMicrosIn), 2),
+      cell(perSecIn, 0),
       ...(isMessage ? [cell(({ p50Ms }) => p50Ms, 1), cell(({ p99Ms }) => p99Ms, 1)] : []),
     ];
     return `| ${player.name} | ${cells.join(' | ')} |`;
@@ -64,7 +67,7 @@ export function ratioVerdict(
   { name, isPeer, accepted }: { name: string; isPeer: IsPeer; accepted: number },
 ): string {
   const player = [...result.samples.keys()].find((each) => each.name === name);
-  const base = baseOf(result, isPeer);
+  const base = cheapestOf(result, isPeer);
   if (player === undefined || base === undefined) return 'nothing to compare with';
-  return `${verdict(ratioIn(result, player, base).median, accepted, 2)}, of ${base.name}`;
+  return `${verdict(ratioIn(result, player, base, cpuMicrosIn).median, accepted, 2)}, of ${base.name}`;
 }

@@ -20,6 +20,7 @@ const streamEnd = '</stream:stream>';
 const features = '</stream:features>';
 const streamManagement = 'urn:xmpp:sm:3';
 const messageEnd = '</message>';
+const bodyStart = '<body>';
 /** For each answer at login. */
 const answerMs = 20_000;
 
@@ -42,30 +43,13 @@ export const xmppProtocol: Protocol = {
     });
 
     const unanswered: number[] = [];
-    let pending = '';
-    socket.on('data', (data) => {
-      pending += data;
-      for (;;) {
-        const end = pending.indexOf('>');
-        if (end < 0) return;
-        if (pending.startsWith('<message')) {
-          const messageAt = pending.indexOf(messageEnd);
-          if (messageAt < 0) return;
-          const stanza = pending.slice(0, messageAt);
-          pending = pending.slice(messageAt + messageEnd.length);
-          const bodyAt = stanza.indexOf('<body>');
-          if (bodyAt < 0 || stanza.includes(" type='error'")) fail(`not a message of ours: ${stanza}`);
-          else onReceived(numberOf(stanza.slice(bodyAt + '<body>'.length, bodyAt + 30)));
-          continue;
-        }
-        const tag = pending.slice(0, end);
-        pending = pending.slice(end + 1);
-        if (tag.startsWith('<a ')) {
-          const number = unanswered.shift();
-          if (number !== undefined) onAccepted(number);
-        } else if (tag.startsWith('<stream:error') || tag === '</stream:stream')
-          fail(`the stream ends: ${tag}${pending}`);
-      }
+    readStream(socket, {
+      onReceived,
+      onProblem: fail,
+      onTag(tag) {
+        const number = tag.startsWith('<a ') ? unanswered.shift() : undefined;
+        if (number !== undefined) onAccepted(number);
+      },
     });
     return {
       send(to, number) {
@@ -86,6 +70,36 @@ export const xmppProtocol: Protocol = {
     };
   },
 };
+
+/** Reads what comes after the login: the numbers of messages, and other tags. */
+export function readStream(
+  socket: Socket,
+  events: { onReceived(number: number): void; onProblem(reason: string): void; onTag?: (tag: string) => void },
+): void {
+  let pending = '';
+  socket.on('data', (data) => {
+    pending += data;
+    for (;;) {
+      const end = pending.indexOf('>');
+      if (end < 0) return;
+      if (pending.startsWith('<message')) {
+        const messageAt = pending.indexOf(messageEnd);
+        if (messageAt < 0) return;
+        const stanza = pending.slice(0, messageAt);
+        pending = pending.slice(messageAt + messageEnd.length);
+        const bodyAt = stanza.indexOf(bodyStart);
+        if (bodyAt < 0 || stanza.includes(" type='error'")) events.onProblem(`not a message of ours: ${stanza}`);
+        else events.onReceived(numberOf(stanza.slice(bodyAt + bodyStart.length, bodyAt + 30)));
+        continue;
+      }
+      const tag = pending.slice(0, end);
+      pending = pending.slice(end + 1);
+      if (tag.startsWith('<stream:error') || tag === '</stream:stream') {
+        events.onProblem(`the stream ends: ${tag}${pending}`);
+      } else events.onTag?.(tag);
+    }
+  });
+}
 
 /** Why nobody can log in yet; undefined: somebody did. */
 export async function xmppProblem(port: number, account: string): Promise<string | undefined> {

@@ -3,9 +3,10 @@
  * and tells how long each took.
  */
 import { parentOptions, serveParent } from '../../test/support/measured-process.ts';
-import { type LinkApp, signFor } from '../c2c/link-terminal.ts';
+import { loginOf } from '../c2c/link-terminal.ts';
 import { textOf } from '../c2c/terminal.ts';
 import { closeWebSocket, onFrames, openWebSocket } from '../c2c/web-socket.ts';
+import type { LinkApp } from '../support/chat-load.ts';
 import { callRest } from './rest-call.ts';
 
 export interface BigLoadOptions {
@@ -77,8 +78,7 @@ async function connect(account: string): Promise<BigTerminal> {
     socket.send(JSON.stringify({ id: lastId, ...request }));
     return answer.promise;
   };
-  const userSig = signFor(app, account);
-  await ask({ do: 'login', sdkAppId: app.sdkAppId, identifier: account, userSig, platform: 'Web' });
+  await ask(loginOf(app, account));
   return { ask, close: () => closeWebSocket(socket) };
 }
 

@@ -1,25 +1,12 @@
 import { fileURLToPath } from 'node:url';
 import { type Ejabberd, ejabberdName, startEjabberd } from '../c2c/ejabberd.ts';
-import type { CpuMicros } from '../c2c/peer.ts';
 import { startQalgate } from '../c2c/qalgate.ts';
+import type { Entrant } from '../support/chat-contest.ts';
 import { freePorts, portProblem, startProgram } from '../support/program.ts';
 import { dependencyVersion } from '../support/stage.ts';
 import type { BareServerOptions } from './bare-server.ts';
-import type { LoadOptions } from './load.ts';
 import { memberPrefix } from './room-terminal.ts';
 import { roomHost } from './xmpp-room.ts';
-
-/** One of those compared, running. */
-export interface GroupPeer {
-  load: LoadOptions;
-  cpuMicros(): Promise<CpuMicros>;
-}
-
-export interface GroupEntrant {
-  name: string;
-  /** @param stack ends what was started */
-  start(stack: AsyncDisposableStack): Promise<GroupPeer>;
-}
 
 /** The rate limit of groups is on, and out of reach; an administrator makes groups as fast as it can. */
 const outOfReach = 100_000;
@@ -30,13 +17,13 @@ export const groupSettings = {
 };
 
 /** The whole program with its embedded database. */
-export const qalgate: GroupEntrant = {
+export const qalgate: Entrant = {
   name: 'qalgate',
   start: (stack) => startQalgate(stack, groupSettings),
 };
 
 /** See bare-server.ts. */
-export const bare: GroupEntrant = {
+export const bare: Entrant = {
   name: `bare ws ${dependencyVersion('ws')}`,
   async start(stack) {
     const [port = 0] = await freePorts(1);
@@ -69,7 +56,7 @@ const modules = `
     default_room_options: { persistent: true, mam: true, presence_broadcast: [] }
 `;
 
-export function ejabberdRooms(ejabberd: Ejabberd, setting: string, members: number): GroupEntrant {
+export function ejabberdRooms(ejabberd: Ejabberd, setting: string, members: number): Entrant {
   return {
     name: ejabberdName(ejabberd, setting),
     async start(stack) {

@@ -1,5 +1,6 @@
-import { type LinkApp, signFor } from '../c2c/link-terminal.ts';
+import { loginOf } from '../c2c/link-terminal.ts';
 import { numberOf, textOf } from '../c2c/terminal.ts';
+import type { LinkApp } from '../support/chat-load.ts';
 import { openFrameSocket } from './frame-socket.ts';
 import { callRest } from './rest-call.ts';
 import type { RoomProtocol } from './room-terminal.ts';
@@ -41,15 +42,7 @@ export function createLinkRooms(app: LinkApp): RoomProtocol {
         onProblem: fail,
       });
       const write = (frame: object): void => socket.write(JSON.stringify(frame));
-      const { sdkAppId } = app;
-      write({
-        id: loginId,
-        do: 'login',
-        sdkAppId,
-        identifier: account,
-        userSig: signFor(app, account),
-        platform: 'Web',
-      });
+      write({ id: loginId, ...loginOf(app, account) });
       await login.promise;
       const conversation = `group:${room}`;
       return {

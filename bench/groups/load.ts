@@ -2,21 +2,28 @@
  * The load generator of one peer, a process of its own: holds all members of the groups, sends, and checks that each message reaches each
  * of them exactly once, in the same order.
  */
-import { parentOptions, serveParent } from '../../test/support/measured-process.ts';
-import type { LinkApp } from '../c2c/link-terminal.ts';
+import { parentOptions } from '../../test/support/measured-process.ts';
+import type { Scenario } from '../support/chat-contest.ts';
+import {
+  forEach,
+  type Latencies,
+  type LoadOptions,
+  latenciesOf,
+  openAtOnce,
+  pace,
+  serveLoad,
+  stallMs,
+} from '../support/chat-load.ts';
 import { bareRooms } from './bare-room.ts';
 import { createLinkRooms } from './link-room.ts';
 import { Room } from './room.ts';
 import { memberName, type RoomProtocol, roomName } from './room-terminal.ts';
 import { xmppRooms } from './xmpp-room.ts';
 
-export interface LoadOptions {
-  protocol: 'link' | 'xmpp' | 'bare';
-  port: number;
-  /** For `link`. */
-  app?: LinkApp;
-}
+/** The count is of deliveries. */
+export type GroupScenario = Scenario<Extract<LoadQuestion, { do: 'send' }>>;
 
+/** Latencies are from a message's sending to its receipt by the last member. */
 export type LoadQuestion =
   | { do: 'open'; groups: number; members: number }
   /** So that nobody is taken for gone while others are measured. */
@@ -29,20 +36,6 @@ export type LoadQuestion =
       /** Messages a second, of all groups together; absent: each sender has one in flight. */
       perSec?: number;
     };
-
-export interface LoadAnswer {
-  elapsedMs: number;
-  /** From a message's sending to its receipt by the last member. */
-  p50Ms: number;
-  p99Ms: number;
-  /** Why the first thing that was wrong was wrong; then the figures mean nothing. */
-  problem?: string;
-}
-
-const stallMs = 30_000;
-const openAtOnce = 32;
-/** Of the open loop: that of a timer. */
-const tickMs = 1;
 
 const { protocol: protocolName, port, app } = parentOptions<LoadOptions>();
 const protocols: Record<LoadOptions['protocol'], () => RoomProtocol> = {
@@ -62,24 +55,18 @@ async function open(groups: number, members: number): Promise<void> {
   for (let group = 0; group < groups; group += 1) {
     const room = new Room(members, protocol);
     rooms.push(room);
-    let next = 0;
-    const connectNext = async (): Promise<void> => {
-      while (next < members) {
-        const index = next;
-        next += 1;
-        const place = { port, account: memberName(group, index, members), room: roomName(group) };
-        const terminal = await protocol.connect(place, {
-          onFrame: (payload) => room.frame(index, payload),
-          onReceived: (number) => room.received(index, number),
-          onProblem(reason) {
-            problem ??= reason;
-            room.run?.fail(reason);
-          },
-        });
-        room.join(index, terminal);
-      }
-    };
-    await Promise.all(Array.from({ length: openAtOnce }, connectNext));
+    await forEach(members, openAtOnce, async (index) => {
+      const place = { port, account: memberName(group, index, members), room: roomName(group) };
+      const terminal = await protocol.connect(place, {
+        onFrame: (payload) => room.frame(index, payload),
+        onReceived: (number) => room.received(index, number),
+        onProblem(reason) {
+          problem ??= reason;
+          room.run?.fail(reason);
+        },
+      });
+      room.join(index, terminal);
+    });
     const accounts = Array.from({ length: members }, (_, index) => memberName(group, index, members));
     await protocol.gather(port, roomName(group), accounts);
   }
@@ -141,33 +128,17 @@ function send({ messages, senders, perSec }: Extract<LoadQuestion, { do: 'send' 
       for (let turn = 0; turn < senders * rooms.length; turn += 1) sendNext(turn);
       return;
     }
-    const startedMs = performance.now();
-    ticking = setInterval(() => {
-      const due = Math.floor(((performance.now() - startedMs) * perSec) / 1_000);
+    ticking = pace(perSec, (due) => {
       while (sent < Math.min(due, messages)) sendNext(sent);
-    }, tickMs);
+    });
   });
 }
 
-async function answer(question: LoadQuestion): Promise<Omit<LoadAnswer, 'elapsedMs'>> {
-  if (question.do === 'send') {
-    const tookMs = await send(question);
-    tookMs.sort();
-    const at = (share: number): number => tookMs[Math.min(tookMs.length - 1, Math.floor(tookMs.length * share))] ?? 0;
-    return { p50Ms: at(0.5), p99Ms: at(0.99) };
-  }
+async function answer(question: LoadQuestion): Promise<Latencies> {
+  if (question.do === 'send') return latenciesOf(await send(question));
   if (question.do === 'open') await open(question.groups, question.members);
   else for (const room of rooms) room.beat();
   return { p50Ms: 0, p99Ms: 0 };
 }
 
-serveParent({}, async (question): Promise<LoadAnswer> => {
-  const startedMs = performance.now();
-  try {
-    const figures = await answer(question as LoadQuestion);
-    if (problem !== undefined) throw new Error(problem);
-    return { ...figures, elapsedMs: performance.now() - startedMs };
-  } catch (error) {
-    return { elapsedMs: 0, p50Ms: 0, p99Ms: 0, problem: (error as Error).message };
-  }
-});
+serveLoad(answer, () => problem);

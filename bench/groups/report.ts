@@ -1,16 +1,17 @@
-import { formatSpread } from '../support/spread.ts';
-import type { BigFigures, BigGroupOptions } from './big-group.ts';
-import type { BigAction } from './big-load.ts';
 import {
   cheapestOf,
   cpuMicrosIn,
   type Figure,
-  type Player,
+  type Named,
   perSecIn,
   ratioIn,
   type ScenarioResult,
   spreadIn,
-} from './contest.ts';
+} from '../support/chat-contest.ts';
+import { formatSpread } from '../support/spread.ts';
+import type { BigFigures, BigGroupOptions } from './big-group.ts';
+import type { BigAction } from './big-load.ts';
+import type { GroupScenario } from './load.ts';
 
 export interface GroupsResults {
   readonly quick: boolean;
@@ -21,8 +22,8 @@ export interface GroupsResults {
   /** Settings of ejabberd; none where it is not installed. */
   readonly theirs: readonly string[];
   /** As much as there is at once, and a message at a time. */
-  readonly fanOut: { readonly busy: ScenarioResult; readonly alone: ScenarioResult };
-  readonly durable: ScenarioResult;
+  readonly fanOut: { readonly busy: ScenarioResult<GroupScenario>; readonly alone: ScenarioResult<GroupScenario> };
+  readonly durable: ScenarioResult<GroupScenario>;
   readonly big: ReadonlyMap<BigAction, BigFigures>;
   readonly bigOptions: Pick<BigGroupOptions, 'members' | 'online' | 'count' | 'rounds'>;
 }
@@ -71,11 +72,11 @@ export function reportGroups(results: GroupsResults): string {
   ].join('\n');
 }
 
-function table(result: ScenarioResult, isBase: (name: string) => boolean): string[] {
+function table(result: ScenarioResult<GroupScenario>, isBase: (name: string) => boolean): string[] {
   const { title, question } = result.scenario;
   const base = cheapestOf(result, isBase);
   const columns = ['deliveries/s', 'ratio', 'CPU µs', 'ratio', 'service', 'database', 'p50 ms', 'p99 ms'];
-  const row = (player: Player): string => {
+  const row = (player: Named): string => {
     const cell = (figure: Figure, digits: number): string => formatSpread(spreadIn(result, player, figure), digits);
     const ratio = (figure: Figure): string =>
       base === undefined ? '' : formatSpread(ratioIn(result, player, base, figure), 2);

@@ -1,4 +1,5 @@
-import { type LinkApp, signFor } from '../c2c/link-terminal.ts';
+import { signFor } from '../c2c/link-terminal.ts';
+import type { LinkApp } from '../support/chat-load.ts';
 
 /** Calls a command of /v4 as the app's administrator. @throws Error when it is refused */
 export async function callRest(
