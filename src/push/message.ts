@@ -32,7 +32,7 @@ export interface PushText {
   readonly content: string;
   /** The sender's, passed on unread. */
   readonly ext: string | undefined;
-  /** Undefined: none is said; the app's own. */
+  /** Undefined: silence. */
   readonly sound: string | undefined;
   /** Whether it raises the badge. */
   readonly counts: boolean;

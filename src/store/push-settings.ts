@@ -98,16 +98,15 @@ export const PushSchema = Type.Object(
       default: false,
     }),
     language: Type.Union([Type.Literal('zh'), Type.Literal('en')], {
-      description: 'Language of words such as [Image], for devices that told none of these.',
+      description: 'Language of words such as [image], for devices that told none of these.',
       default: 'zh',
     }),
-    sound: Type.Optional(
-      Type.String({
-        description: 'Sound of pushes where neither message nor account has one: a file of the app, or `default`.',
-        minLength: 1,
-        maxLength: 100,
-      }),
-    ),
+    sound: Type.String({
+      description:
+        "Sound of pushes where neither message nor account has one: a file of the app; `default`, the system's; empty, none.",
+      maxLength: 100,
+      default: 'default',
+    }),
     dropExt: Type.Boolean({
       description: 'Whether a push that its `ext` makes too large goes without it; else it is not sent.',
       default: false,
