@@ -1,5 +1,5 @@
 import type { AppStore } from '../store/index.ts';
-import type { SdkAppId } from '../wire/index.ts';
+import { groupIdForm, type SdkAppId } from '../wire/index.ts';
 import type { Handle } from './answer.ts';
 import { findApp } from './app-lookup.ts';
 import type { Asking } from './database-away.ts';
@@ -22,8 +22,12 @@ export function createGroupCommands({
       const found = await findApp(apps, sdkAppId);
       if (!found.ok) return found;
       const { group } = query as Record<string, unknown>;
-      if (typeof group !== 'string' || group === '') {
-        return { ok: false, code: 'INVALID_FIELD', field: 'group', reason: 'is missing', allowed: 'the id of a group' };
+      const allowed = `the id of a group: ${groupIdForm.allowed}`;
+      if (group === undefined || group === '') {
+        return { ok: false, code: 'INVALID_FIELD', field: 'group', reason: 'is missing', allowed };
+      }
+      if (typeof group !== 'string' || !groupIdForm.pattern.test(group)) {
+        return { ok: false, code: 'INVALID_FIELD', field: 'group', reason: 'is no id of a group', allowed };
       }
       const view = await groupDrops(found.value.settings.sdkAppId, group);
       if (view === undefined) {

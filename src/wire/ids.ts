@@ -10,6 +10,12 @@ export type AccountId = Brand<string, 'AccountId'>;
 /** A terminal's id: 12 letters a–z, the part of QAL-Identifier after `@v_tls#` (A3). */
 export type TerminalId = Brand<string, 'TerminalId'>;
 
+/** The id of a group as requests name it (API reference §4.2). */
+export const groupIdForm = {
+  pattern: /^[\x20-\x7e]{1,48}$/,
+  allowed: '1 … 48 characters of printable ASCII (0x20 … 0x7e)',
+} as const;
+
 /** Reads an account identifier, or says why it is none. */
 export function parseAccountId(value: unknown): { ok: true; value: AccountId } | { ok: false; reason: string } {
   if (typeof value !== 'string') return { ok: false, reason: 'must be a string' };

@@ -55,7 +55,7 @@ export {
   type StandardGroupType,
   standardGroupTypes,
 } from './group-types.ts';
-export { type AccountId, parseAccountId, type SdkAppId, type TerminalId } from './ids.ts';
+export { type AccountId, groupIdForm, parseAccountId, type SdkAppId, type TerminalId } from './ids.ts';
 export {
   describeRefusal,
   type ImErrorEntry,

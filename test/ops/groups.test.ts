@@ -65,5 +65,9 @@ t.test('[G31] [O3] whose messages the rate limit of a group dropped, of which pr
   t.match(await ask(page, 'nobody'), { status: 401 });
   t.match(await ask(`${imAppId}/groups/dropped`), { status: 400, body: { error: { field: 'group' } } });
   t.match(await ask(`${imAppId}/groups/dropped?group=none`), { status: 404 });
+  for (const wrong of ['%00', '%C3%A9', 'x'.repeat(49), 'a&group=b']) {
+    const answer = await ask(`${imAppId}/groups/dropped?group=${wrong}`);
+    t.match(answer, { status: 400, body: { error: { field: 'group', allowed: /printable ASCII/ } } }, wrong);
+  }
   t.match(await ask(`${imAppId + 1}/groups/dropped?group=none`), { status: 404 });
 });

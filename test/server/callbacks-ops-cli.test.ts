@@ -80,6 +80,11 @@ t.test('[O1] [O3] status, list, show and explain', async (t) => {
     stdout: new RegExp(`GIVEN UP .*\n${dead} .*failing-alone, HTTP 500\n`),
   });
   t.match(await json('list', '--state', 'dead', '--account', 'alice'), { deadLetters: [], next: null });
+  t.match(
+    await run('list', '--group', 'tea'),
+    { code: 0, stdout: /^There are no such events\n/ },
+    'none is of a group',
+  );
 
   const shown = await run('show', String(dead));
   t.match(
@@ -256,6 +261,7 @@ t.test('wrong options are told, by the name of the option', async (t) => {
     [['list', '--state', 'lost'], /--state/],
     [['list', '--since', 'yesterday'], /^qalgate: --since: is no time; allowed: .*2h/],
     [['list', '--from', 'alice'], /--to: is missing/],
+    [['list', '--group', 'tea', '--account', 'alice'], /--group.*--account|--account.*--group/],
     [['list', '--command', 'C2C.Callback'], /--command: is no callback; allowed: .*C2C\.CallbackAfterSendMsg/],
     [
       ['explain', '--from', 'a', '--to', 'b', '--key', '1'],

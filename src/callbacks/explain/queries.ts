@@ -1,5 +1,5 @@
 import type { Result } from '../../store/index.ts';
-import type { AccountId, CallbackCommand } from '../../wire/index.ts';
+import { type AccountId, type CallbackCommand, groupIdForm } from '../../wire/index.ts';
 import { type Cursor, parseCursor } from './cursor.ts';
 import { allowedEvent, createFields, type EventName, type Fields, parseEventName } from './fields.ts';
 
@@ -136,7 +136,7 @@ export function readFilter(fields: Fields): EventFilter {
   for (const name of ['account', 'from'] as const) {
     if (fields.has('group') && fields.has(name)) fields.refuse('group', `stands beside ${name}`, 'one of both');
   }
-  const groupId = fields.text('group', /^[\x20-\x7e]{1,48}$/, 'the id of a group');
+  const groupId = fields.text('group', groupIdForm.pattern, `the id of a group: ${groupIdForm.allowed}`);
   return {
     ...(command === undefined ? {} : { command }),
     ...(account === undefined ? {} : { account }),

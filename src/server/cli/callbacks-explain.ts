@@ -3,6 +3,7 @@ import { type Explained, type Explanation, explainFields, parseExplain, type Ste
 import {
   type CallbacksOptions,
   given,
+  groupOption,
   readOrFail,
   toJson,
   withApp,
@@ -20,7 +21,7 @@ export function callbacksExplainCommand(context: CliContext): Command {
       .addOption(new Option('--key <key>', 'with --from and --to: the message of that MsgKey').conflicts('seq'))
       .option('--seq <number>', 'with --from and --to, or --group: the message of that number')
       .option('--id <event>', 'an event by its number or webhook-id')
-      .addOption(new Option('--group <group>', 'of a group').conflicts(['account', 'from', 'key'])),
+      .addOption(groupOption()),
   )
     .description(
       'Tell of messages and actions which callbacks they caused, what became of each, and why there was none. ' +

@@ -34,6 +34,9 @@ export function withFilter(command: Command): Command {
     .option('--until <time>', 'and until then');
 }
 
+/** Of a group, which stands for itself. */
+export const groupOption = () => new Option('--group <group>', 'of a group').conflicts(['account', 'from', 'key']);
+
 export function withPage(command: Command): Command {
   return command
     .option('--limit <number>', 'so many at most (default: 50)')
