@@ -77,10 +77,44 @@ export type Consumers = (sdkAppId: SdkAppId, command: AfterCommand) => number;
 /** Entries for callbacks have been committed: whoever sends them need not look for them. Best effort; synchronous. */
 export type Written = (sdkAppId: SdkAppId, drainKey: string, command: AfterCommand) => void;
 
+/** What an account wants of its pushes. Sounds: a file of the app, '' for none, null for the app's own. */
+export interface DeviceWishes {
+  readonly isOn: boolean;
+  readonly c2cSound: string | null;
+  readonly groupSound: string | null;
+  readonly videoSound: string | null;
+}
+
+interface TerminalName {
+  readonly sdkAppId: SdkAppId;
+  readonly accountNo: number;
+  readonly platform: string;
+}
+
+/** Where terminals are reached while they are not there (S3, S4, S9). */
+export interface Devices {
+  /** `no-service`: the app has none of that channel; `away`: the link has lost its terminal's place. */
+  set(
+    terminal: TerminalName & { linkId: string },
+    device: {
+      readonly channel: 'apns' | 'fcm';
+      readonly token: string;
+      readonly environment: 'production' | 'sandbox';
+      readonly language: string | undefined;
+    },
+  ): Promise<'set' | 'no-service' | 'away'>;
+  remove(terminal: TerminalName): Promise<void>;
+  /** What its icon shows. */
+  report(terminal: TerminalName, unread: number): Promise<void>;
+  wishes(accountNo: number): Promise<DeviceWishes>;
+  setWishes(accountNo: number, wishes: Partial<DeviceWishes>): Promise<void>;
+}
+
 export interface ImPorts {
   beforeSend?: BeforeSend;
   beforeGroup?: BeforeGroup;
   relations?: RelationCheck;
   consumers?: Consumers;
   written?: Written;
+  devices?: Devices;
 }

@@ -8,6 +8,7 @@ import { byConversation } from './by-conversation.ts';
 import { conversationRequests, peerRequests } from './conversation-requests.ts';
 import { createDeadlines } from './deadlines.ts';
 import { createDepartures, endNames, kickReason } from './departures.ts';
+import { deviceRequests } from './device-requests.ts';
 import { createDispatcher } from './dispatcher.ts';
 import { createEntrance, type EntranceOptions, type Entry, refuseUpgrade } from './entrance.ts';
 import { feedEvents } from './event-feed.ts';
@@ -291,6 +292,7 @@ function handlersOf(deps: RequestDeps) {
     ...pageRequests(deps),
     ...conversationRequests(deps),
     ...profileRequests(deps),
+    ...deviceRequests(deps),
     ...groupStateRequests(deps),
     ...groupRequests(deps),
     ...groupMemberRequests(deps),

@@ -5,9 +5,9 @@ import { emptyOk, okJson, type RequestDeps, type RequestHandler } from './reques
 const maxAccounts = 100;
 const maxFields = 100;
 
-/** `profiles` and `setProfile`, `report`: what an account shows of itself. */
+/** `profiles` and `setProfile`: what an account shows of itself. */
 export function profileRequests(deps: RequestDeps): Record<string, RequestHandler> {
-  const { accounts, profiles, presence } = deps;
+  const { accounts, profiles } = deps;
 
   return {
     profiles: {
@@ -38,19 +38,6 @@ export function profileRequests(deps: RequestDeps): Record<string, RequestHandle
         if (fields.refusal !== undefined) return fields.refusal;
         const done = await profiles.set(terminal.account, values, 'self', link.linkId);
         return done.ok ? emptyOk : done;
-      },
-    },
-    report: {
-      permission: 'im.link.state.report',
-      order: 'state',
-      async run({ link, terminal, fields }) {
-        const state = fields.word('state', ['background', 'foreground']);
-        // For the badge of its pushes.
-        fields.optionalInteger('unread', { min: 0, max: 1_000_000 });
-        if (fields.refusal !== undefined) return fields.refusal;
-        const { account, platform } = terminal;
-        await presence.report(account, platform, link.linkId, state === 'background');
-        return emptyOk;
       },
     },
   };

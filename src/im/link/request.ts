@@ -2,6 +2,7 @@ import type { AppLookup, Command } from '../../auth/index.ts';
 import type { AccountId, ImErrorName, ImRefusal, ImResult } from '../../wire/index.ts';
 import type { GroupMessages, GroupSync, Groups, Inbox } from '../group-services.ts';
 import type { Account, Clock } from '../model.ts';
+import type { Devices } from '../ports.ts';
 import type { Accounts, Mailbox, Messages, Presence, Profiles } from '../services.ts';
 import type { FieldReader } from './field-reader.ts';
 import type { Link, Terminal } from './link.ts';
@@ -18,6 +19,8 @@ export interface RequestDeps {
   inbox: Inbox;
   presence: Presence;
   profiles: Profiles;
+  /** Undefined: nobody is pushed to. */
+  devices?: Devices | undefined;
   clock: Clock;
   /** 0 … 1. */
   random: () => number;

@@ -1,8 +1,11 @@
 import { type Kysely, sql } from 'kysely';
+import { patchFunction } from './patch-function.ts';
 
 /** Pushes (RULES S): where a device is reached, what is to be pushed to whom and what became of it. Times are milliseconds. */
 export async function up(db: Kysely<unknown>): Promise<void> {
   await tables(db);
+  await deviceFunction(db);
+  await badgeFunctions(db);
 }
 
 async function tables(db: Kysely<unknown>): Promise<void> {
@@ -45,7 +48,8 @@ async function tables(db: Kysely<unknown>): Promise<void> {
   // One push to one device, and why there was none. The queue of record: what waits has no done_ms.
   // kind: 1 of a message, 2 of the badge alone. priority: 0 of people's messages, 5 of campaigns; lower first.
   // device_id is null where the reason is of the message itself. counted: the device's badge was raised for it.
-  // outcome: 'accepted' (by the service), 'skipped' (reason says why it was not to be), 'expired', 'dead', 'dropped' (by operators).
+  // outcome: 'accepted' (by the service), 'skipped' (reason says why it was not to be), 'expired', 'gone' (the token is dead), 'dead' (given
+  // up, can be sent again), 'dropped' (by operators or a bound).
   // reason, status, took_ms: of the last attempt, too, while it waits.
   await sql`
     create table push_item (
@@ -60,6 +64,7 @@ async function tables(db: Kysely<unknown>): Promise<void> {
       platform text,
       conversation_id bigint,
       seq bigint,
+      message_day integer,
       campaign_id bigint,
       due_ms bigint not null default 0,
       deadline_ms bigint not null,
@@ -67,7 +72,7 @@ async function tables(db: Kysely<unknown>): Promise<void> {
       counted boolean not null default false,
       created_ms bigint not null,
       done_ms bigint,
-      outcome text check (outcome in ('accepted', 'skipped', 'expired', 'dead', 'dropped')),
+      outcome text check (outcome in ('accepted', 'skipped', 'expired', 'gone', 'dead', 'dropped')),
       reason text,
       status smallint,
       took_ms integer,
@@ -106,4 +111,119 @@ async function tables(db: Kysely<unknown>): Promise<void> {
       sealed text not null,
       primary key (team_id, key_id)
     )`.execute(db);
+}
+
+/**
+ * push_device_set binds a token to the terminal whose link sets it; from then on it is of nobody else (S9). False: the link has lost its place.
+ */
+async function deviceFunction(db: Kysely<unknown>): Promise<void> {
+  await sql`
+    create function push_device_set(
+      p_app bigint, p_account bigint, p_platform text, p_link text, p_channel text, p_token text, p_environment text, p_language text,
+      p_now_ms bigint
+    ) returns boolean
+    language plpgsql as $$
+    declare
+      v_generation bigint;
+    begin
+      -- A login that comes meanwhile waits, and ends what is set here.
+      select t.generation into v_generation from terminal t
+        where t.account_id = p_account and t.platform = p_platform and t.link_id = p_link and t.node_id is not null for share;
+      if not found then return false; end if;
+      for attempt in 1 .. 5 loop
+        begin
+          delete from push_device d
+            where d.sdk_app_id = p_app and d.channel = p_channel and d.token = p_token
+              and not (d.account_id = p_account and d.platform = p_platform);
+          insert into push_device as d (
+            sdk_app_id, account_id, platform, generation, channel, token, environment, language, registered_ms, seen_ms
+          ) values (
+            p_app, p_account, p_platform, v_generation, p_channel, p_token, p_environment, p_language, p_now_ms, p_now_ms
+          )
+          on conflict (account_id, platform) do update set
+            generation = excluded.generation, channel = excluded.channel, token = excluded.token,
+            environment = excluded.environment, language = excluded.language, registered_ms = excluded.registered_ms,
+            seen_ms = excluded.seen_ms, not_before_ms = 0,
+            badge = case when d.token = excluded.token then d.badge else 0 end;
+          return true;
+        exception when unique_violation then
+          -- Another account set the same token at this moment: the later one has it.
+        end;
+      end loop;
+      raise exception 'the token is being set over and over';
+    end $$`.execute(db);
+}
+
+/**
+ * push_read and push_recalled lower the badges of devices that are not there, by what was read elsewhere or recalled, in the transaction of
+ * that, and have those of iOS told. What waits to be pushed was not counted yet, and will not be.
+ */
+async function badgeFunctions(db: Kysely<unknown>): Promise<void> {
+  // A badge alone is worth little, and the next push has it as well: an hour.
+  const badgeItem = sql.raw(`
+    insert into push_item (
+      day, sdk_app_id, channel, kind, device_id, account_id, platform, deadline_ms, created_ms
+    )
+    select now_ms / 86400000, sdk_app_id, channel, 2, id, account_id, platform, now_ms + 3600000, now_ms
+    from lowered, (select floor(extract(epoch from clock_timestamp()) * 1000)::bigint as now_ms) clock
+    where channel = 'apns' and not exists (
+      select 1 from push_item w where w.device_id = lowered.id and w.done_ms is null and w.kind = 2
+    )`);
+  const isAway = sql.raw(`
+    not exists (
+      select 1 from terminal t where t.account_id = d.account_id and t.platform = d.platform and t.node_id is not null and not t.is_background
+    )`);
+  await sql`
+    create function push_read(p_account bigint, p_conversation bigint, p_seq bigint, p_less bigint) returns void
+    language sql as $$
+      with lowered as (
+        update push_device d set badge = greatest(0, d.badge - k.less) from (
+          select x.id, greatest(0, p_less - (
+            select count(*) from push_item w
+            where w.device_id = x.id and w.done_ms is null and w.kind = 1 and not w.counted
+              and w.conversation_id = p_conversation and w.seq <= p_seq
+          ))::integer as less
+          from push_device x where x.account_id = p_account and x.badge > 0 order by x.id for no key update
+        ) k
+        where d.id = k.id and k.less > 0 and ${isAway}
+        returning d.*
+      )
+      ${badgeItem};
+    $$`.execute(db);
+  await sql`
+    create function push_recalled(p_conversation bigint, p_seq bigint) returns void
+    language sql as $$
+      with lowered as (
+        update push_device d set badge = d.badge - 1 from (
+          select x.id from push_item i join push_device x on x.id = i.device_id
+          where i.conversation_id = p_conversation and i.seq = p_seq and i.counted and x.badge > 0
+            and not exists (
+              select 1 from member m where m.account_id = i.account_id and m.conversation_id = p_conversation and m.to_seq is null
+                and m.read_seq >= p_seq
+            )
+          order by x.id for no key update of x
+        ) k
+        where d.id = k.id and ${isAway}
+        returning d.*
+      )
+      ${badgeItem};
+    $$`.execute(db);
+  await patchFunction(db, 'im_read', [
+    [
+      'moved := true; read_seq := v_seq;',
+      `if m.role is null or m.msg_flag = 'AcceptAndNotify' then
+        perform push_read(
+          p_account, p_conversation, v_seq,
+          greatest(0, c.counted - m.read_counted - m.uncounted_after_read) - greatest(0, c.counted - v_counted - v_own)
+        );
+      end if;
+      moved := true; read_seq := v_seq;`,
+    ],
+  ]);
+  await patchFunction(db, 'im_recall', [
+    [
+      'status := 0; recall_no := c.recall_no + 1;',
+      'perform push_recalled(p_conversation, p_seq);\n      status := 0; recall_no := c.recall_no + 1;',
+    ],
+  ]);
 }

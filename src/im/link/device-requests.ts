@@ -1,0 +1,105 @@
+import type { ImResult } from '../../wire/index.ts';
+import type { DeviceWishes } from '../ports.ts';
+import type { FieldReader } from './field-reader.ts';
+import { emptyOk, okJson, type RequestDeps, type RequestHandler } from './request.ts';
+
+/** Tokens have no fixed length; APNs' are hex, FCM's letters, digits and some marks. */
+const tokenForms = {
+  apns: { pattern: /^[0-9A-Fa-f]{16,400}$/, allowed: 'the token of APNs in hexadecimal digits' },
+  fcm: { pattern: /^[A-Za-z0-9_:-]{16,1024}$/, allowed: 'the registration token of FCM' },
+} as const;
+const languageForm = { pattern: /^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,4}$/, allowed: 'a language such as en or zh-CN' };
+const soundForm = { pattern: /^[\x20-\x7e]{0,100}$/, allowed: 'the name of a file, or nothing for no sound' };
+
+/** `report`, `setToken`, `removeToken`, `pushSettings`, `setPushSettings`: how a terminal is reached while it is not there (S3, S4). */
+export function deviceRequests({ presence, devices }: RequestDeps): Record<string, RequestHandler> {
+  const nameOf = ({ account, platform }: { account: { no: number; sdkAppId: number }; platform: string }) =>
+    ({ sdkAppId: account.sdkAppId, accountNo: account.no, platform }) as Parameters<
+      NonNullable<typeof devices>['remove']
+    >[0];
+
+  return {
+    report: {
+      permission: 'im.link.state.report',
+      order: 'state',
+      async run({ link, terminal, fields }) {
+        const state = fields.word('state', ['background', 'foreground']);
+        const unread = fields.optionalInteger('unread', { min: 0, max: 1_000_000 });
+        if (fields.refusal !== undefined) return fields.refusal;
+        const { account, platform } = terminal;
+        // The badge first: what is pushed as soon as it is in the background counts on from there.
+        if (state === 'foreground' || unread !== undefined) await devices?.report(nameOf(terminal), unread ?? 0);
+        await presence.report(account, platform, link.linkId, state === 'background');
+        return emptyOk;
+      },
+    },
+
+    setToken: {
+      permission: 'im.link.push.write',
+      order: 'state',
+      async run({ link, terminal, fields }) {
+        const channel = fields.word('channel', ['apns', 'fcm']) ?? 'apns';
+        const token = fields.text('token', tokenForms[channel]);
+        const environment = fields.optionalWord('environment', ['production', 'sandbox']) ?? 'production';
+        const language = fields.optionalText('language', languageForm);
+        if (fields.refusal !== undefined) return fields.refusal;
+        const device = { channel, token, environment, language };
+        const outcome = await devices?.set({ ...nameOf(terminal), linkId: link.linkId }, device);
+        if (outcome === 'set') return emptyOk;
+        if (outcome === 'away') return { ok: false, error: 'NOT_LOGGED_IN', reason: 'another link has the place of this terminal' };
+        const reason = 'the app has no credentials for this service';
+        return { ok: false, error: 'INVALID_FIELD', field: 'channel', reason };
+      },
+    },
+
+    removeToken: {
+      permission: 'im.link.push.write',
+      order: 'state',
+      async run({ terminal }) {
+        await devices?.remove(nameOf(terminal));
+        return emptyOk;
+      },
+    },
+
+    pushSettings: {
+      permission: 'im.link.push.read',
+      order: 'parallel',
+      async run({ terminal }) {
+        return okJson((await devices?.wishes(terminal.account.no)) ?? {});
+      },
+    },
+
+    setPushSettings: {
+      permission: 'im.link.push.write',
+      order: 'state',
+      async run({ terminal, fields }) {
+        const isOn = fields.optionalBoolean('isOn');
+        const wishes: Partial<DeviceWishes> = {
+          ...(isOn === undefined ? {} : { isOn }),
+          ...soundOf(fields, 'c2cSound'),
+          ...soundOf(fields, 'groupSound'),
+          ...soundOf(fields, 'videoSound'),
+        };
+        if (fields.refusal !== undefined) return fields.refusal;
+        if (Object.keys(wishes).length === 0) return nothingNamed;
+        await devices?.setWishes(terminal.account.no, wishes);
+        return emptyOk;
+      },
+    },
+  };
+}
+
+const nothingNamed: ImResult<string> = {
+  ok: false,
+  error: 'INVALID_FIELD',
+  field: 'isOn',
+  reason: 'is missing, and so are all others',
+  allowed: 'isOn, c2cSound, groupSound, videoSound: at least one',
+};
+
+/** `null` takes a sound back. */
+function soundOf(fields: FieldReader, name: 'c2cSound' | 'groupSound' | 'videoSound'): Partial<DeviceWishes> {
+  if (fields.raw(name) === null) return { [name]: null };
+  const sound = fields.optionalText(name, soundForm);
+  return sound === undefined ? {} : { [name]: sound };
+}
