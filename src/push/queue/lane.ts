@@ -1,0 +1,16 @@
+import type { PushChannel } from '../../store/index.ts';
+import type { SdkAppId } from '../../wire/index.ts';
+
+/** What goes through one service for one app: one process at a time sends it, whatever is due, in order of priority. */
+export interface Lane {
+  readonly sdkAppId: SdkAppId;
+  readonly channel: PushChannel;
+}
+
+/** Names a lane in queue and locks. */
+export function laneId({ sdkAppId, channel }: Lane): string {
+  return `push-${sdkAppId}-${channel}`;
+}
+
+/** Of people's messages, and of campaigns: the lower goes first. */
+export const priorities = { chat: 0, campaign: 5 } as const;
