@@ -4,8 +4,8 @@ import type { Database } from '../../store/index.ts';
 import type { SdkAppId } from '../../wire/index.ts';
 import type { Roster } from '../group-services.ts';
 import type { AccountNo, ConversationId } from '../model.ts';
-import type { GroupNews } from './group-change.ts';
 import type { GroupMember } from './model.ts';
+import type { GroupNews } from './open-change.ts';
 import {
   type GroupRow,
   groupColumns,

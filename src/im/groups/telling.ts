@@ -2,8 +2,8 @@ import type { Logger } from '../../observe/index.ts';
 import type { Roster } from '../group-services.ts';
 import type { AccountNo, StoredMessage } from '../model.ts';
 import type { Bus, LinkEvent } from '../services.ts';
-import type { GroupNews } from './group-change.ts';
 import type { GroupTypeRow } from './group-types.ts';
+import type { GroupNews } from './open-change.ts';
 import type { Rosters } from './rosters.ts';
 
 /**
