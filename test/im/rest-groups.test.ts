@@ -587,6 +587,14 @@ t.test('[G12] add_group_member: as documented', async (t) => {
     { Member_Account: 'zed', Result: 0 },
   ]);
   t.match(await call('add_group_member', { GroupId: small, MemberList: member('zed') }), { ErrorCode: 10014 });
+  const there = await done('add_group_member', { GroupId: small, MemberList: member('mo') });
+  t.strictSame(there.MemberList, [{ Member_Account: 'mo', Result: 2 }], 'a full group refuses none of its members');
+  const twice = await done('add_group_member', { GroupId: await make(), MemberList: member('mo', 'zed', 'mo') });
+  t.strictSame(
+    (twice.MemberList as { Result: number }[]).map(({ Result }) => Result),
+    [1, 1, 2],
+    'who is named twice is added once',
+  );
   await ofEach(['AVChatRoom', 'BChatRoom'], async (live, type) => {
     t.match(await call('add_group_member', { GroupId: live, MemberList: member('mo') }), { ErrorCode: 10007 }, type);
   });

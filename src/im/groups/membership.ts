@@ -83,9 +83,15 @@ export function createMembership(context: GroupContext): Pick<Groups, 'add' | 'r
       const wanted = [...accounts.value.values()].filter(({ identifier }) => !asked.value.has(identifier));
       const done = isPull ? await pullIn(actor, found.value, wanted, silent) : await invite(actor, found.value, wanted);
       if (!done.ok) return done.error === 'GROUP_FULL' ? refuseFull(context, actor, group.conversationId) : done;
+      const outcomes = done.value;
       return {
         ok: true,
-        value: names.map((account) => ({ account, outcome: done.value.get(account) ?? 'failed' })),
+        value: names.map((account) => {
+          const outcome = outcomes.get(account) ?? 'failed';
+          // Whoever is named again is a member by then.
+          if (outcome === 'added') outcomes.set(account, 'was-member');
+          return { account, outcome };
+        }),
       };
     },
 
