@@ -16,6 +16,7 @@ export {
   TimeoutsSchema,
 } from './app-settings.ts';
 export { type AppStore, createAppStore, type StoredApp } from './app-store.ts';
+export { type Backoff, createBackoff } from './backoff.ts';
 export type { Database } from './connection.ts';
 export { type ControlBus, type ControlTopic, createControlBus } from './control-bus.ts';
 export { type DatabaseOptions, migrateDatabase, type OpenedDatabase, openDatabase } from './database.ts';

@@ -1,0 +1,293 @@
+import {
+  type ClientHttp2Session,
+  type ClientHttp2Stream,
+  connect,
+  constants,
+  type OutgoingHttpHeaders,
+} from 'node:http2';
+import type { ConnectionOptions } from 'node:tls';
+import type { ApnsAnswer } from './answers.ts';
+import { type Attempt, Exchange } from './exchange.ts';
+
+/** How long what may take; milliseconds. */
+export interface ApnsTiming {
+  /** From the wish to send a push to its outcome, the connection and everything included. */
+  readonly requestMs: number;
+  /** Until a new connection may be used. */
+  readonly connectMs: number;
+  /** Silence after which a connection is asked whether it is alive: where nothing is in flight, and where something is. */
+  readonly idleMs: number;
+  readonly quietMs: number;
+  /** Without an answer to that it is dead. */
+  readonly pingMs: number;
+  /** Between two looks at all that. */
+  readonly tickMs: number;
+  /** What is under way when the client is closed. */
+  readonly closeMs: number;
+}
+
+export interface ConnectionOptionsOf {
+  /** `https://host:port` */
+  readonly origin: string;
+  readonly tls: ConnectionOptions;
+  readonly timing: ApnsTiming;
+  /** Streams to begin with, until there have been good answers. */
+  readonly firstStreams: number;
+  /** After so many requests it makes room for another connection: stream ids end at 2³¹. */
+  readonly maxRequests: number;
+}
+
+export interface ConnectionEvents {
+  /** Its SETTINGS have come, or room has come about. */
+  onRoom(): void;
+  onAnswer(attempt: Attempt, answer: ApnsAnswer): void;
+  /** APNs has not looked at it, for certain. */
+  onUnseen(attempt: Attempt, reason: 'goaway' | 'refused'): void;
+  /** Whether APNs has looked at it is not known. */
+  onLost(attempt: Attempt, reason: 'timeout' | 'lost' | 'goaway'): void;
+  /** APNs wants no more over it. `reason`: APNs' own word. */
+  onGoaway(reason: string | undefined): void;
+  /** It is over. `wasGood`: there was a good answer. `detail` in a word why, for operators. */
+  onEnd(end: { readonly reason: EndReason; readonly detail: string; readonly wasGood: boolean }): void;
+}
+
+/** `connect`: it never was. `dead`: no answer to a ping. `goaway`: by the service. `retired`: by us. `lost`: anything else. */
+export type EndReason = 'connect' | 'dead' | 'goaway' | 'retired' | 'lost';
+
+/** What a request cannot be sent for: the connection is of no use any more, or no connection would take it. */
+export type Unsent = 'connection' | 'malformed';
+
+/** Requests of a connection at once, whatever the other side allows: Node's memory for a session does not bear many more (PUSH §1.4). */
+const maxStreams = 500;
+const sessionMegabytes = 64;
+const noId = Number.POSITIVE_INFINITY;
+/** What `request` throws of a session on which nothing more can be asked; anything else it throws is the request's. */
+const sessionErrors = ['ERR_HTTP2_INVALID_SESSION', 'ERR_HTTP2_GOAWAY_SESSION', 'ERR_HTTP2_OUT_OF_STREAMS'];
+
+/** One connection to APNs: lets no more through than the other side takes, and finds out when it is dead. */
+export class ApnsConnection {
+  readonly #session: ClientHttp2Session;
+  readonly #options: ConnectionOptionsOf;
+  readonly #events: ConnectionEvents;
+  readonly #open = new Set<Exchange>();
+  readonly #openedMs = performance.now();
+  #state: 'connecting' | 'open' | 'leaving' | 'ended' = 'connecting';
+  #isConnected = false;
+  /** Of the last SETTINGS; undefined: none have come. */
+  #peerLimit: number | undefined;
+  /** Grows by one with each good answer, so that a new connection is not overrun. */
+  #window: number;
+  #wasGood = false;
+  #requests = 0;
+  /** Above it the other side has looked at nothing. */
+  #lastSeenId = noId;
+  #heardMs = this.#openedMs;
+  /** Of the ping that is not answered yet. */
+  #pingMs: number | undefined;
+  #end: { reason: EndReason; detail: string } | undefined;
+
+  constructor(options: ConnectionOptionsOf, events: ConnectionEvents) {
+    this.#options = options;
+    this.#events = events;
+    this.#window = options.firstStreams;
+    const session = connect(options.origin, {
+      ...options.tls,
+      minVersion: 'TLSv1.2',
+      maxSessionMemory: sessionMegabytes,
+      settings: { enablePush: false },
+    });
+    this.#session = session;
+    session.on('connect', () => {
+      this.#isConnected = true;
+      this.#begin();
+    });
+    session.on('remoteSettings', ({ maxConcurrentStreams }) => {
+      this.#peerLimit = maxConcurrentStreams ?? maxStreams;
+      this.#heardMs = performance.now();
+      this.#begin();
+      this.#events.onRoom();
+    });
+    session.on('goaway', (code, lastStreamId, data) => this.#goaway(code, lastStreamId, data));
+    session.on('error', (error: NodeJS.ErrnoException) => {
+      this.#end ??= { reason: this.#isConnected ? 'lost' : 'connect', detail: error.code ?? error.name };
+    });
+    session.on('close', () => this.#closed());
+  }
+
+  get isOpen(): boolean {
+    return this.#state === 'open';
+  }
+
+  get isConnecting(): boolean {
+    return this.#state === 'connecting';
+  }
+
+  get inFlight(): number {
+    return this.#open.size;
+  }
+
+  /** Streams that it may have at once. */
+  get limit(): number {
+    return this.#state === 'open' ? Math.min(maxStreams, this.#window, this.#peerLimit ?? 0) : 0;
+  }
+
+  /** Streams that may be opened now. */
+  get free(): number {
+    return Math.max(this.limit - this.#open.size, 0);
+  }
+
+  /** Undefined: it is on its way. Only where there is something {@link free}. */
+  send(attempt: Attempt, headers: OutgoingHttpHeaders): Unsent | undefined {
+    let stream: ClientHttp2Stream;
+    try {
+      stream = this.#session.request(headers);
+    } catch (error) {
+      const isSessions = sessionErrors.includes((error as NodeJS.ErrnoException).code ?? '');
+      if (isSessions) this.retire('session');
+      return isSessions ? 'connection' : 'malformed';
+    }
+    const exchange = new Exchange(attempt, stream);
+    this.#open.add(exchange);
+    stream.on('response', (head) => {
+      this.#heardMs = performance.now();
+      if (exchange.begin(head)) this.#answered(exchange);
+    });
+    stream.on('end', () => {
+      if (!exchange.isSettled) this.#answered(exchange);
+    });
+    stream.on('error', () => {});
+    stream.on('close', () => this.#over(exchange));
+    stream.end(attempt.push.body);
+    this.#requests += 1;
+    if (this.#requests >= this.#options.maxRequests) this.retire('requests');
+    return undefined;
+  }
+
+  /** Nothing new goes over it; it ends when what is in flight is answered. */
+  retire(detail: string): void {
+    if (this.#state === 'leaving' || this.#state === 'ended') return;
+    this.#end ??= { reason: 'retired', detail };
+    if (this.#state === 'connecting') {
+      this.#session.destroy();
+      return;
+    }
+    this.#state = 'leaving';
+    this.#session.close();
+  }
+
+  destroy(reason: EndReason, detail: string): void {
+    if (this.#state === 'ended') return;
+    this.#end = { reason, detail };
+    this.#session.destroy();
+  }
+
+  /** To be called every {@link ApnsTiming.tickMs}: deadlines, and whether it is alive. */
+  tick(nowMs: number): void {
+    const { timing } = this.#options;
+    if (this.#state === 'ended') return;
+    if (this.#state === 'connecting') {
+      if (nowMs - this.#openedMs >= timing.connectMs) this.destroy('connect', 'timeout');
+      return;
+    }
+    let isLate = false;
+    for (const exchange of this.#open) {
+      if (exchange.isSettled || nowMs < exchange.attempt.deadlineMs - timing.tickMs) continue;
+      isLate = true;
+      const { answer } = exchange;
+      if (answer === undefined) this.#settle(exchange, (attempt) => this.#events.onLost(attempt, 'timeout'));
+      else this.#settle(exchange, (attempt) => this.#events.onAnswer(attempt, answer));
+      exchange.stream.close(constants.NGHTTP2_CANCEL);
+    }
+    if (this.#pingMs !== undefined) {
+      if (nowMs - this.#pingMs >= timing.pingMs) this.destroy('dead', 'ping');
+      return;
+    }
+    const quietMs = nowMs - this.#heardMs;
+    if (isLate || quietMs >= (this.#open.size > 0 ? timing.quietMs : timing.idleMs)) this.#ping(nowMs);
+  }
+
+  #begin(): void {
+    if (this.#state !== 'connecting' || !this.#isConnected || this.#peerLimit === undefined) return;
+    this.#state = 'open';
+  }
+
+  #ping(nowMs: number): void {
+    this.#pingMs = nowMs;
+    try {
+      this.#session.ping((error) => {
+        if (error !== null) return;
+        this.#pingMs = undefined;
+        this.#heardMs = performance.now();
+      });
+    } catch {
+      // It has ended just now: its streams say so themselves.
+    }
+  }
+
+  #goaway(code: number, lastStreamId: number, data: Readonly<NodeJS.ArrayBufferView> | undefined): void {
+    this.#lastSeenId = Math.min(this.#lastSeenId, lastStreamId);
+    if (this.#end === undefined) {
+      const reason = readReason(data);
+      this.#end = { reason: 'goaway', detail: reason ?? `code-${code}` };
+      this.#events.onGoaway(reason);
+    }
+    // Node itself takes care that those below the last id are answered, as long as the code is that of a friendly end.
+    if (this.#state === 'open') this.#state = 'leaving';
+  }
+
+  #answered(exchange: Exchange): void {
+    const { answer } = exchange;
+    // The stream ended without an answer: `close` says why.
+    if (answer === undefined) return;
+    if (answer.status === 200) this.#wasGood = true;
+    if (this.#wasGood && answer.status < 500) this.#window = Math.min(this.#window + 1, maxStreams);
+    this.#settle(exchange, (attempt) => this.#events.onAnswer(attempt, answer));
+  }
+
+  /** The stream is closed, its place free. */
+  #over(exchange: Exchange): void {
+    if (!this.#open.delete(exchange)) return;
+    if (!exchange.isSettled) this.#missed(exchange);
+    this.#events.onRoom();
+  }
+
+  #missed(exchange: Exchange): void {
+    const { stream, answer } = exchange;
+    const { id, rstCode } = stream;
+    const isRefused = rstCode === constants.NGHTTP2_REFUSED_STREAM;
+    this.#settle(exchange, (attempt) => {
+      if (answer !== undefined) this.#events.onAnswer(attempt, answer);
+      else if (id === undefined || id > this.#lastSeenId) this.#events.onUnseen(attempt, 'goaway');
+      else if (isRefused) {
+        // It had more than it wants, whatever it said.
+        this.#window = Math.max(1, Math.min(this.#window, this.#open.size));
+        this.#events.onUnseen(attempt, 'refused');
+      } else this.#events.onLost(attempt, this.#end?.reason === 'goaway' ? 'goaway' : 'lost');
+    });
+  }
+
+  #settle(exchange: Exchange, tell: (attempt: Attempt) => void): void {
+    exchange.isSettled = true;
+    tell(exchange.attempt);
+  }
+
+  #closed(): void {
+    const wasConnecting = this.#state === 'connecting';
+    this.#state = 'ended';
+    const { reason, detail } = this.#end ?? { reason: wasConnecting ? 'connect' : 'lost', detail: 'closed' };
+    for (const exchange of this.#open) this.#over(exchange);
+    this.#events.onEnd({ reason, detail, wasGood: this.#wasGood });
+  }
+}
+
+/** The debug data of a GOAWAY may hold `{"reason":…}`. */
+function readReason(data: Readonly<NodeJS.ArrayBufferView> | undefined): string | undefined {
+  if (data === undefined || data.byteLength > 1_024) return undefined;
+  try {
+    const text = Buffer.from(data.buffer, data.byteOffset, data.byteLength).toString();
+    const { reason } = JSON.parse(text) as { reason?: unknown };
+    return typeof reason === 'string' && /^[A-Za-z]{1,64}$/.test(reason) ? reason : undefined;
+  } catch {
+    return undefined;
+  }
+}
