@@ -129,7 +129,8 @@ export function createGroupSync({ db, apps, typeOf, placeOf, clock }: GroupSyncD
       name: 'im_group_recalls',
       text: `
         select seq, recall_no from message
-        where conversation_id = $1 and recall_no > $2 and recall_no <= $3 order by recall_no limit ${maxRecalls}`,
+        -- Above 0, or a plan for any number has no index.
+        where conversation_id = $1 and recall_no > 0 and recall_no > $2 and recall_no <= $3 order by recall_no limit ${maxRecalls}`,
       values: [id, after, upTo],
     });
     return {
@@ -196,7 +197,8 @@ export function createGroupSync({ db, apps, typeOf, placeOf, clock }: GroupSyncD
       const messages = page
         .filter(({ body, recall_no }) => body !== '[]' || recall_no > 0)
         .map((row) => toMessage(row, account));
-      const recalls = await readRecalls(id, { after: recallNo, upTo: head.recall_no }, readable);
+      // Also of what was not delivered: the terminal may have it from its history, or from before it was discarded.
+      const recalls = await readRecalls(id, { after: recallNo, upTo: head.recall_no }, place.value.readable);
       return {
         ok: true,
         value: {

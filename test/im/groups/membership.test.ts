@@ -1,9 +1,11 @@
 import t, { type Test } from 'tap';
 import type { Actor, AddOutcome } from '../../../src/im/group-services.ts';
+import { createLocalBus } from '../../../src/im/local-bus.ts';
 import type { Account } from '../../../src/im/model.ts';
 import type { GroupDecision, GroupQuestion } from '../../../src/im/ports.ts';
+import type { LinkEvent } from '../../../src/im/services.ts';
 import type { AccountId, AfterCommand, ImResult } from '../../../src/wire/index.ts';
-import { openTestDatabase } from '../../support/database.ts';
+import { makeTestLogger, openTestDatabase } from '../../support/database.ts';
 import { imAppId, openIm, type TestImOptions } from '../../support/im.ts';
 
 t.setTimeout(120_000);
@@ -28,10 +30,14 @@ async function openGroups(
   { app, decide }: { app?: TestImOptions['app']; decide?: (question: GroupQuestion) => GroupDecision } = {},
 ) {
   const asked: GroupQuestion[] = [];
+  const bus = createLocalBus({ logger: makeTestLogger().logger });
+  const live: LinkEvent[] = [];
+  bus.subscribe((_, event) => void live.push(event));
   const { im, clock } = await openIm(t, {
     database,
     ...(app === undefined ? {} : { app }),
     deps: {
+      bus,
       ports: {
         consumers: (_, command) => (command.startsWith('Group.') ? 1 : 0),
         ...(decide === undefined
@@ -87,6 +93,8 @@ async function openGroups(
     im,
     clock,
     asked,
+    /** What terminals are told, an entry each. */
+    live,
     owner,
     mo,
     zed,
@@ -565,6 +573,30 @@ t.test('to others than its owner a hidden group is not there, whatever is done i
   t.strictSame(await notices(mo), []);
 });
 
+t.test(
+  '[G33] [G9] who comes and goes is told as the type has it; a new name always, where weakly to those who are online',
+  async (t) => {
+    const { im, zed, self, make, live, owner } = await openGroups(t);
+    const tipSeqs = () =>
+      live.splice(0).flatMap((event) => (event.kind === 'group-message' ? [event.message.seq] : []));
+    for (const [type, coming, naming, going] of [
+      ['ChatRoom', [], [0, 0], []],
+      ['AVChatRoom', [0, 0], [0, 0], [0]],
+      ['Public', [1, 1], [2, 2], [3]],
+    ] as const) {
+      const groupId = await make(type);
+      must(await im.groups.modify(self(owner), groupId, { applyOption: 'FreeAccess' }));
+      tipSeqs();
+      must(await im.groups.apply(self(zed), groupId, {}));
+      t.strictSame(tipSeqs(), coming, `${type}: to the owner and who came`);
+      must(await im.groups.modify(self(owner), groupId, { name: 'coffee' }));
+      t.strictSame(tipSeqs(), naming);
+      must(await im.groups.quit(self(zed), groupId));
+      t.strictSame(tipSeqs(), going);
+    }
+  },
+);
+
 t.test('[G6] the owner hands the group to a member', async (t) => {
   const { im, owner, mo, zed, self, make, roster, tips } = await openGroups(t);
   const groupId = await make('Public', [mo]);
@@ -609,6 +641,10 @@ t.test('[G8] [G9] the profile: who changes it, who sees it, who hears of what ch
   const seq = (await tips(groupId)).length;
   must(await im.groups.modify(admin, groupId, { name: 'coffee', isMuted: true }));
   t.equal((await tips(groupId)).length, seq, 'what is as it was, and what nobody is told of');
+  must(await im.groups.modify(admin, groupId, { name: 'coffee', isMuted: true }));
+  t.match(await im.groups.find(imAppId, groupId), { infoSeq: 2 }, 'nor is what is as it was a change');
+  const { rows } = await db.pool.query('select info_seq from chat_group where group_id = $1', [groupId]);
+  t.strictSame(rows, [{ info_seq: 2 }], 'as it is in memory');
   t.equal((await im.groups.find(imAppId, groupId))?.isMuted, true);
   const hidden = await make('Private', [mo]);
   t.match(await im.groups.view(self(zed), hidden), { error: 'GROUP_UNKNOWN' });
