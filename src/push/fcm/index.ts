@@ -1,0 +1,1 @@
+export { createFcmSender, type FcmSenderDeps, type FcmSenderOptions } from './sender.ts';
