@@ -257,10 +257,14 @@ function faultOf(shown: string, original: string, maxClusters: number, roomBytes
   const count = clustersTo(original, kept.length);
   if (count === undefined) return 'is cut within a cluster';
   if (count + 1 > maxClusters) return 'is too long';
-  const left = original.slice(kept.length);
-  const clusters = [...segmenter.segment(left.slice(0, 20_000))].map(({ segment }) => segment);
-  const next = clusters[0] ?? '';
-  if (count + clusters.length <= maxClusters && written(original) <= roomBytes) return 'would have fitted whole';
+  let next = '';
+  let all = count;
+  for (const { segment } of segmenter.segment(original.slice(kept.length, kept.length + 20_000))) {
+    if (all === count) next = segment;
+    all += 1;
+    if (all > maxClusters) break;
+  }
+  if (all <= maxClusters && written(original) <= roomBytes) return 'would have fitted whole';
   if (count + 2 <= maxClusters && written(kept + next) + 3 <= roomBytes) return 'could have kept more';
   return undefined;
 }

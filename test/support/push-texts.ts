@@ -19,7 +19,12 @@ export function createTextMaker(seed: number): TextMaker {
   };
   const pick = <T>(values: readonly T[]): T => values[int(values.length)] as T;
   const within = (first: number, last: number): string => String.fromCodePoint(first + int(last - first + 1));
-  const some = (most: number, make: () => string): string => Array.from({ length: int(most + 1) }, make).join('');
+  const times = (count: number, make: () => string): string => {
+    let text = '';
+    for (let i = 0; i < count; i += 1) text += make();
+    return text;
+  };
+  const some = (most: number, make: () => string): string => times(int(most + 1), make);
 
   const person = () => pick(['👨', '👩', '👧', '👦', '🧑', '👶']);
   const skin = () => within(0x1f3fb, 0x1f3ff);
@@ -71,12 +76,9 @@ export function createTextMaker(seed: number): TextMaker {
     text(pieces) {
       // Most texts are of one or two scripts, so that runs of flags, marks and halves come about.
       const own = [pick(makers), pick(makers)];
-      return (
-        Array.from({ length: pieces }, () => (int(8) === 0 ? pick(makers) : pick(own))())
-          .join('')
-          // Of many marks one cluster.
-          .concat(int(120) === 0 ? '\u0301'.repeat(int(3_000)) : '')
-      );
+      const text = times(pieces, () => (int(8) === 0 ? pick(makers) : pick(own))());
+      // Of many marks one cluster.
+      return int(120) === 0 ? text + '\u0301'.repeat(int(3_000)) : text;
     },
   };
 }

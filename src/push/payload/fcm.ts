@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto';
 import type { PushText } from '../message.ts';
 import { collapseIdOf } from './collapse.ts';
 import { fitPayload, type Payload, type TooLarge } from './fitting.ts';
@@ -62,5 +61,7 @@ export function fcmPayload({
 
 /** The same for all messages of a conversation. */
 function collapseKeyOf(thread: string): string {
-  return `im${(createHash('sha256').update(thread).digest()[0] ?? 0) % collapseKeys}`;
+  let hash = 0x811c9dc5;
+  for (let i = 0; i < thread.length; i += 1) hash = Math.imul(hash ^ thread.charCodeAt(i), 0x01000193);
+  return `im${(hash >>> 0) % collapseKeys}`;
 }

@@ -9,6 +9,7 @@ import { doctorCommand } from './doctor-command.ts';
 import { type ExitCode, exitCodeMeanings, exitCodes } from './exit-codes.ts';
 import { kickCommand } from './kick-command.ts';
 import { migrateCommand } from './migrate-command.ts';
+import { pushCommand } from './push-command.ts';
 import { serveCommand } from './serve-command.ts';
 import { userSigCommand } from './usersig-command.ts';
 import { readVersion } from './version.ts';
@@ -51,6 +52,7 @@ export function createProgram(context: CliContext): Command {
     kickCommand(context),
     cacheCommand(context),
     callbacksCommand(context),
+    pushCommand(context),
     migrateCommand(context),
     doctorCommand(context),
     new Command('version')
