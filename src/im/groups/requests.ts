@@ -105,8 +105,9 @@ export function createRequests(
     async apply(actor, groupId, { wording, userField }) {
       const found = await findGroup(context, actor, groupId);
       if (!found.ok) return found;
-      const { roster, type, standing } = found.value;
-      const early = mayApply(type, standing, roster.group.applyOption);
+      const { roster, type } = found.value;
+      // Also the administrator, as the account that it is.
+      const early = mayApply(type, roster.members.get(actor.account.no)?.role ?? 'none', roster.group.applyOption);
       if (early !== undefined) return early;
       const asked = await askBefore(context, actor, 'Group.CallbackBeforeApplyJoinGroup', groupId, {
         GroupId: groupId,
@@ -118,7 +119,7 @@ export function createRequests(
         roster.group.conversationId,
         async (change): Promise<ImResult<'joined' | 'waiting'>> => {
           const self = (await change.members([actor.account.no])).get(actor.account.no);
-          const refusal = mayApply(change.type, standingOf(actor, self?.role), change.group.applyOption);
+          const refusal = mayApply(change.type, self?.role ?? 'none', change.group.applyOption);
           if (refusal !== undefined) return refusal;
           if (change.group.applyOption === 'NeedPermission') {
             await openRequest(context, change, {

@@ -62,8 +62,9 @@ async function tables(db: Kysely<unknown>): Promise<void> {
       add column last_sent_sec bigint`.execute(db);
   await sql`
     create index member_groups on member (account_id) where to_seq is null and role is not null`.execute(db);
+  // One stay of an account goes on at a time.
   await sql`
-    create index member_current on member (conversation_id, account_id) where to_seq is null and role is not null`.execute(
+    create unique index member_current on member (conversation_id, account_id) where to_seq is null and role is not null`.execute(
     db,
   );
 

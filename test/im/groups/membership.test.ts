@@ -531,6 +531,22 @@ t.test(
   },
 );
 
+t.test('an account has one stay at a time, whoever it is', async (t) => {
+  const { im, mo, admin, make, roster } = await openGroups(t);
+  const groupId = await make('ChatRoom', [mo]);
+  t.equal(must(await im.groups.apply(admin, groupId, {})), 'joined');
+  t.match(await im.groups.apply(admin, groupId, {}), { error: 'GROUP_ALREADY_MEMBER' });
+  t.equal((await roster(groupId)).length, 3);
+  await t.rejects(
+    db.pool.query(
+      `insert into member (account_id, conversation_id, from_seq, role, joined_sec)
+       select account_id, conversation_id, from_seq + 1, role, joined_sec from member where account_id = $1`,
+      [mo.no],
+    ),
+    { code: '23505', constraint: 'member_current' },
+  );
+});
+
 t.test('who was deleted meanwhile is taken in by no process', async (t) => {
   const { im, mo, zed, self, admin, make, roster } = await openGroups(t);
   const groupId = await make('ChatRoom');
