@@ -272,6 +272,12 @@ t.test(
     await sent(alice, hidden);
     t.match(await other.send(bob, hidden), { ok: true });
 
+    const gone = await service.group('Public', [alice, bob]);
+    await sent(bob, gone, {}, other);
+    await service.change(gone, (c) => c.dismiss());
+    t.match(await other.send(bob, gone), { ok: false, error: 'GROUP_UNKNOWN' });
+    t.equal(await other.rosters.get(imAppId, gone.groupId), undefined, 'forgotten: no backend is asked for it again');
+
     await sent(alice, group, {}, other);
     await service.change(group, (c) => c.dismiss());
     const again = await service.group('Public', [bob], { groupId: group.groupId });
