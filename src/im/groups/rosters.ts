@@ -61,7 +61,8 @@ export function createRosters(
   metrics.gaugeOf('qalgate_im_groups_cached', 'Groups in memory', () => known.size);
   metrics.gaugeOf('qalgate_im_group_members_cached', 'Members of groups in memory', () => known.calculatedSize);
 
-  async function read(condition: string, values: unknown[]): Promise<LiveRoster | undefined> {
+  /** Group and members as of one moment, whatever happens meanwhile. */
+  async function read(condition: string, values: unknown[], attempts = 5): Promise<LiveRoster | undefined> {
     const { rows } = await db.pool.query<GroupRow>({
       name: `im_group_${values.length}`,
       text: `select ${groupColumns} from chat_group g join conversation c on c.id = g.conversation_id
@@ -71,13 +72,24 @@ export function createRosters(
     const [row] = rows;
     if (row === undefined) return undefined;
     const group = toGroup(row);
-    const { rows: members } = await db.pool.query<MemberRow>({
+    const { rows: members } = await db.pool.query<(MemberRow | { account_id: null }) & { epoch: number }>({
       name: 'im_group_members',
-      text: `select ${memberColumns} from ${memberTables} where m.conversation_id = $1 and ${isMember}`,
+      text: `
+        select ${memberColumns}, c.auth_epoch as epoch
+        from chat_group g join conversation c on c.id = g.conversation_id
+          left join (${memberTables}) on m.conversation_id = g.conversation_id and ${isMember}
+        where g.conversation_id = $1 and g.dismissed_sec is null`,
       values: [group.conversationId],
     });
-    // Members may be of after the group's epoch, which was read before: then it is not the database's any more, and is read anew.
-    const roster = { group, members: new Map(members.map((one) => [one.account_id, toMember(one)])) };
+    const [first] = members;
+    // Dismissed meanwhile.
+    if (first === undefined) return undefined;
+    // Changed meanwhile. Where it never rests, members of a later epoch are no harm: it is not the database's any more, and is read anew.
+    if (first.epoch !== group.authEpoch && attempts > 1) return read(condition, values, attempts - 1);
+    const roster = {
+      group,
+      members: new Map(members.flatMap((one) => (one.account_id === null ? [] : [[one.account_id, toMember(one)]]))),
+    };
     keep(roster);
     return roster;
   }

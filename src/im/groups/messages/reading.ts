@@ -39,9 +39,10 @@ export function createReading(deps: ReadingDeps): Pick<GroupMessages, 'read' | '
         values: [conversationId, account.no, seq],
       });
       const [row] = rows;
-      // It has left since it was looked for.
+      // It has left since it was looked for, or the group is no more.
       if (row === undefined) {
-        return { ok: false, error: 'GROUP_FORBIDDEN', reason: 'the caller is no member of the group' };
+        const now = await placeOf({ ...actor, authority: 'self' }, groupId);
+        return now.ok ? { ok: false, error: 'GROUP_FORBIDDEN', reason: 'the caller is no member of the group' } : now;
       }
       const since = sinceOf(actor, type);
       // Where messages may have expired unread, the counters alone do not say it.
