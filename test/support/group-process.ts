@@ -14,7 +14,7 @@ import { createLogger, createMetrics } from '../../src/observe/index.ts';
 import { createControlBus, openDatabase } from '../../src/store/index.ts';
 import { type AccountId, type ImResult, noticeTypes, tipTypes } from '../../src/wire/index.ts';
 import { groupTestApp, groupTestTypeOf } from './group-app.ts';
-import type { AccountView, GroupNotices, GroupView, Op, Question } from './group-ops.ts';
+import type { AccountView, GroupNotices, GroupView, MemberView, Op, Question, Role } from './group-ops.ts';
 import { textBody } from './im-draft.ts';
 
 const { dataDir, accounts: names } = JSON.parse(process.argv[2] ?? '{}') as { dataDir: string; accounts: string[] };
@@ -86,8 +86,9 @@ function textOf({ body, extra }: { body: string; extra?: string | undefined }): 
     MsgMemberInfo?: { User_Account: string; ShutupTime: number }[];
   } & Record<string, unknown>;
   const muted = MsgMemberInfo?.map(({ User_Account, ShutupTime }) => `${User_Account}:${ShutupTime}`);
+  // Who quits is not listed.
   const what = [
-    List_Account,
+    List_Account ?? (OpType === tipTypes.quit ? Operator_Account : undefined),
     MsgGroupNewInfo === undefined ? undefined : Object.values(MsgGroupNewInfo),
     muted,
     MemberNum,
@@ -138,12 +139,13 @@ async function perform(groupId: string, op: Op): Promise<string> {
   const ids = (list: readonly string[]) => list as AccountId[];
   switch (op.do) {
     case 'create': {
-      const { id, name, type, owner, members, maxMembers, applyOption } = op;
-      const draft = { type, name, maxMembers, applyOption, members: ids(members).map((account) => ({ account })) };
+      const { id, type, profile, owners, members } = op;
+      const draft = { type, name: '', ...profile, members: ids(members).map((account) => ({ account })) };
+      const [owner] = ids(owners);
       const more =
         actor.authority === 'self'
           ? {}
-          : { ...(id === '' ? {} : { groupId: id }), ...(owner === undefined ? {} : { owner: owner as AccountId }) };
+          : { ...(id === '' ? {} : { groupId: id }), ...(owner === undefined ? {} : { owner }) };
       return outcomeOf(await groups.create(actor, { ...draft, ...more }), ({ groupId }) => `created ${groupId}`);
     }
     case 'send': {
@@ -152,9 +154,9 @@ async function perform(groupId: string, op: Op): Promise<string> {
         random: 1,
         clientId: op.text,
         priority: 'Normal',
-        isOnlineOnly: op.live === true,
+        isOnlineOnly: op.isLive,
       } as const;
-      const input = { actor, from: accountOf(op.as ?? op.by), groupId, draft, deadline: AbortSignal.timeout(10_000) };
+      const input = { actor, from: accountOf(op.from), groupId, draft, deadline: AbortSignal.timeout(10_000) };
       return outcomeOf(await groupMessages.send(input), ({ seq, isRepeat }) => `seq ${seq}${isRepeat ? ' again' : ''}`);
     }
     case 'add':
@@ -179,12 +181,11 @@ async function perform(groupId: string, op: Op): Promise<string> {
     }
     case 'transfer':
       return outcomeOf(await groups.transfer(actor, groupId, op.who as AccountId));
-    case 'role':
-      return outcomeOf(await groups.modifyMember(actor, groupId, op.who as AccountId, { role: op.role }));
-    case 'flag':
-      return outcomeOf(await groups.modifyMember(actor, groupId, op.who as AccountId, { msgFlag: op.flag }));
-    case 'card':
-      return outcomeOf(await groups.modifyMember(actor, groupId, op.who as AccountId, { nameCard: op.card }));
+    case 'edit': {
+      const { role, flag: msgFlag, card: nameCard } = op.set;
+      const fields = role !== undefined ? { role } : msgFlag !== undefined ? { msgFlag } : { nameCard: nameCard ?? '' };
+      return outcomeOf(await groups.modifyMember(actor, groupId, op.who as AccountId, fields));
+    }
     case 'mute':
       return outcomeOf(await groups.mute(actor, groupId, ids(op.whom), op.sec));
     case 'modify':
@@ -203,8 +204,6 @@ async function perform(groupId: string, op: Op): Promise<string> {
       );
     case 'blank':
       return outcomeOf(await groupMessages.deleteBySender(actor, groupId, op.who as AccountId));
-    case 'reveal':
-      throw new Error('no operation of the service');
   }
 }
 
@@ -256,36 +255,27 @@ async function lookAtGroup(groupId: string, isWhole: boolean): Promise<GroupView
   if (!view.ok) return 'GROUP_UNKNOWN';
   const { group, owner = '' } = view.value;
   const { name, applyOption, maxMembers, isMuted, isHidden, memberCount, conversationId, lastSeq } = group;
-  const { rows } = await db.pool.query(
-    `select a.identifier as name, m.from_seq as "from", m.to_seq as "to", m.role, m.msg_flag as flag, m.name_card as card,
+  const { rows } = await db.pool.query<Omit<MemberView, 'role'> & { role: number; to: number | null }>(
+    `select a.identifier as who, m.from_seq as "from", m.to_seq as "to", m.role, m.msg_flag as flag, m.name_card as card,
        m.joined_sec as joined, m.last_sent_sec as sent, m.read_seq as read
      from member m join account a on a.id = m.account_id where m.conversation_id = $1 and m.role is not null
      order by m.from_seq, a.identifier`,
     [conversationId],
   );
-  const roles = ['', 'Member', 'Admin', 'Owner'];
+  const roles: readonly Role[] = ['Member', 'Member', 'Admin', 'Owner'];
   const members = rows
     .filter(({ to }) => to === null)
-    .map(({ name, from, role, flag, card, joined, sent, read }) => ({
-      name,
-      from,
-      role: roles[role] as string,
-      flag,
-      card,
-      joined,
-      sent,
-      read,
-    }))
-    .sort((a, b) => (a.name < b.name ? -1 : 1));
+    .map(({ to: _, role, ...rest }) => ({ ...rest, role: roles[role] ?? 'Member' }))
+    .sort((a, b) => (a.who < b.who ? -1 : 1));
   const past = rows
     .filter(({ from, to }) => to !== null && to >= from)
-    .map(({ name, from, to }) => `${name} ${from}-${to}`)
+    .map(({ who, from, to }) => `${who} ${from}-${to}`)
     .sort();
   const muted = await im.groups.muted(admin, groupId);
   const listed = await im.groups.members(admin, groupId, {});
   const requests = await db.pool.query(
     `select r.kind, a.identifier as name, r.result from group_request r join account a on a.id = r.account_id
-     where r.conversation_id = $1 order by r.id`,
+     where r.conversation_id = $1`,
     [conversationId],
   );
   const accounts: GroupView['accounts'] = {};
@@ -295,11 +285,8 @@ async function lookAtGroup(groupId: string, isWhole: boolean): Promise<GroupView
   }
   return {
     ...{
-      name,
+      profile: { name, applyOption, maxMembers, isMuted },
       owner,
-      applyOption,
-      maxMembers,
-      isMuted,
       isHidden,
       memberCount,
       lastSeq,
@@ -311,9 +298,9 @@ async function lookAtGroup(groupId: string, isWhole: boolean): Promise<GroupView
       ? listed.value.members.map(({ account, role, readSeq }) => `${account} ${role} ${readSeq}`).sort()
       : listed.error,
     muted: muted.ok ? muted.value.map(({ account, untilSec }) => `${account} ${untilSec}`).sort() : muted.error,
-    requests: requests.rows.map(
-      ({ kind, name, result }) => `${kind === 1 ? 'application' : 'invitation'} ${name} ${result ?? ''}`,
-    ),
+    requests: requests.rows
+      .map(({ kind, name, result }) => `${kind === 1 ? 'application' : 'invitation'} ${name} ${result ?? ''}`)
+      .sort(),
     messages: await historyOf('admin', groupId),
   };
 }
@@ -372,9 +359,12 @@ async function toldOf(groupId: string): Promise<string[]> {
 async function answer(question: Question): Promise<unknown> {
   if (question === 'maintain') return im.maintain();
   if ('account' in question) return lookAtAccount(question.account);
+  if ('toldOf' in question) return toldOf(question.toldOf);
   if ('op' in question) {
     const result = await perform(question.groupId, question.op);
-    return { result, told: await toldOf(result.startsWith('created ') ? result.slice(8) : question.groupId) };
+    if (!result.startsWith('created ')) return { result, told: await toldOf(question.groupId) };
+    const groupId = result.slice(8);
+    return { result: 'ok', groupId, told: await toldOf(groupId) };
   }
   const view = await lookAtGroup(question.groupId, question.isWhole);
   const notices = await noticesOf(question.groupId);

@@ -23,7 +23,10 @@ interface Running {
 /** Groups that a process serves, and after its death another one, on the database that the test has open. */
 export interface GroupServer {
   nowMs: number;
-  perform(groupId: string, op: Op): Promise<{ result: string; told: string[] }>;
+  /** `groupId`: of a group that was made. */
+  perform(groupId: string, op: Op): Promise<{ result: string; groupId?: string; told: string[] }>;
+  /** What was told of the group since it was asked for. */
+  toldOf(groupId: string): Promise<string[]>;
   look(groupId: string, isWhole: boolean): Promise<{ view: GroupView | 'GROUP_UNKNOWN'; notices: GroupNotices }>;
   lookAtAccount(account: string): Promise<AccountView>;
   maintain(): Promise<void>;
@@ -94,6 +97,7 @@ export async function openGroupServer(
   const server: GroupServer = {
     nowMs: Date.now(),
     perform: (groupId, op) => ask({ groupId, op }),
+    toldOf: (groupId) => look({ toldOf: groupId }),
     look: (groupId, isWhole) => look({ groupId, isWhole }),
     lookAtAccount: (account) => look({ account }),
     maintain: () => look('maintain'),
