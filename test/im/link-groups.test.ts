@@ -350,6 +350,48 @@ t.test('[G35][G39] what a terminal begins with, and how it catches up', async (t
   t.match(await a.ok('sync', { conversation, since: 8 }), { messages: [], throughSeq: 8 }, 'stored nowhere');
 });
 
+t.test(
+  '[G36] history of a group, backwards by pages; what was blanked is a hole, what was recalled says so',
+  async (t) => {
+    const im = await open(t);
+    const [a, b] = [await im.link(name('alice')), await im.link(name('bob'))];
+    const group = await groupOf('ChatRoom', a);
+    await b.ok('applyToGroup', { group });
+    const conversation = `group:${group}`;
+    const seqs: number[] = [];
+    for (const link of [a, b, a, b, a]) seqs.push(Number((await link.ok('send', { conversation, ...said('x') })).seq));
+    const page = async (fields: object) => {
+      const { messages, holes, complete } = await a.ok('history', { conversation, ...fields });
+      const shown = (messages as { seq: number; recalled?: true }[]).map(({ seq, recalled }) => [
+        seq,
+        recalled ?? false,
+      ]);
+      return { shown, holes, complete };
+    };
+    const [one = 0, two = 0, three = 0, four = 0, five = 0] = seqs;
+    const last = { shown: [four, five].map((seq) => [seq, false]), holes: [], complete: false };
+    t.strictSame(await page({ limit: 2 }), last);
+    const middle = { shown: [two, three].map((seq) => [seq, false]), holes: [], complete: false };
+    t.strictSame(await page({ limit: 2, before: four }), middle);
+    t.strictSame(await page({ limit: 2, before: two }), { shown: [[one, false]], holes: [], complete: true });
+    t.strictSame(await page({ before: one }), { shown: [], holes: [], complete: true });
+    await a.ok('recall', { conversation, seq: three });
+    const blanked = { GroupId: group, Sender_Account: b.login.account };
+    t.match(await im.call('group_open_http_svc/delete_group_msg_by_sender', blanked), { ErrorCode: 0 });
+    t.strictSame(await page({ limit: 4 }), {
+      shown: [
+        [three, true],
+        [five, false],
+      ],
+      holes: [
+        [two, two],
+        [four, four],
+      ],
+      complete: false,
+    });
+  },
+);
+
 t.test('[G26] who discards gets nothing, and begins where he switches back', async (t) => {
   const im = await open(t);
   const [alice, bob] = [name('alice'), name('bob')];
