@@ -508,6 +508,34 @@ t.test('[G26] who discards is told nothing, and has it in the history all the sa
   );
 });
 
+t.test('what was recalled while one discarded, or was no member, is empty on coming back', async (t) => {
+  const [a, b] = [fresh('alice'), fresh('bob')];
+  const [alice, bob] = [await login(t, a), await login(t, b)];
+  const group = await alice.groups.create({ type: 'ChatRoom', name: 'Plaza' });
+  const conversation = alice.groups.conversation(group);
+  await bob.groups.apply(group);
+  const taken: ImMessage[] = [];
+  for (const text of ['first', 'second', 'third']) taken.push(await conversation.sendMessage(text).done);
+  await bob.until('new third');
+  const [first, second] = taken as [ImMessage, ImMessage];
+  await bob.groups.modifyMember(group, { receive: 'Discard' });
+  await conversation.recall(first);
+  await conversation.sendMessage('unheard').done;
+  await bob.groups.modifyMember(group, { receive: 'AcceptAndNotify' });
+  await conversation.sendMessage('heard').done;
+  await bob.until(`recalled group:${group} ${first.seq}`);
+  await bob.groups.quit(group);
+  await bob.until(`gone ${group}`);
+  await conversation.recall(second);
+  await bob.groups.apply(group);
+  await conversation.sendMessage('back').done;
+  await bob.until('new back');
+  await bob.until(`recalled group:${group} ${second.seq}`);
+  t.same(texts(await bob.groups.conversation(group).getMessage()), ['', '', 'third', 'unheard', 'heard', 'back']);
+  t.same(bob.said, ['first', 'second', 'third', 'heard', 'back']);
+  t.same(bob.events, []);
+});
+
 t.test('[G39] who joins is told what is said from then on, and finds what was said before', async (t) => {
   const [alice, bob] = [await login(t, fresh('alice')), await login(t, fresh('bob'))];
   const room = await alice.groups.create({ type: 'ChatRoom', name: 'Plaza' });
@@ -652,6 +680,88 @@ t.test('[H1][G36] what a terminal was too far behind to be told: getMessage fill
     t.same(one.events, []);
   }
 });
+
+/** Random numbers that are the same every time (mulberry32). */
+function createRandom(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let x = Math.imul(state ^ (state >>> 15), 1 | state);
+    x = (x + Math.imul(x ^ (x >>> 7), 61 | x)) ^ x;
+    return ((x ^ (x >>> 14)) >>> 0) / 4_294_967_296;
+  };
+}
+
+/** All that a terminal finds in the history of a group, `seq text`; tips and what was recalled without text. */
+async function historyOf({ groups }: Watched, group: string): Promise<string[]> {
+  const found: string[] = [];
+  let before: number | undefined;
+  do {
+    const page = await groups.conversation(group).getMessage({ count: 30, ...(before !== undefined && { before }) });
+    const those = page.messages.filter(({ seq }) => seq > 0);
+    found.unshift(...those.map((message) => `${message.seq} ${textOf(message)} ${message.status}`));
+    before = page.isComplete ? undefined : page.messages[0]?.seq;
+  } while (before !== undefined);
+  return found;
+}
+
+const seeds = process.env.IM_FUZZ_SEEDS?.split(',').map(Number) ?? [1, 2, 3, 4];
+for (const seed of seeds) {
+  const type = seed % 2 === 0 ? 'ChatRoom' : 'Private';
+  t.test(`[H4][G26][G39] ${type}: coming, going, discarding, recalls, cuts, restarts, seed ${seed}`, async (t) => {
+    const random = createRandom(seed);
+    const [a, b] = [fresh('alice'), fresh('bob')];
+    const alice = await login(t, a);
+    const storage = lasting();
+    const shown: string[] = [];
+    let network = cuttable();
+    async function open(): Promise<Watched> {
+      network = cuttable();
+      const mine = watch(t, { storage, WebSocket: network.WebSocket, maxMissed: 8 });
+      mine.client.onNewMessage(({ conversation, seq }) => shown.push(`${conversation} ${seq}`));
+      await mine.client.login(b, im.userSig(b));
+      await mine.until('refresh');
+      return mine;
+    }
+    let bob = await open();
+    const group = await alice.groups.create({ type, name: 'Anything', ...(type === 'Private' && { members: [b] }) });
+    const sent = [await alice.groups.conversation(group).sendMessage('0').done];
+    if (type === 'ChatRoom') await bob.groups.apply(group);
+    // What the service refuses, as he is none or one already, and what a cut ends, is part of it.
+    const tries = (what: Promise<unknown>): Promise<unknown> => what.catch(() => {});
+    for (let step = 1; step <= 90; step += 1) {
+      const dice = random();
+      const conversation = bob.groups.conversation(group);
+      if (dice < 0.5) sent.push(await alice.groups.conversation(group).sendMessage(String(step)).done);
+      else if (dice < 0.58) await tries(conversation.sendMessage(`own ${step}`).done);
+      else if (dice < 0.64) network.cut();
+      else if (dice < 0.7) await tries(bob.groups.quit(group));
+      else if (dice < 0.8) {
+        await tries(type === 'Private' ? alice.groups.invite(group, [b]) : bob.groups.apply(group));
+      } else if (dice < 0.84) await tries(bob.groups.modifyMember(group, { receive: 'Discard' }));
+      else if (dice < 0.9) await tries(bob.groups.modifyMember(group, { receive: 'AcceptAndNotify' }));
+      else if (dice < 0.93)
+        await tries(alice.groups.conversation(group).recall(sent[Math.floor(random() * sent.length)] as ImMessage));
+      else if (dice < 0.97) await tries(conversation.getMessage({ count: 1 + Math.floor(random() * 20) }));
+      else {
+        await bob.client.close();
+        bob = await open();
+      }
+    }
+    await until(() => bob.client.connectionState === 'connected');
+    await tries(type === 'Private' ? alice.groups.invite(group, [b]) : bob.groups.apply(group));
+    await bob.groups.modifyMember(group, { receive: 'AcceptAndNotify' });
+    await alice.groups.conversation(group).sendMessage('last').done;
+    await until(() => bob.said.includes('last'));
+    const other = await login(t, b, { platform: 'iOS' });
+    t.equal(new Set(shown).size, shown.length, 'nothing was told twice');
+    t.same(await historyOf(bob, group), await historyOf(other, group), 'as a terminal that is new finds it');
+    await until(
+      () => bob.groups.conversation(group).unread === other.groups.conversation(group).unread,
+      () => `${bob.groups.conversation(group).unread}, not ${other.groups.conversation(group).unread} unread`,
+    );
+  });
+}
 
 t.test('[G31][G33] for those alone who are online: messages, and the messages of an audience', async (t) => {
   const [alice, bob] = [await login(t, fresh('alice')), await login(t, fresh('bob'))];

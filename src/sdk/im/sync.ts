@@ -238,8 +238,9 @@ export function createSync(deps: SyncDeps): Sync {
     async fill({ conversation, message }) {
       const head = store.head(conversation);
       if (head.isSynced) return forgive('sync', () => follow(head));
-      // A group that is new here begins with its first message.
       if (isOfTwo(conversation)) await forgive('history', () => lookBack(head, message.seq));
+      // A group that is new here begins with its first message; one that was left may have had recalls meanwhile.
+      else if (head.known.length > 0) await forgive('sync', () => recalls(head));
     },
     recalls,
     notice: async (fields) => extension?.notice(tools, fields),
