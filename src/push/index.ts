@@ -5,4 +5,7 @@ export { apnsBadge, apnsPayload } from './payload/apns.ts';
 export { fcmPayload } from './payload/fcm.ts';
 export type { Payload, TooLarge } from './payload/fitting.ts';
 export type { Outcome, Sendable, Sender, SenderFigures } from './provider.ts';
+export { createPush, type Push, type PushDeps, type PushOptions } from './push.ts';
+export { type FaultRule, faultWords, parseFaultRule } from './sandbox/fault-rules.ts';
+export { openPushSandbox, type PushSandbox, type SandboxPush, type SandboxSettings } from './sandbox/sandbox.ts';
 export { composeText, maxPayloadBytes, pushText, type TextPart } from './text/push-text.ts';

@@ -20,6 +20,8 @@ export interface Pauses {
   resume(sdkAppId: SdkAppId, channel?: Lane['channel']): Promise<number>;
   /** Ends what the service of a lane had asked for. */
   mended(lane: Lane): Promise<void>;
+  /** Ends all that services had asked for. */
+  mendedAll(): Promise<void>;
   list(sdkAppId?: SdkAppId): Promise<Pause[]>;
 }
 
@@ -55,6 +57,9 @@ export function createPauses({ db, clock }: { db: Pick<Database, 'pool'>; clock:
         sdkAppId,
         channel,
       ]);
+    },
+    async mendedAll() {
+      await db.pool.query(`delete from push_pause where actor = '${service}'`);
     },
     async list(sdkAppId) {
       const { rows } = await db.pool.query<PauseRow>(

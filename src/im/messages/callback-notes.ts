@@ -13,8 +13,9 @@ export interface CallbackWishes {
   readonly withoutAfter?: 'forbidden' | 'kind' | undefined;
 }
 
-/** The bit of `Consumers` that stands for callbacks. */
+/** The bits of `Consumers`. */
 const callbacksBit = 1;
+const pushesBit = 2;
 
 /** Whether the app's backend is asked about a message (M12), or else why not (O3). `wants`: undefined where nobody can be asked. */
 export function askedOf(
@@ -40,4 +41,14 @@ export function toldOf({ isImport, withoutAfter }: CallbackWishes, consumers: nu
 
 export function wantsCallback(consumers: number): boolean {
   return (consumers & callbacksBit) !== 0;
+}
+
+/** Whether anybody gets an entry in the outbox. */
+export function isTold({ consumers }: Pick<Told, 'consumers'>): boolean {
+  return consumers !== 0;
+}
+
+/** As it was, but that it is pushed to nobody. */
+export function unpushed(told: Told): Told {
+  return { ...told, consumers: told.consumers & ~pushesBit };
 }

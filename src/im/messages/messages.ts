@@ -7,7 +7,7 @@ import type { BeforeSend, ImPorts } from '../ports.ts';
 import type { Accounts, Bus, Messages, SendInput, Sent, Words } from '../services.ts';
 import { createAsking } from './asking.ts';
 import { c2cAskedOf, c2cToldOf } from './c2c-callbacks.ts';
-import { wantsCallback } from './callback-notes.ts';
+import { isTold, wantsCallback } from './callback-notes.ts';
 import type { Cleared } from './cleared.ts';
 import type { Committed, Committer } from './commit.ts';
 import type { Conversation, Conversations } from './conversations.ts';
@@ -109,7 +109,6 @@ export function createMessages(deps: MessagesDeps): Messages {
     const { from, to, draft, origin } = message.input;
     const isImport = draft.importedTime !== undefined;
     const told = c2cToldOf(message.input, ports);
-    const isTold = wantsCallback(told.consumers);
     const content = {
       ...dedupOf(message.input),
       sender: from.no,
@@ -120,7 +119,7 @@ export function createMessages(deps: MessagesDeps): Messages {
       counts: draft.counts,
       lifetimeSec: isImport && !draft.counts ? 0 : draft.lifetimeSec,
       consumers: packCallbackNotes({ ...told, before }),
-      origin: isTold ? JSON.stringify(origin) : undefined,
+      origin: wantsCallback(told.consumers) ? JSON.stringify(origin) : undefined,
       body: JSON.stringify(message.body),
       push: draft.push === undefined ? undefined : JSON.stringify(draft.push),
       custom: draft.custom,
@@ -138,7 +137,7 @@ export function createMessages(deps: MessagesDeps): Messages {
               linkId: input.linkId,
               stored,
             });
-          if (isTold) ports.written?.(from.sdkAppId, String(conversationId), 'C2C.CallbackAfterSendMsg');
+          if (isTold(told)) ports.written?.(from.sdkAppId, String(conversationId), 'C2C.CallbackAfterSendMsg');
         });
         if (committed.status === 'stored' || committed.status === 'repeat')
           return { ok: true, value: sentOf(committed, from, to) };

@@ -173,8 +173,8 @@ export function createExpand(deps: {
           day, sdk_app_id, channel, kind, priority, device_id, account_id, platform, conversation_id, seq, message_day, campaign_id,
           due_ms, deadline_ms, created_ms, done_ms, outcome, reason
         )
-        select $1, app, channel, 1, priority, device, account, platform, conversation, seq, message_day, campaign, due, deadline, $2,
-          case when reason is null then null else $2 end, case when reason is null then null else 'skipped' end, reason
+        select $1, app, channel, 1, priority, device, account, platform, conversation, seq, message_day, campaign, due, deadline, $2::bigint,
+          case when reason is null then null::bigint else $2::bigint end, case when reason is null then null else 'skipped' end, reason
         from unnest(
           $3::bigint[], $4::text[], $5::smallint[], $6::bigint[], $7::bigint[], $8::text[], $9::bigint[], $10::bigint[], $11::integer[],
           $12::bigint[], $13::bigint[], $14::bigint[], $15::text[]

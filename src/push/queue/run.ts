@@ -63,6 +63,9 @@ export function createLaneRun(deps: {
   return {
     async run(lane, isLost, woken) {
       const underWay = new Map<number, Promise<void>>();
+      /** The last push of each device that has one under way: the next waits for it, so that the badge which comes last is the newest. */
+      const tails = new Map<number, Promise<void>>();
+      let queued = 0;
       const brake = brakeOf(lane);
       let restUntilMs = 0;
       let halted: string | undefined;
@@ -86,6 +89,22 @@ export function createLaneRun(deps: {
             freed.resolve();
           });
         underWay.set(id, done);
+      }
+
+      async function inTurn(deviceId: number, work: () => Promise<void>): Promise<void> {
+        const before = tails.get(deviceId);
+        queued += 1;
+        const turn = (before ?? Promise.resolve()).then(() => {
+          queued -= 1;
+          return work();
+        });
+        const tail = turn.catch(() => {});
+        tails.set(deviceId, tail);
+        try {
+          await turn;
+        } finally {
+          if (tails.get(deviceId) === tail) tails.delete(deviceId);
+        }
       }
 
       async function attempt(sender: Sender, { item, build }: Prepared, badge: number): Promise<void> {
@@ -125,7 +144,11 @@ export function createLaneRun(deps: {
           else begin(item.id, () => write(made.mark));
         }
         const badges = await badgesOf(prepared);
-        for (const one of prepared) begin(one.item.id, () => attempt(sender, one, badges.get(one.item.id) ?? 0));
+        for (const one of prepared) {
+          begin(one.item.id, () =>
+            inTurn(one.item.device?.device_id ?? 0, () => attempt(sender, one, badges.get(one.item.id) ?? 0)),
+          );
+        }
       }
 
       /** What each of them shows: those of one device one after another. */
@@ -155,7 +178,7 @@ export function createLaneRun(deps: {
           const sender = senderOf(lane);
           // What waits waits for settings, and expires without.
           if (sender === undefined) return undefined;
-          const free = Math.min(maxPage, maxUnderWay - underWay.size, sender.room());
+          const free = Math.min(maxPage, maxUnderWay - underWay.size, sender.room() - queued);
           if (free >= leastFree || (free > 0 && underWay.size === 0)) {
             const page = await items.due(lane, free, new Set(underWay.keys()));
             if (page.length > 0) {

@@ -7,7 +7,7 @@ import {
   packCallbackNotes,
 } from '../../../wire/index.ts';
 import type { GroupSendInput, Roster } from '../../group-services.ts';
-import { toldOf, wantsCallback } from '../../messages/callback-notes.ts';
+import { isTold, toldOf, unpushed, wantsCallback } from '../../messages/callback-notes.ts';
 import type { Committed, Committer } from '../../messages/commit.ts';
 import type { Clock, StoredMessage } from '../../model.ts';
 import type { ImPorts } from '../../ports.ts';
@@ -138,7 +138,9 @@ export function createStoring(deps: StoringDeps): Storing {
 
   /** Who has to hear of it besides the members. */
   function toldBy({ input: { withoutAfter }, group, isImport }: Cleared) {
-    return toldOf({ isImport, withoutAfter }, ports.consumers?.(group.sdkAppId, command));
+    const told = toldOf({ isImport, withoutAfter }, ports.consumers?.(group.sdkAppId, command));
+    // What nobody finds when he comes is not worth ringing for.
+    return typeOf(group.sdkAppId, group.type).isStored ? told : unpushed(told);
   }
 
   /** JSON text of where it came from, for its callback: with whoever sent it in the name of another. */
@@ -158,7 +160,6 @@ export function createStoring(deps: StoringDeps): Storing {
       const { input, text, time, before, isImport, group } = message;
       const { from, draft } = input;
       const told = toldBy(message);
-      const isTold = wantsCallback(told.consumers);
       const profile = await senders.profileOf(from);
       const content = {
         ...groupDedupOf(message),
@@ -172,7 +173,7 @@ export function createStoring(deps: StoringDeps): Storing {
         // Offline delivery is of one-to-one messages.
         lifetimeSec: 0,
         consumers: packCallbackNotes({ ...told, before }),
-        origin: isTold ? originOf(message) : undefined,
+        origin: wantsCallback(told.consumers) ? originOf(message) : undefined,
         body: text,
         push: draft.push === undefined ? undefined : JSON.stringify(draft.push),
         custom: draft.custom,
@@ -197,7 +198,7 @@ export function createStoring(deps: StoringDeps): Storing {
         const committed = await committer.commit({ ...content, authEpoch, extra }, (stored) => {
           // The epoch was compared: the members of the roster are those whom the group has at this seq, but for who has come since.
           tell(roster, message, extra, stored, by.actor.linkId);
-          if (isTold) ports.written?.(group.sdkAppId, String(group.conversationId), command);
+          if (isTold(told)) ports.written?.(group.sdkAppId, String(group.conversationId), command);
         });
         const { status, seq } = committed;
         if (status === 'stored' || status === 'repeat') {
