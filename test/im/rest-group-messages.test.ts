@@ -646,11 +646,15 @@ t.test('a page of history that would be over 1 MB is cut', async (t) => {
       recalled: false,
     },
   }));
+  let page: object = { messages, complete: true };
   const groupMessages = {
     ...service.im.groupMessages,
-    history: async () => ({ ok: true, value: { messages, complete: true } }),
+    history: async () => ({ ok: true, value: page }),
   } as unknown as GroupMessages;
   const edge = await openEdge(t, service, { deps: { groupMessages } });
   const answer = await edge.call(`${svc}/group_msg_get_simple`, { GroupId: 'club', ReqMsgNumber: 20 });
   t.match(answer, { ...ok, IsFinished: 0, RspMsgList: { length: 10 } });
+  page = { messages: messages.slice(0, 3), complete: false };
+  const cut = await edge.call(`${svc}/group_msg_get_simple`, { GroupId: 'club', ReqMsgNumber: 20 });
+  t.match(cut, { ...ok, IsFinished: 0, RspMsgList: { length: 3 } }, 'or by whoever read it');
 });
