@@ -107,7 +107,7 @@ export async function openGroups(
     if (row === undefined) throw new Error(`no type ${type}`);
     return row;
   };
-  const changes = createGroupChanges({ db, typeOf, ports, clock, onChanged: (news) => rosters.apply(news) });
+  const changes = createGroupChanges({ db, typeOf, ports, clock, onChanged: (news) => rosters.apply(news), metrics });
   const messages = createGroupMessages({
     db,
     apps,

@@ -1,4 +1,5 @@
 import { sql, type Transaction } from 'kysely';
+import type { Metrics } from '../../observe/index.ts';
 import type { Database, Schema } from '../../store/index.ts';
 import type { AfterCommand, ImResult } from '../../wire/index.ts';
 import type { AccountNo, Clock, ConversationId } from '../model.ts';
@@ -7,18 +8,23 @@ import type { GroupTypeRow } from './group-types.ts';
 import type { ApplyOption, CustomFields, Group } from './model.ts';
 import { createChange, type GroupNews, type OpenChange, Refused } from './open-change.ts';
 import { type GroupRow, groupColumns, toGroup } from './rows.ts';
+import { createTurns } from './turns.ts';
 
 export type { OpenChange } from './open-change.ts';
 
 export interface GroupChanges {
   /**
    * Changes a group in one transaction, under its lock: everything that `fn` does and causes is committed, or, when it refuses or
-   * throws, nothing. Refuses with GROUP_UNKNOWN where there is no such group.
+   * throws, nothing. Refuses with GROUP_UNKNOWN where there is no such group, with BUSY where too many changes of it wait. `fn` asks the
+   * database by `tx` alone: who holds one connection and waits for another may wait for ever.
    */
   run<T>(conversationId: ConversationId, fn: (change: OpenChange) => Promise<ImResult<T>>): Promise<ImResult<T>>;
   /** The same of a group that is made in it. */
   make<T>(group: NewGroup, fn: (change: OpenChange) => Promise<ImResult<T>>): Promise<ImResult<T>>;
 }
+
+/** Changes of one group. */
+const maxWaiting = 1_000;
 
 export interface NewGroup {
   readonly sdkAppId: number;
@@ -43,8 +49,16 @@ export function createGroupChanges(deps: {
   clock: Clock;
   /** Once it is committed. */
   onChanged(news: GroupNews): void;
+  metrics: Pick<Metrics, 'gaugeOf'>;
 }): GroupChanges {
-  const { db, typeOf, ports, clock, onChanged } = deps;
+  const { db, typeOf, ports, clock, onChanged, metrics } = deps;
+  // One connection a group: where each waited at the group's lock with its own, those who rush into one group would leave none to others.
+  const turns = createTurns<ConversationId>({ maxWaiting });
+  metrics.gaugeOf(
+    'qalgate_im_group_changes_waiting',
+    'Changes of groups that wait for one before',
+    () => turns.waiting,
+  );
 
   async function inTransaction<T>(
     open: (tx: Transaction<Schema>) => Promise<Group | undefined>,
@@ -75,14 +89,18 @@ export function createGroupChanges(deps: {
   }
 
   return {
-    run: (conversationId, fn) =>
-      inTransaction(async (tx) => {
-        // First the lock, then the look: what a statement reads beside a row it waits for may be older than that row.
-        await sql`select from conversation where id = ${conversationId} for update`.execute(tx);
-        return await readGroup(tx, conversationId);
-      }, fn),
+    async run(conversationId, fn) {
+      const done = turns.take(conversationId, () => inTransaction((tx) => lockGroup(tx, conversationId), fn));
+      return (await done) ?? { ok: false, error: 'BUSY', reason: `${maxWaiting} changes of the group wait already` };
+    },
     make: (group, fn) => inTransaction((tx) => makeGroup(tx, group), fn),
   };
+}
+
+/** First the lock, then the look: what a statement reads beside a row it waits for may be older than that row. */
+async function lockGroup(tx: Transaction<Schema>, conversationId: ConversationId): Promise<Group | undefined> {
+  await sql`select from conversation where id = ${conversationId} for update`.execute(tx);
+  return await readGroup(tx, conversationId);
 }
 
 async function readGroup(tx: Transaction<Schema>, conversationId: ConversationId): Promise<Group | undefined> {

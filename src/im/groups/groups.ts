@@ -39,7 +39,7 @@ export function createGroups(deps: {
   };
   const rosters = createRosters({ db, metrics });
   const onChanged = createTelling({ bus, rosters, typeOf, logger });
-  const changes = createGroupChanges({ db, typeOf, ports, clock, onChanged });
+  const changes = createGroupChanges({ db, typeOf, ports, clock, onChanged, metrics });
   const context: GroupContext = { ...deps, changes, rosters, typeOf };
   return {
     groups: {

@@ -1,9 +1,8 @@
-import type { AccountId, ImRefusal } from '../../wire/index.ts';
+import type { ImRefusal } from '../../wire/index.ts';
 import type { Actor } from '../group-services.ts';
 import type { Account, ConversationId } from '../model.ts';
-import { type GroupContext, namesOf } from './context.ts';
+import type { GroupContext } from './context.ts';
 import type { OpenChange } from './group-change.ts';
-import type { GroupMember } from './model.ts';
 import { closeRequests } from './open-request.ts';
 
 /**
@@ -71,16 +70,4 @@ export async function refuseFull(
     return { ok: true, value: undefined };
   });
   return { ok: false, error: 'GROUP_FULL' };
-}
-
-/** Names of all members of a roster, for callbacks. */
-export async function memberList(
-  context: GroupContext,
-  members: Iterable<GroupMember>,
-): Promise<{ Member_Account: AccountId }[]> {
-  const names = await namesOf(
-    context,
-    [...members].map(({ no }) => no),
-  );
-  return names.map((Member_Account) => ({ Member_Account }));
 }

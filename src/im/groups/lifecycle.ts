@@ -4,9 +4,8 @@ import type { AccountId, ImRefusal, ImResult } from '../../wire/index.ts';
 import type { Actor, GroupDraft, Groups } from '../group-services.ts';
 import type { Account } from '../model.ts';
 import { checkGroupId, checkGroupTexts, newGroupId } from './check-fields.ts';
-import { askBefore, checkWords, findAccounts, findGroup, type GroupContext, namesOf, standingOf } from './context.ts';
+import { askBefore, checkWords, findAccounts, findGroup, type GroupContext, standingOf } from './context.ts';
 import type { GroupTypeRow } from './group-types.ts';
-import { memberList } from './joining.ts';
 import { mayCreate, mayDismiss } from './rights.ts';
 import { customFieldFault, dayOf, groupsPerDayOf, memberFieldFault, typeFault } from './settings.ts';
 
@@ -76,7 +75,7 @@ export function createLifecycle(context: GroupContext): Pick<Groups, 'create' | 
         const self = everybody.find(({ no }) => no === actor.account.no);
         const refusal = mayDismiss(type, standingOf(actor, self?.role));
         if (refusal !== undefined) return refusal;
-        const [owner = ''] = group.owner === undefined ? [] : await namesOf(context, [group.owner]);
+        const owner = everybody.find(({ no }) => no === group.owner)?.account ?? '';
         change.notice(
           everybody.map(({ no }) => no),
           { kind: 'destroyed', operator: actor.account.identifier },
@@ -88,7 +87,7 @@ export function createLifecycle(context: GroupContext): Pick<Groups, 'create' | 
             Type: group.type,
             Owner_Account: owner,
             Name: group.name,
-            MemberList: await memberList(context, everybody),
+            MemberList: everybody.map(({ account }) => ({ Member_Account: account })),
           },
           actor,
         );

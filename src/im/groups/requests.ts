@@ -3,7 +3,7 @@ import { sql } from 'kysely';
 import type { AccountId, ImRefusal, ImResult } from '../../wire/index.ts';
 import type { Actor, GroupRequest, Groups, RequestAnswer } from '../group-services.ts';
 import type { Account, AccountNo, ConversationId } from '../model.ts';
-import { askBefore, findGroup, type GroupContext, namesOf, standingOf } from './context.ts';
+import { askBefore, findGroup, type GroupContext, standingOf } from './context.ts';
 import type { OpenChange } from './group-change.ts';
 import { refuseFull, takeIn } from './joining.ts';
 import { openRequest, type RequestKind, requestKinds } from './open-request.ts';
@@ -14,7 +14,9 @@ interface RequestRow {
   conversation_id: ConversationId;
   kind: number;
   account_id: AccountNo;
+  account: AccountId;
   inviter_id: AccountNo | null;
+  inviter: AccountId | null;
   auth: string;
   handled_ms: number | null;
 }
@@ -34,8 +36,10 @@ export function createRequests(
   ): Promise<ImResult<RequestRow>> {
     const { tx, group } = change;
     const { rows } = await sql<RequestRow>`
-      select id, conversation_id, kind, account_id, inviter_id, auth, handled_ms from group_request
-      where id = ${Number(answer.key)} and conversation_id = ${group.conversationId} and kind = ${requestKinds[kind]}`.execute(
+      select r.id, r.conversation_id, r.kind, r.account_id, a.identifier as account, r.inviter_id, i.identifier as inviter, r.auth,
+        r.handled_ms
+      from group_request r join account a on a.id = r.account_id left join account i on i.id = r.inviter_id
+      where r.id = ${Number(answer.key)} and r.conversation_id = ${group.conversationId} and r.kind = ${requestKinds[kind]}`.execute(
       tx,
     );
     const [row] = rows;
@@ -73,15 +77,14 @@ export function createRequests(
       if (!taken.ok) return taken;
       const refusal = await check(change, taken.value);
       if (refusal !== undefined) return refusal;
-      const { account_id: no, inviter_id: inviterNo } = taken.value;
-      const [name = '' as AccountId] = await namesOf(context, [no]);
-      const account: Account = { no, sdkAppId: actor.account.sdkAppId, identifier: name };
+      const { account_id: no, inviter_id: inviterNo, inviter } = taken.value;
+      const { sdkAppId } = actor.account;
+      const account: Account = { no, sdkAppId, identifier: taken.value.account };
       const isMember = (await change.members([no])).has(no);
       if (answer.agrees && !isMember) {
-        const [inviterName = '' as AccountId] = inviterNo === null ? [] : await namesOf(context, [inviterNo]);
         const operator =
-          kind === 'invitation' && inviterNo !== null
-            ? { no: inviterNo, sdkAppId: account.sdkAppId, identifier: inviterName }
+          kind === 'invitation' && inviterNo !== null && inviter !== null
+            ? { no: inviterNo, sdkAppId, identifier: inviter }
             : actor.account;
         const { left } = await takeIn(change, actor, [account], {
           operator,

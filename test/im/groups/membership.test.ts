@@ -531,6 +531,27 @@ t.test(
   },
 );
 
+t.test('many answers and dismissals at once, by a process that knows nobody yet', async (t) => {
+  const { im, owner, account, self, admin, make, roster } = await openGroups(t);
+  const groups = await Promise.all(Array.from({ length: 15 }, () => make('Public')));
+  for (const groupId of groups) {
+    for (const name of ['x', 'y']) must(await im.groups.apply(self(await account(name)), groupId, {}));
+  }
+  const requests = await im.groups.requests(owner, { limit: 100 });
+  t.equal(requests.length, 30);
+  const cold = await openGroups(t);
+  const answers = await Promise.all(
+    requests.map(({ groupId, key, auth }) =>
+      cold.im.groups.answerApplication(self(owner), { groupId, key, auth, agrees: true }),
+    ),
+  );
+  t.ok(answers.every(({ ok }) => ok));
+  for (const groupId of groups) t.equal((await roster(groupId)).length, 3);
+  const next = await openGroups(t);
+  const dismissed = await Promise.all(groups.map((groupId) => next.im.groups.dismiss(admin, groupId)));
+  t.ok(dismissed.every(({ ok }) => ok));
+});
+
 t.test('an account has one stay at a time, whoever it is', async (t) => {
   const { im, mo, admin, make, roster } = await openGroups(t);
   const groupId = await make('ChatRoom', [mo]);

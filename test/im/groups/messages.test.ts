@@ -2,6 +2,7 @@ import t, { type Test } from 'tap';
 import type { GroupSendInput } from '../../../src/im/group-services.ts';
 import type { Group } from '../../../src/im/groups/model.ts';
 import type { PacedMessage } from '../../../src/im/groups/pacer.ts';
+import { createTurns } from '../../../src/im/groups/turns.ts';
 import type { Account, AccountNo } from '../../../src/im/model.ts';
 import type { GroupDecision, GroupQuestion, ImPorts } from '../../../src/im/ports.ts';
 import { type AccountId, unpackCallbackNotes } from '../../../src/wire/index.ts';
@@ -331,6 +332,46 @@ t.test('[G39] nobody is told live of what was said before he came, however late 
       'but of what is said from then on',
     );
   }
+});
+
+t.test('those who rush into one group leave the connections to others', async (t) => {
+  const [alice] = await trio();
+  const group = await service.group('ChatRoom', [alice]);
+  const waiting: number[] = [];
+  await Promise.all(
+    Array.from({ length: 60 }, (_, index) =>
+      service.change(group, async (change) => {
+        waiting.push(database.db.pool.waitingCount);
+        if (index % 2 === 0) await change.setGroup({ name: `tea ${index}` });
+      }),
+    ),
+  );
+  t.equal(Math.max(...waiting), 0, 'nobody waits for one');
+  t.match(
+    await service.rosters.get(imAppId, group.groupId),
+    { group: { name: 'tea 58' } },
+    'in the order in which they came',
+  );
+
+  const turns = createTurns<string>({ maxWaiting: 2 });
+  const order: string[] = [];
+  const work = (name: string) => async () => {
+    order.push(name);
+    await Promise.resolve();
+    if (name === 'b') throw new Error('b');
+    return name;
+  };
+  const taken = ['a', 'b', 'c'].map((name) => turns.take('key', work(name)));
+  t.equal(turns.take('key', work('d')), undefined);
+  t.equal(turns.waiting, 3);
+  const other = turns.take('another', work('e'));
+  t.strictSame(
+    (await Promise.allSettled([...taken, other])).map((one) => (one.status === 'fulfilled' ? one.value : 'failed')),
+    ['a', 'failed', 'c', 'e'],
+  );
+  t.strictSame(order, ['a', 'e', 'b', 'c']);
+  t.equal(turns.waiting, 0);
+  t.equal(await turns.take('key', work('f')), 'f');
 });
 
 t.test('[G27] changes that are told of out of order leave who is muted as it is', async (t) => {
