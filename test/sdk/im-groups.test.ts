@@ -344,7 +344,7 @@ t.test('[G35][M14] away and back: what was missed comes, unread and read positio
   await toAll.sendMessage('171').done;
   await until(() => phone.said.includes('171'));
   t.same(phone.said, numbers(152, 171));
-  const third = await login(t, b, { storage, maxMissed: 10 });
+  const third = await login(t, b, { storage, maxMissed: 19 });
   t.same(third.said, [], 'more than it wanted to hear of');
   t.equal(third.groups.conversation(group).unread, 20);
   t.same(texts(await third.groups.conversation(group).getMessage({ count: 25 })), numbers(147, 171), 'without a gap');
@@ -352,8 +352,9 @@ t.test('[G35][M14] away and back: what was missed comes, unread and read positio
   await third.until('new 172');
   t.equal(third.groups.conversation(group).unread, 21);
   await third.client.close();
-  const fourth = await login(t, b, { storage });
-  t.same(fourth.said, [], 'nothing twice after a restart');
+  await toAll.sendMessage('173').done;
+  const fourth = await login(t, b, { storage, maxMissed: 1 });
+  t.same(fourth.said, ['173'], 'nothing twice after a restart, and as much as it wanted');
   for (const one of [alice, first, second, phone, third, fourth]) t.same(one.events, []);
 });
 
@@ -400,6 +401,14 @@ t.test(
     );
     await until(() => bob.groups.unreadNotices === 2);
     t.match(bob.notices[1]?.request, { kind: 'invitation', group: asked });
+
+    const [third] = (await alice.groups.conversation(stays).getMessage({ count: 1 })).messages;
+    network.cut(true);
+    await bob.until('disconnected', 2);
+    await conversation.recall(third as ImMessage);
+    network.join();
+    await bob.until('refresh', 3);
+    t.ok(bob.told.includes(`recalled group:${stays} ${third?.seq}`), 'a recall alone');
     t.same(bob.events, []);
   },
 );
@@ -536,6 +545,85 @@ t.test('what was recalled while one discarded, or was no member, is empty on com
   t.same(bob.events, []);
 });
 
+t.test('[G24] a notification of the app’s is told to who is online, and is not kept', async (t) => {
+  const [a, b] = [fresh('alice'), fresh('bob')];
+  const [alice, bob] = [await login(t, a), await login(t, b)];
+  const group = await groupOfThese(alice, bob);
+  await im.call('group_open_http_svc/send_group_system_notification', { GroupId: group, Content: 'closed on Monday' });
+  await until(() => bob.notices.some(({ kind }) => kind === 'custom'));
+  t.match(bob.notices.at(-1), { seq: 0, kind: 'custom', group, groupName: 'Tea club', userField: 'closed on Monday' });
+  t.same(
+    (await bob.groups.notices()).filter(({ kind }) => kind === 'custom'),
+    [],
+  );
+  t.same(bob.events, []);
+});
+
+t.test('a group of the same id is another one, with another history', async (t) => {
+  const [a, b] = [fresh('alice'), fresh('bob')];
+  const [alice, network] = [await login(t, a), cuttable()];
+  const bob = await login(t, b, { WebSocket: network.WebSocket });
+  const id = fresh('club');
+  const found = async () => texts(await bob.groups.conversation(id).getMessage()).filter(Boolean);
+  /** Within a conversation time never decreases: its seconds tell the two apart. */
+  const nextSecond = (sec = Math.floor(Date.now() / 1_000)) => until(() => Date.now() / 1_000 >= sec + 1);
+  async function make(): Promise<void> {
+    const made = await im.call('group_open_http_svc/create_group', {
+      GroupId: id,
+      Type: 'Public',
+      Name: 'Club',
+      Owner_Account: a,
+      MemberList: [{ Member_Account: b }],
+    });
+    t.equal(made.ErrorCode, 0);
+  }
+  await make();
+  const conversation = alice.groups.conversation(id);
+  for (const text of ['old 1', 'old 2', 'old 3']) await conversation.sendMessage(text).done;
+  await bob.until('new old 3');
+  t.same(await found(), ['old 1', 'old 2', 'old 3']);
+  network.cut(true);
+  await bob.until('disconnected');
+  await alice.groups.dismiss(id);
+  await nextSecond();
+  await make();
+  await conversation.sendMessage('new 1').done;
+  network.join();
+  await bob.until('refresh', 2);
+  t.same(await found(), ['new 1'], 'after an interruption');
+  await alice.groups.dismiss(id);
+  await bob.until(`gone ${id}`, 2);
+  await nextSecond();
+  await make();
+  await conversation.sendMessage('newer 1').done;
+  await bob.until('new newer 1');
+  t.same(await found(), ['newer 1'], 'live');
+});
+
+t.test('an account after another, and one that is in many groups', async (t) => {
+  const [a, b, c] = [fresh('alice'), fresh('bob'), fresh('carol')];
+  const alice = await login(t, a);
+  const one = await login(t, b);
+  const room = await alice.groups.create({ type: 'ChatRoom', name: 'Plaza' });
+  await one.groups.apply(room);
+  await one.client.login(c, im.userSig(c));
+  await one.until('refresh', 2);
+  await one.groups.apply(room);
+  t.same(one.changes, [`added ${room}`, `added ${room}`], 'of each account');
+
+  const many: string[] = [];
+  for (let i = 0; i < 101; i += 1) {
+    many.push(await alice.groups.create({ type: 'Public', name: `Group ${i}` }));
+  }
+  for (const group of [many[0], many[100]]) await alice.groups.conversation(group ?? '').sendMessage('hi').done;
+  const other = await login(t, a, { platform: 'Mac' });
+  t.same(
+    (await other.client.getConversations()).map(({ peer }) => peer).sort(),
+    [many[0], many[100]].sort(),
+    'also those of the last page',
+  );
+});
+
 t.test('[G39] who joins is told what is said from then on, and finds what was said before', async (t) => {
   const [alice, bob] = [await login(t, fresh('alice')), await login(t, fresh('bob'))];
   const room = await alice.groups.create({ type: 'ChatRoom', name: 'Plaza' });
@@ -564,6 +652,7 @@ t.test('[G39] who comes back is told what is said from then on, however he left 
   await toAll.sendMessage('5').done;
   await bob.until('new 5');
   t.same(bob.said, ['1', '5']);
+  t.same(bob.changes, [`added ${room}`, `gone ${room}`, `added ${room}`]);
   t.same(texts(await bob.groups.conversation(room).getMessage()), numbers(1, 5), 'the others are in the history');
 
   await alice.groups.remove(room, [b]);
