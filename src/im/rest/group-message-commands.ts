@@ -49,7 +49,7 @@ const sendMsg = defineCommand({
   generation: '2018',
   summary: 'Sends a message to a group, in the name of any account, also of one that is no member.',
   notes:
-    'The same sender, group and Random within 300 seconds are one message: the answer is the first one’s. MsgSeq is 0 of a message that OnlineOnlyFlag keeps out of the history, and of one that was dropped: by the limits of the group (`im.groupRate`) or by the app’s backend, which may also refuse it with a number of its own, 10100 … 10200, and its own ErrorInfo (Group.CallbackBeforeSendMsg). Mutes and membership are not asked about. To_Account, for some members alone, is not there: a call with it is refused.',
+    'The same sender, group and Random within 300 seconds are one message: the answer is the first one’s. MsgSeq is 0 of a message that OnlineOnlyFlag keeps out of the history, and of one that was dropped: by the limits of the group (`im.groupRate`; with `im.groupTellsDropped` it is refused with 10023) or by the app’s backend, which may also refuse it with a number of its own, 10100 … 10200, and its own ErrorInfo (Group.CallbackBeforeSendMsg). Mutes and membership are not asked about. To_Account, for some members alone, is not there: a call with it is refused.',
   rate: 1,
   request: Type.Object({
     GroupId: groupId(),
@@ -85,6 +85,8 @@ const sendMsg = defineCommand({
     'GROUP_UNKNOWN',
     'GROUP_FORBIDDEN',
     'GROUP_REFUSED_BY_CALLBACK',
+    // Where the app has senders told of it (`im.groupTellsDropped`).
+    'GROUP_RATE',
     senderError,
     'DIRTY_WORD',
   ],
