@@ -520,6 +520,10 @@ t.test('[I3] messages are imported with their times, and everybody has read them
   const [one] = first as [(typeof first)[0]];
   const live = await importing.group('AVChatRoom', [alice]);
   t.match(await importing.messages.importMany(admin, live.groupId, [one]), { ok: false, error: 'GROUP_FORBIDDEN' });
+  const hidden = await importing.group('Private', [alice, bob], { createdSec: nowSec - 1_000, isHidden: true });
+  const owners = message(nowSec - 900, 'of the owner', 9, alice);
+  t.match(await importing.messages.importMany(admin, hidden.groupId, [owners]), { ok: true, value: [{ seq: 1 }] });
+  t.equal(await historyOf(bob, hidden), 'GROUP_UNKNOWN', 'words of before do not show it');
   t.match(await importing.messages.importMany(actorOf(alice), group.groupId, [one]), { error: 'GROUP_FORBIDDEN' });
   t.match(await importing.messages.importMany(admin, 'nowhere', [one]), { error: 'GROUP_UNKNOWN' });
   t.match(await importing.messages.importMany(admin, group.groupId, Array(21).fill(one)), {

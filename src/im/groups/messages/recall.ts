@@ -75,7 +75,7 @@ export function createGroupRecall({ db, apps, rosters, bus, placeOf, clock }: Re
     for (const seq of seqs) {
       let fault = faultOf(actor, place, messages.get(seq), seq);
       if (fault === undefined) {
-        const recallNo = taken.includes(seq) ? undefined : await take(place.conversationId, seq);
+        const recallNo = await take(place.conversationId, seq);
         if (recallNo === undefined) fault = 'GROUP_MESSAGE_UNKNOWN';
         else {
           taken.push(seq);
