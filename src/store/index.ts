@@ -44,7 +44,9 @@ export {
 export { schemaVersion } from './migrations.ts';
 export { joinPushKeys, type PushKeys, parseServiceAccount, splitPushKeys } from './push-keys.ts';
 export {
+  ApnsSchema,
   type ApnsSettings,
+  FcmSchema,
   type FcmSettings,
   type PushChannel,
   PushSchema,

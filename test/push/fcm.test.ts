@@ -18,6 +18,7 @@ import { createCertificate } from '../support/certificates.ts';
 import { until } from '../support/database.ts';
 import { fcmPush, openFcmBench } from '../support/fcm.ts';
 import { freePort } from '../support/free-port.ts';
+import { metricOf } from '../support/metrics.ts';
 import { openTcpNetwork } from '../support/tcp-network.ts';
 
 const sent = { status: undefined, isSure: false } as const;
@@ -206,7 +207,7 @@ t.test("many failures with nothing good in between are the service's, not their 
 });
 
 t.test('access tokens: one for all, renewed early, anew where they are refused, never by more than one', async (t) => {
-  const { fcm, clock, log, sender, settings } = await openFcmBench(t);
+  const { fcm, clock, log, metrics, sender, settings } = await openFcmBench(t);
   const one = sender();
   const all = (count: number, name: string) =>
     Promise.all(Array.from({ length: count }, (_, i) => one.send(fcmPush(`${name}${i}`))));
@@ -226,6 +227,16 @@ t.test('access tokens: one for all, renewed early, anew where they are refused, 
   t.ok(isOk(await all(100, 'e')));
   t.equal(fcm.grants, 4, 'refused a hundred times, made once');
   t.equal(fcm.taken, 610);
+  const counted = (name: string, labels = {}) => metricOf(metrics, `qalgate_push_fcm_${name}`, labels);
+  t.same(
+    [
+      await counted('access_tokens_total', { event: 'made' }),
+      await counted('access_tokens_total', { event: 'refused' }),
+    ],
+    [4, 100],
+  );
+  t.equal(await counted('answers_total', { reason: 'ok' }), 610);
+  t.equal(await counted('in_flight'), 0);
   const account = parseServiceAccount(settings.serviceAccount ?? '');
   for (const secret of ['ya29', 'Bearer', account?.privateKey.slice(40, 80) ?? '', 'eyJ'])
     t.notOk(log().includes(secret));
@@ -233,7 +244,7 @@ t.test('access tokens: one for all, renewed early, anew where they are refused, 
 
 t.test('access tokens that cannot be had: what can be mended by waiting waits, what cannot halts', async (t) => {
   let fault: 'invalid_grant' | 'unauthorized_client' | '503' | 'dead-token' | 'no-token' | 'silent' | undefined;
-  const { fcm, clock, log, sender, settings } = await openFcmBench(t, { tokenFault: () => fault });
+  const { fcm, clock, log, metrics, sender, settings } = await openFcmBench(t, { tokenFault: () => fault });
   const waits = { kind: 'retry', scope: 'channel', isSure: true } as const;
   for (const [asked, outcome] of [
     ['invalid_grant', { kind: 'halt', reason: 'invalid_grant', status: 400 }],
@@ -261,6 +272,9 @@ t.test('access tokens that cannot be had: what can be mended by waiting waits, w
     await one.close();
   }
   t.match(log(), /push\.fcm\.token\.failed/);
+  t.equal(await metricOf(metrics, 'qalgate_push_fcm_access_tokens_total', { event: 'failed' }), 5);
+  const { values = [] } = (await metrics.registry.getSingleMetric('qalgate_push_fcm_answers_total')?.get()) ?? {};
+  t.same(values.map(({ labels }) => labels.reason).sort(), ['UNAUTHENTICATED', 'ok', 'other', 'token']);
 
   const off = await openFcmBench(t, { clock: Date.now });
   off.clock.nowMs = Date.now() + 7_200_000;

@@ -1,16 +1,18 @@
 import { spawn } from 'node:child_process';
+import { generateKeyPairSync, type KeyObject } from 'node:crypto';
 import { once } from 'node:events';
 import { chmodSync, existsSync, statSync, writeFileSync } from 'node:fs';
 import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
-import t from 'tap';
+import t, { type Test } from 'tap';
 import { verifyUserSig } from '../../src/auth/index.ts';
 import { mergePatch, parseRouteOption } from '../../src/server/cli/app-input.ts';
 import { parseDurationSec } from '../../src/server/cli/arguments.ts';
 import { checkClock } from '../../src/server/cli/doctor-database.ts';
 import { checkNode } from '../../src/server/cli/doctor-machine.ts';
+import type { AppSettings } from '../../src/store/index.ts';
 import { createCertificate } from '../support/certificates.ts';
 import { runInProcess } from '../support/cli.ts';
 import { spawnService } from '../support/service.ts';
@@ -145,7 +147,17 @@ apps: [{ sdkAppId: 1400000001, name: fixed, secret: config-secret-0123, access: 
     { sdkAppId: 1_400_000_002, name: 'shop', secret: /^[0-9a-f]{64}$/ },
     'the next free number behind the demo app',
   );
-  t.same(Object.keys(made.settings), ['sdkAppId', 'name', 'secret', 'admins', 'timeZone', 'access', 'im', 'callbacks']);
+  t.same(Object.keys(made.settings), [
+    'sdkAppId',
+    'name',
+    'secret',
+    'admins',
+    'timeZone',
+    'access',
+    'im',
+    'callbacks',
+    'push',
+  ]);
   const fromInput = await shown(
     ['create', '--file', '-', '--sessions', 'required'],
     '{"sdkAppId": 7, "secret": "given-secret-01234", "access": {"sendImei": true, "sessions": "optional"}}',
@@ -209,6 +221,8 @@ apps: [{ sdkAppId: 1400000001, name: fixed, secret: config-secret-0123, access: 
   t.equal(inFile.code, 2);
   t.match(inFile.stderr, /standard input:3:3: access\.sesions: is not a known field; did you mean sessions\?/);
 
+  await pushCredentials(t, shown, app);
+
   t.match(await app(['delete', '7', '--yes']), { code: 0, stdout: 'app 7 is deleted\n' });
   t.match(await app(['show', '7']), { code: 1 });
   t.match(await runInProcess(['kick', 'alice', '--app', '7', '-c', configFile]), {
@@ -222,6 +236,88 @@ apps: [{ sdkAppId: 1400000001, name: fixed, secret: config-secret-0123, access: 
   const otherKey = await runInProcess(['app', 'list', '-c', configFile], { QALGATE_MASTER_KEY: key });
   t.match(otherKey, { code: 3, stderr: /cannot be opened/ }, 'another master key');
 });
+
+/** The options by which an app gets what it pushes with. */
+async function pushCredentials(
+  t: Test,
+  shown: (args: string[], input?: string) => Promise<{ settings: AppSettings }>,
+  app: (args: string[], input?: string) => ReturnType<typeof runInProcess>,
+): Promise<void> {
+  const pem = (key: KeyObject) => key.export({ type: 'pkcs8', format: 'pem' }).toString();
+  const p8 = () => pem(generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey);
+  const [first, second] = [p8(), p8()];
+  const account = (projectId: string) =>
+    JSON.stringify({
+      project_id: projectId,
+      client_email: `push@${projectId}.example`,
+      private_key: pem(generateKeyPairSync('rsa', { modulusLength: 2_048 }).privateKey),
+    });
+  const [firstAccount, secondAccount] = [account('one'), account('two')];
+  const keyFile = write('first.p8', first);
+  const accountFile = write('first.json', firstAccount);
+  const ids = ['--apns-key-id', 'ABCDEFGHIJ', '--apns-team-id', '0123456789', '--apns-topic', 'com.example.chat'];
+
+  const made = await shown(['create', '--id', '8', '--apns-key-file', keyFile, ...ids]);
+  t.match(made.settings.push, {
+    apns: { key: '[redacted]', keyId: 'ABCDEFGHIJ', teamId: '0123456789', topic: 'com.example.chat', connections: 2 },
+    fcm: undefined,
+  });
+  const both = await shown(['set', '8', '--fcm-service-account-file', accountFile]);
+  t.match(both.settings.push, { apns: { key: '[redacted]' }, fcm: { serviceAccount: '[redacted]', perMin: 600_000 } });
+  const plain = await app(['show', '8']);
+  t.match(plain.stdout, /key: "\[redacted\]"[\s\S]*serviceAccount: "\[redacted\]"/);
+  t.notMatch(plain.stdout, /PRIVATE KEY/);
+  const secret = async () => (await shown(['show', '8', '--show-secret'])).settings.push;
+  t.match(await secret(), { apns: { key: first.trimEnd() }, fcm: { serviceAccount: firstAccount } });
+
+  await shown(['set', '8', '--apns-key-file', write('second.p8', second), '--apns-key-id', 'KLMNOPQRST']);
+  t.match(await secret(), {
+    apns: { key: second.trimEnd(), keyId: 'KLMNOPQRST', teamId: '0123456789' },
+    fcm: { serviceAccount: firstAccount },
+  });
+  await shown(
+    ['set', '8', '--file', '-', '--fcm-service-account-file', write('second.json', secondAccount)],
+    'push: { apns: null }',
+  );
+  t.same((await secret()).apns, undefined);
+  t.match(await secret(), { fcm: { serviceAccount: secondAccount } });
+
+  const certified = { topic: 'com.example.chat', certificate: '-----BEGIN CERTIFICATE-----', certificateKey: first };
+  await shown(['set', '8', '--file', '-'], JSON.stringify({ push: { apns: certified } }));
+  const keyed = await shown(['set', '8', '--apns-key-file', keyFile, ...ids]);
+  t.match(keyed.settings.push.apns, { key: '[redacted]', certificate: undefined, certificateKey: undefined });
+
+  const garbage = write('garbage.p8', 'no key at all');
+  const broken = write('broken.p8', first.replace(/[A-Za-z]{20}/, ''));
+  const rsa = write('rsa.p8', JSON.parse(firstAccount).private_key);
+  const refused: [string[], number, RegExp][] = [
+    [['--apns-key-file', keyFile], 2, /push\.apns\.topic: .*is missing/],
+    [
+      ['--apns-key-file', keyFile, '--apns-topic', 'x'],
+      1,
+      /push\.apns\.keyId: is missing; allowed: key, keyId and teamId/,
+    ],
+    [['--apns-key-file', '/does/not/exist', ...ids], 2, /--apns-key-file: \/does\/not\/exist does not exist/],
+    [['--apns-key-file', garbage, ...ids], 2, /push\.apns\.key: /],
+    [['--apns-key-file', broken, ...ids], 1, /push\.apns\.key: is no key that signs provider tokens; allowed: a P-256/],
+    [['--apns-key-file', rsa, ...ids], 1, /push\.apns\.key: is no key that signs provider tokens/],
+    [['--apns-key-file', keyFile, ...ids, '--apns-key-id', 'short'], 2, /push\.apns\.keyId/],
+    [['--apns-key-file', keyFile, ...ids, '--apns-topic', 'a b'], 2, /push\.apns\.topic/],
+    [
+      ['--fcm-service-account-file', keyFile],
+      1,
+      /push\.fcm\.serviceAccount: is no service account; allowed: the JSON file/,
+    ],
+    [['--fcm-service-account-file', '/does/not/exist'], 2, /--fcm-service-account-file: \/does\/not\/exist does not/],
+  ];
+  for (const [options, expected, message] of refused) {
+    const { code, stderr } = await app(['create', '--id', '9', ...options]);
+    t.equal(code, expected, options.join(' '));
+    t.match(stderr, message);
+    t.notMatch(stderr, /PRIVATE|no key at all/, 'what it was is not shown');
+  }
+  t.match(await app(['delete', '8', '--yes']), { code: 0 });
+}
 
 t.test('a database that is not there', async (t) => {
   const env = { QALGATE_DATABASE: 'postgres://u:hush@127.0.0.1:1/q', QALGATE_MASTER_KEY: key };

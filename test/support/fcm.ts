@@ -1,7 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Test } from 'tap';
-import { createLogger } from '../../src/observe/index.ts';
+import { createLogger, createMetrics, type Metrics } from '../../src/observe/index.ts';
 import { createFcmSender, type FcmSenderOptions } from '../../src/push/fcm/index.ts';
 import type { Sendable, Sender } from '../../src/push/provider.ts';
 import { type FcmSandbox, type FcmSandboxOptions, openFcmSandbox } from '../../src/push/sandbox/fcm.ts';
@@ -21,6 +21,7 @@ export interface FcmBench {
   readonly faults: Map<string, FcmFault[]>;
   /** All that was logged, as text. */
   readonly log: () => string;
+  readonly metrics: Metrics;
   sender(options?: FcmSenderOptions, settings?: Partial<FcmSettings>): Sender;
 }
 
@@ -29,6 +30,7 @@ export async function openFcmBench(
   options: Partial<FcmSandboxOptions> & { random?: () => number } = {},
 ): Promise<FcmBench> {
   const { random = () => 0, ...more } = options;
+  const metrics = createMetrics();
   const clock = { nowMs: Date.now() };
   const faults = new Map<string, FcmFault[]>();
   const lines: string[] = [];
@@ -48,9 +50,10 @@ export async function openFcmBench(
     settings,
     clock,
     faults,
+    metrics,
     log: () => lines.join(''),
     sender(senderOptions, changed) {
-      const deps = { clock: () => clock.nowMs, random, logger };
+      const deps = { clock: () => clock.nowMs, random, logger, metrics };
       const sender = createFcmSender(deps, { ...settings, ...changed }, { deadlineMs: 5_000, ...senderOptions });
       t.teardown(() => sender.close());
       return sender;

@@ -1,4 +1,5 @@
 import { createPrivateKey, type KeyObject, sign } from 'node:crypto';
+import type { Counter } from 'prom-client';
 import type { Logger } from '../../observe/index.ts';
 import type { parseServiceAccount } from '../../store/index.ts';
 import type { Outcome } from '../provider.ts';
@@ -19,6 +20,7 @@ export interface AccessTokensDeps {
   readonly clock: () => number;
   readonly random: () => number;
   readonly logger: Logger;
+  readonly tokens: Counter<'event'>;
   /** To the account's `token_uri`. */
   post(request: Exchange, deadline: number): Promise<ExchangeResult>;
 }
@@ -43,7 +45,7 @@ interface Token {
 
 export function createAccessTokens(
   account: ServiceAccount,
-  { clock, random, logger, post }: AccessTokensDeps,
+  { clock, random, logger, tokens, post }: AccessTokensDeps,
   { deadlineMs }: { readonly deadlineMs: number },
 ): AccessTokens {
   const key: KeyObject = createPrivateKey(account.privateKey);
@@ -64,12 +66,14 @@ export function createAccessTokens(
     if ('token' in read) {
       const lifeMs = read.lifeSec * 1_000;
       const endMs = nowMs + lifeMs;
+      tokens.inc({ event: 'made' });
       current = { text: read.token, endMs, renewMs: endMs - Math.min(earlyMs, lifeMs / 2) };
       restMs = leastRestMs;
       restUntilMs = 0;
       lastFailure = undefined;
       return undefined;
     }
+    tokens.inc({ event: 'failed' });
     logger.warn({ reason: read.reason, status: read.status }, 'push.fcm.token.failed');
     if (read.isFinal) {
       // Nothing is left to try, and whoever mended it shall not have to wait.

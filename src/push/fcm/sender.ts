@@ -1,10 +1,11 @@
-import type { Logger } from '../../observe/index.ts';
+import type { Logger, Metrics } from '../../observe/index.ts';
 import { type FcmSettings, parseServiceAccount } from '../../store/index.ts';
 import type { Outcome, Sendable, Sender } from '../provider.ts';
 import { type AccessTokens, createAccessTokens } from './access-token.ts';
 import { type Circumstances, type FcmJudgement, judge, leastRetryMs, uncertain } from './answers.ts';
 import { type Exchange, type ExchangeResult, exchange } from './exchange.ts';
 import { createLines, type Lines } from './lines.ts';
+import { fcmMetrics } from './metrics.ts';
 import { createPace } from './pace.ts';
 
 export interface FcmSenderDeps {
@@ -13,6 +14,7 @@ export interface FcmSenderDeps {
   /** 0 … 1. */
   readonly random?: () => number;
   readonly logger: Logger;
+  readonly metrics: Metrics;
 }
 
 export interface FcmSenderOptions {
@@ -41,6 +43,7 @@ export function createFcmSender(deps: FcmSenderDeps, settings: FcmSettings, opti
   const { clock, random = Math.random, logger } = deps;
   const { deadlineMs = 12_000, maxInFlight = 400, closeGraceMs = 1_500 } = options;
   const { endpoint, caFile, serviceAccount = '', perMin } = settings;
+  const metrics = fcmMetrics(deps.metrics);
   const account = parseServiceAccount(serviceAccount);
   const pace = createPace(perMin);
   const lineOptions = { caFile, connectMs: Math.min(5_000, deadlineMs), retireMs: deadlineMs };
@@ -54,7 +57,13 @@ export function createFcmSender(deps: FcmSenderDeps, settings: FcmSettings, opti
       ? undefined
       : createAccessTokens(
           account,
-          { clock, random, logger, post: (request, deadline) => post(tokenLines, request, deadline) },
+          {
+            clock,
+            random,
+            logger,
+            tokens: metrics.tokens,
+            post: (request, deadline) => post(tokenLines, request, deadline),
+          },
           // Over before the push that waits for it is.
           { deadlineMs: deadlineMs * 0.8 },
         );
@@ -73,6 +82,7 @@ export function createFcmSender(deps: FcmSenderDeps, settings: FcmSettings, opti
     // Nothing came back: a way that was forgotten without a word looks like that. And the file may be another by now.
     if (result.kind === 'failed' && (result.failure === 'timeout' || result.failure === 'tls')) {
       logger.warn({ failure: result.failure, detail: result.detail }, 'push.fcm.connections.replaced');
+      metrics.replaced.inc({ reason: result.failure });
       over.replace(found.pool);
     }
     return result;
@@ -102,6 +112,7 @@ export function createFcmSender(deps: FcmSenderDeps, settings: FcmSettings, opti
         result.kind === 'answer' ? judge(result.answer, circumstances()) : failed(result, circumstances());
       if (judged.kind !== 'reauthorize') return judged;
       tokens.drop(granted.token);
+      metrics.tokens.inc({ event: 'refused' });
       // It was made for this: the account may not do it, or is of another place.
       if (isSecond) return { kind: 'halt', reason: 'UNAUTHENTICATED', status: judged.status };
     }
@@ -139,16 +150,19 @@ export function createFcmSender(deps: FcmSenderDeps, settings: FcmSettings, opti
         return { kind: 'retry', reason: 'closed', status: undefined, afterMs: 0, scope: 'push', isSure: true };
       }
       inFlight += 1;
+      metrics.inFlight.inc();
       pace.take(performance.now());
       try {
         const outcome = await attempt(push, performance.now() + deadlineMs);
         note(outcome);
+        metrics.outcome(outcome);
         return outcome;
       } catch (error) {
         logger.error({ err: error }, 'push.fcm.failed');
         return uncertain('failed', undefined, { ...circumstances(), channelMs: leastRetryMs });
       } finally {
         inFlight -= 1;
+        metrics.inFlight.dec();
         if (inFlight === 0) onQuiet?.();
       }
     },

@@ -37,6 +37,8 @@ export interface FcmSandboxOptions {
   readonly host?: string;
   readonly port?: number;
   readonly projectId?: string;
+  /** Of the service account, PEM; by default one is made. */
+  readonly privateKey?: string;
   /** What it speaks, by ALPN; both. */
   readonly protocols?: readonly ('h2' | 'http/1.1')[];
   /** Unix milliseconds. */
@@ -98,8 +100,7 @@ export async function openFcmSandbox(options: FcmSandboxOptions): Promise<FcmSan
   const { clock = Date.now, tokenLifeSec = 3_599, latencyMs = 0, maxArrivals = 1_000, maxDevices = 10_000 } = options;
   const { perMin = Number.POSITIVE_INFINITY, perDeviceMin = Number.POSITIVE_INFINITY } = options;
   const { fault: faultOf, tokenFault, onArrival } = options;
-  const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2_048 });
-  const keyPem = privateKey.export({ type: 'pkcs8', format: 'pem' }).toString();
+  const keyPem = options.privateKey ?? makePrivateKey();
   const clientEmail = `push@${projectId}.iam.gserviceaccount.com`;
   let url = '';
   const oauth = createFcmOauth({
@@ -277,6 +278,11 @@ export async function openFcmSandbox(options: FcmSandboxOptions): Promise<FcmSan
       await closed;
     },
   };
+}
+
+function makePrivateKey(): string {
+  const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2_048 });
+  return privateKey.export({ type: 'pkcs8', format: 'pem' }).toString();
 }
 
 /** Undefined: it is too long, or did not come in time. */

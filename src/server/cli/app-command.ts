@@ -31,7 +31,8 @@ import { hasDatabase, unknownApp, withNewStore, withStore } from './open-store.t
 interface OutputOptions extends ConfigOption {
   json?: true;
   showSecret?: true;
-  /** The key for callbacks was made just now: it is shown, whatever else is not. */
+  /** The secret, or the key for callbacks, was made just now: it is shown, whatever else is not. */
+  showMadeSecret?: true;
   showCallbackSecret?: true;
 }
 
@@ -119,6 +120,14 @@ function withSettings(command: Command): Command {
     .option('--callback-events <list>', 'callbacks that the app gets: commands with commas between, or all')
     .option('--callback-private-network', 'callbacks may reach loopback and private addresses')
     .option('--no-callback-private-network', 'they may not')
+    .option(
+      '--apns-key-file <file>',
+      'pushes to iOS: the .p8 file with the key that Apple gave out; goes in the place of a certificate',
+    )
+    .option('--apns-key-id <id>', 'id of that key: 10 characters')
+    .option('--apns-team-id <id>', 'id of the team at Apple: 10 characters')
+    .option('--apns-topic <bundle>', 'bundle id of the app on iOS')
+    .option('--fcm-service-account-file <file>', 'pushes to Android: the JSON file of the service account at Google')
     .option('-f, --file <file>', 'settings in YAML or JSON, - for standard input; options win over it');
 }
 
@@ -133,6 +142,7 @@ Examples:
   $ qalgate app create --name shop --route '*/=http://127.0.0.1:9000'
   $ qalgate app create --id 1400000001 --file app.yaml
   $ qalgate app create --name chat --callback-url https://api.example.com/im --callback-events all
+  $ qalgate app create --name chat --fcm-service-account-file service-account.json
   $ echo '{"access":{"sessions":"required"}}' | qalgate app create --file - --json`,
     )
     .action(async (options: OutputOptions & AppOptions & { id?: SdkAppId }) => {
@@ -179,7 +189,9 @@ Examples:
   $ qalgate app set 1400000000 --rotate-secret
   $ qalgate app set 1400000000 --drop-old-secret
   $ qalgate app set 1400000000 --callback-events C2C.CallbackAfterSendMsg,State.StateChange
-  $ qalgate app set 1400000000 --rotate-callback-secret`,
+  $ qalgate app set 1400000000 --rotate-callback-secret
+  $ qalgate app set 1400000000 --apns-key-file AuthKey_ABC1234567.p8 --apns-key-id ABC1234567 --apns-team-id DEF1234567 \\
+      --apns-topic com.example.chat`,
     )
     .action(async (id: SdkAppId, options: OutputOptions & AppOptions & RotationOptions) => {
       const loaded = loadOrFail(context, options);
@@ -239,7 +251,7 @@ function withCallbackSecret(
 
 function shownOf(made: string | undefined, key: string | undefined): Partial<OutputOptions> {
   return {
-    ...(made === undefined ? {} : { showSecret: true }),
+    ...(made === undefined ? {} : { showMadeSecret: true }),
     ...(key === undefined ? {} : { showCallbackSecret: true }),
   };
 }
@@ -284,6 +296,7 @@ function toView({ settings, origin, createdAt, updatedAt }: ShownApp, options: O
   // The database keeps no order of fields; the schema's is the one that people know.
   const ordered = checkValue(AppSchema, settings).value as AppSettings;
   const shown = options.showSecret ? ordered : (redact(AppSchema, ordered) as AppSettings);
+  if (options.showMadeSecret) shown.secret = settings.secret;
   const { secret } = settings.callbacks;
   if (options.showCallbackSecret && secret !== undefined) shown.callbacks = { ...shown.callbacks, secret };
   const keys = callbackSecrets(settings).map(keyFingerprint);

@@ -1,6 +1,13 @@
 import { randomBytes } from 'node:crypto';
 import type { TSchema } from 'typebox';
-import { AppSchema, type AppSettings, CallbacksSchema, SecretsSchema } from '../../store/index.ts';
+import {
+  ApnsSchema,
+  AppSchema,
+  type AppSettings,
+  CallbacksSchema,
+  FcmSchema,
+  SecretsSchema,
+} from '../../store/index.ts';
 import {
   checkValue,
   formatPath,
@@ -27,6 +34,11 @@ export interface AppOptions {
   callbackSecretFile?: string;
   callbackEvents?: string;
   callbackPrivateNetwork?: boolean;
+  apnsKeyFile?: string;
+  apnsKeyId?: string;
+  apnsTeamId?: string;
+  apnsTopic?: string;
+  fcmServiceAccountFile?: string;
   file?: string;
 }
 
@@ -74,11 +86,13 @@ export async function readAppPatch(
   };
   const secret = secretOf(options.secret, options.secretFile, '--secret-file', SecretsSchema);
   const callbacks = callbacksOf(options);
+  const push = pushOf(options);
   const given = {
     ...(options.name === undefined ? {} : { name: options.name === '' ? null : options.name }),
     ...(secret === undefined ? {} : { secret }),
     ...(Object.keys(access).length === 0 ? {} : { access }),
     ...(Object.keys(callbacks).length === 0 ? {} : { callbacks }),
+    ...(Object.keys(push).length === 0 ? {} : { push }),
   };
   const patch = mergePatch(file?.value ?? {}, given, 'keep') as object;
   return file === undefined ? { patch } : { patch, file };
@@ -103,6 +117,29 @@ function callbacksOf(options: AppOptions): object {
     ...(secret === undefined ? {} : { secret }),
     ...(events === undefined ? {} : { events: events === 'all' ? 'all' : listOf(events) }),
     ...(allowPrivateNetwork === undefined ? {} : { allowPrivateNetwork }),
+  };
+}
+
+/** The credentials of the services that push. */
+function pushOf(options: AppOptions): object {
+  const { apnsKeyFile, apnsKeyId: keyId, apnsTeamId: teamId, apnsTopic: topic, fcmServiceAccountFile } = options;
+  const key = secretOf(undefined, apnsKeyFile, '--apns-key-file', ApnsSchema.properties.key);
+  const account = secretOf(
+    undefined,
+    fcmServiceAccountFile,
+    '--fcm-service-account-file',
+    FcmSchema.properties.serviceAccount,
+  );
+  const apns = {
+    // A key takes the place of a certificate.
+    ...(key === undefined ? {} : { key, certificate: null, certificateKey: null }),
+    ...(keyId === undefined ? {} : { keyId }),
+    ...(teamId === undefined ? {} : { teamId }),
+    ...(topic === undefined ? {} : { topic }),
+  };
+  return {
+    ...(Object.keys(apns).length === 0 ? {} : { apns }),
+    ...(account === undefined ? {} : { fcm: { serviceAccount: account } }),
   };
 }
 
