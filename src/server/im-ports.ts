@@ -1,9 +1,19 @@
 import type { Callbacks } from '../callbacks/index.ts';
 import type { ImPorts } from '../im/index.ts';
-import { c2cSendFields, messageKey } from '../wire/index.ts';
+import type { Devices, Push } from '../push/index.ts';
+import { type AfterCommand, c2cSendFields, messageKey } from '../wire/index.ts';
 
-/** Plugs callbacks into the messaging core, neither of which knows the other. Bit 1 of consumers is theirs. */
-export function imPorts(callbacks: Pick<Callbacks, 'before' | 'wants' | 'written'>): ImPorts {
+/** Commands of messages that are stored: those are pushed. */
+const pushed: readonly AfterCommand[] = ['C2C.CallbackAfterSendMsg', 'Group.CallbackAfterSendMsg'];
+
+/**
+ * Plugs callbacks and pushes into the messaging core, none of which knows the others. Bit 1 of consumers is callbacks', bit 2 pushes'.
+ */
+export function imPorts(
+  callbacks: Pick<Callbacks, 'before' | 'wants' | 'written'>,
+  push: Pick<Push, 'wants' | 'written'>,
+  devices: Devices,
+): ImPorts {
   const { before, wants, written } = callbacks;
   return {
     beforeSend: {
@@ -58,7 +68,12 @@ export function imPorts(callbacks: Pick<Callbacks, 'before' | 'wants' | 'written
         }
       },
     },
-    consumers: (sdkAppId, command) => (wants(sdkAppId, command) ? 1 : 0),
-    written,
+    consumers: (sdkAppId, command) =>
+      (wants(sdkAppId, command) ? 1 : 0) | (pushed.includes(command) && push.wants(sdkAppId) ? 2 : 0),
+    written(sdkAppId, drainKey, command) {
+      written(sdkAppId, drainKey, command);
+      if (pushed.includes(command)) push.written();
+    },
+    devices,
   };
 }

@@ -28,6 +28,7 @@ import {
 } from '../observe/index.ts';
 import { createOps, type OpsDeps } from '../ops/index.ts';
 import { createProxy } from '../proxy/index.ts';
+import { createDevices, createPush, type Push } from '../push/index.ts';
 import {
   type AppStore,
   type ControlBus,
@@ -37,6 +38,7 @@ import {
   createSerials,
   type Database,
   openDatabase,
+  type Sealer,
 } from '../store/index.ts';
 import { type AppRegistry, createAppRegistry } from './app-registry.ts';
 import { type Config, checkApp, type Listen, type Role, readMasterKeys } from './config/index.ts';
@@ -82,6 +84,7 @@ interface Foundation {
   listenerMetrics: ListenerMetrics;
   health: Health;
   db: Database;
+  sealer: Sealer;
   bus: ControlBus;
   store: AppStore;
   registry: AppRegistry;
@@ -114,7 +117,8 @@ export async function startServer(config: Config, options: ServeOptions): Promis
   stack.defer(() => databaseWatch.close());
   const bus = createControlBus(db, { logger });
   stack.defer(() => bus.close());
-  const store = createAppStore(db, { sealer: createSealer(masterKeys), bus });
+  const sealer = createSealer(masterKeys);
+  const store = createAppStore(db, { sealer, bus });
   const applied = await store.applyConfigured(config.apps);
   if (!applied.ok) {
     const { field = 'apps', reason, allowed } = applied;
@@ -138,6 +142,7 @@ export async function startServer(config: Config, options: ServeOptions): Promis
     listenerMetrics: createListenerMetrics(metrics),
     health,
     db,
+    sealer,
     bus,
     store,
     registry,
@@ -146,6 +151,11 @@ export async function startServer(config: Config, options: ServeOptions): Promis
     purges,
     stack,
   };
+  const queue = queueOptionsOf(config);
+  if (queue.kind === 'redis' && roles.some((role) => ['im', 'relay', 'push'].includes(role))) {
+    const watch = watchRedis({ url: queue.url, reporter: health.check('redis'), logger });
+    stack.defer(() => watch.close());
+  }
   const addresses: RunningServer['addresses'] = {};
   // Callbacks may never reach these. A port that the system chooses is known once its listener is open.
   const ownAddresses = Object.values(config.listen as Record<string, Listen>).filter(({ port }) => port !== 0);
@@ -153,11 +163,16 @@ export async function startServer(config: Config, options: ServeOptions): Promis
     roles.includes('im') || roles.includes('relay')
       ? await openCallbacks(foundation, { relay: roles.includes('relay'), ownAddresses: () => ownAddresses })
       : undefined;
+  const push =
+    roles.includes('im') || roles.includes('push')
+      ? await openPush(foundation, { sends: roles.includes('push') })
+      : undefined;
   let im: Im | undefined;
   // The ops listener opens first and closes last, so that it can tell of the others.
   if (roles.includes('ops') && config.listen.ops !== undefined)
     addresses.ops = await openOps(foundation, config.listen.ops, {
       callbacks,
+      push,
       ownAddresses: () => ownAddresses,
       // It opens later.
       ...(roles.includes('im') ? { groupDrops: async (sdkAppId, groupId) => im?.groupDrops(sdkAppId, groupId) } : {}),
@@ -166,7 +181,7 @@ export async function startServer(config: Config, options: ServeOptions): Promis
     addresses.access = await openAccess(foundation, config.listen.access);
   }
   if (roles.includes('im') && config.listen.im !== undefined) {
-    ({ im, url: addresses.im } = await openImListener(foundation, config.listen.im, callbacks));
+    ({ im, url: addresses.im } = await openImListener(foundation, config.listen.im, { callbacks, push }));
   }
   for (const url of Object.values(addresses)) {
     const { hostname, port } = new URL(url);
@@ -256,14 +271,9 @@ async function openAccess(foundation: Foundation, listen: Listen): Promise<strin
 }
 
 async function openCallbacks(
-  { config, logger, metrics, health, db, bus, registry, stack }: Foundation,
+  { config, logger, metrics, db, bus, registry, stack }: Foundation,
   options: { relay: boolean; ownAddresses: () => readonly ListenAddress[] },
 ): Promise<Callbacks> {
-  const queue = queueOptionsOf(config);
-  if (queue.kind === 'redis') {
-    const watch = watchRedis({ url: queue.url, reporter: health.check('redis'), logger });
-    stack.defer(() => watch.close());
-  }
   const callbacks = await createCallbacks(
     {
       db,
@@ -275,19 +285,42 @@ async function openCallbacks(
       logger,
       metrics,
     },
-    { queue, isAlone: config.database === 'embedded', relay: options.relay, concurrency: queue.concurrency },
+    {
+      queue: queueOptionsOf(config),
+      isAlone: config.database === 'embedded',
+      relay: options.relay,
+      concurrency: config.callbacks.concurrency,
+    },
   );
   stack.defer(() => callbacks.close());
   return callbacks;
 }
 
+async function openPush(
+  { config, logger, metrics, db, sealer, registry, stack }: Foundation,
+  options: { sends: boolean },
+): Promise<Push> {
+  const push = await createPush(
+    { db, apps: registry, sealer, clock: Date.now, random: Math.random, logger, metrics },
+    {
+      queue: queueOptionsOf(config),
+      isAlone: config.database === 'embedded',
+      sends: options.sends,
+      concurrency: config.push.concurrency,
+    },
+  );
+  stack.defer(() => push.close());
+  return push;
+}
+
 async function openImListener(
   foundation: Foundation,
   listen: Listen,
-  callbacks: Callbacks | undefined,
+  { callbacks, push }: { callbacks: Callbacks | undefined; push: Push | undefined },
 ): Promise<{ im: Im; url: string }> {
   const { config, logger, metrics, db, bus, registry, revocations, stack } = foundation;
-  const ports = callbacks === undefined ? {} : imPorts(callbacks);
+  const devices = createDevices({ db, apps: registry, clock: Date.now, metrics });
+  const ports = callbacks === undefined || push === undefined ? {} : imPorts(callbacks, push, devices);
   const im = await createIm(
     { db, control: bus, apps: registry, revocations, ports, clock: Date.now, random: Math.random, logger, metrics },
     { ...config.im, trustedProxies: config.trustedProxies, isShared: config.database !== 'embedded' },
@@ -316,9 +349,14 @@ async function openOps(
   listen: Listen,
   {
     callbacks,
+    push,
     ownAddresses,
     groupDrops,
-  }: Pick<OpsDeps, 'groupDrops'> & { callbacks: Callbacks | undefined; ownAddresses: () => readonly ListenAddress[] },
+  }: Pick<OpsDeps, 'groupDrops'> & {
+    callbacks: Callbacks | undefined;
+    push: Push | undefined;
+    ownAddresses: () => readonly ListenAddress[];
+  },
 ): Promise<string> {
   const { config, shownConfig, logger, metrics, health, db, bus, store, revocations, purges, stack } = foundation;
   let poster = callbacks?.poster;
@@ -352,7 +390,7 @@ async function openOps(
       callbackAdmin: createAdmin({ db: lookUps, control: bus, pauses, clock: Date.now, logger, ...circuits }),
       checkApp,
       effectiveConfig: () => shownConfig,
-      ...(callbacks === undefined ? {} : { queues: [callbacks.queue] }),
+      ...(callbacks === undefined || push === undefined ? {} : { queues: [callbacks.queue, push.queue] }),
       ...(groupDrops === undefined ? {} : { groupDrops }),
     },
     { tokens: config.ops.tokens },

@@ -8,6 +8,7 @@ import * as presence from './migrations/0004-presence.ts';
 import * as callbacks from './migrations/0005-callbacks.ts';
 import * as groups from './migrations/0006-groups.ts';
 import * as push from './migrations/0007-push.ts';
+import * as campaigns from './migrations/0008-campaigns.ts';
 import type { Schema } from './schema.ts';
 import { codeOf, StoreError } from './store-error.ts';
 
@@ -23,6 +24,7 @@ const migrations: Record<string, Migration> = {
   '0005-callbacks': callbacks,
   '0006-groups': groups,
   '0007-push': push,
+  '0008-campaigns': campaigns,
 };
 
 /** N: the schema that this program was written for. */

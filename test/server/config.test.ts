@@ -169,14 +169,14 @@ t.test('redis: none, or a URL with nothing in it that the client library would r
 });
 
 t.test('queues run on the database, or on Redis where there is one', async (t) => {
-  t.strictSame(queueOptionsOf(config()), { kind: 'postgres', concurrency: 64 });
-  t.strictSame(queueOptionsOf(config('redis: redis://a:1\ncallbacks: { concurrency: 1000 }')), {
-    kind: 'redis',
-    url: 'redis://a:1',
-    concurrency: 1_000,
-  });
-  t.same(paths('callbacks: { concurrency: 0 }'), ['callbacks.concurrency']);
-  t.same(paths('callbacks: { concurrency: 1001 }'), ['callbacks.concurrency']);
+  t.strictSame(queueOptionsOf(config()), { kind: 'postgres' });
+  t.strictSame(queueOptionsOf(config('redis: redis://a:1')), { kind: 'redis', url: 'redis://a:1' });
+  for (const part of ['callbacks', 'push'] as const) {
+    t.same(config()[part], { concurrency: 64 });
+    t.same(config(`${part}: { concurrency: 1000 }`)[part], { concurrency: 1_000 });
+    t.same(paths(`${part}: { concurrency: 0 }`), [`${part}.concurrency`]);
+    t.same(paths(`${part}: { concurrency: 1001 }`), [`${part}.concurrency`]);
+  }
 });
 
 t.test('fields that are right in themselves but not together', async (t) => {

@@ -11,7 +11,10 @@ export interface Listen extends Address {
 
 /** The configuration as the program uses it: complete, parsed, secrets in place. */
 export interface Config
-  extends Pick<Settings, 'log' | 'sessions' | 'timeouts' | 'limits' | 'cache' | 'im' | 'callbacks' | 'shutdown'> {
+  extends Pick<
+    Settings,
+    'log' | 'sessions' | 'timeouts' | 'limits' | 'cache' | 'im' | 'callbacks' | 'push' | 'shutdown'
+  > {
   /** Absolute path of the data folder. */
   data: string;
   /** A listener that is switched off is absent. */
@@ -31,7 +34,7 @@ export interface Config
 /** Parses checked settings. Pure, but for the working directory that `data` is relative to. */
 export function toConfig(settings: Settings): Config {
   const { data, listen, database, redis, masterKey = [], trustedProxies, ops, apps } = settings;
-  const { log, sessions, timeouts, limits, cache, im, callbacks, shutdown } = settings;
+  const { log, sessions, timeouts, limits, cache, im, callbacks, push, shutdown } = settings;
   const access = toListen(listen.access);
   const imListen = toListen(listen.im);
   const opsListen = toListen(listen.ops);
@@ -54,6 +57,7 @@ export function toConfig(settings: Settings): Config {
     cache,
     im,
     callbacks,
+    push,
     shutdown,
     apps,
   };

@@ -290,6 +290,17 @@ const CallbacksSchema = Type.Object(
   { ...closed, description: 'Callbacks to the backends of apps, of this process.', default: {} },
 );
 
+const PushesSchema = Type.Object(
+  {
+    concurrency: amount("Services of apps (an app's APNs, an app's FCM) that a process sends to at once.", {
+      default: 64,
+      minimum: 1,
+      maximum: 1_000,
+    }),
+  },
+  { ...closed, description: 'Pushes, of this process.', default: {} },
+);
+
 const TokenSchema = Type.Object(
   {
     name: Type.String({
@@ -397,6 +408,7 @@ export const ConfigSchema = Type.Object(
     cache: CacheSchema,
     im: ImSchema,
     callbacks: CallbacksSchema,
+    push: PushesSchema,
     shutdown: Type.Object(
       {
         graceMs: amount('How long, in milliseconds, requests in flight may still take after SIGTERM.', {
@@ -467,5 +479,5 @@ function pushWithFiles() {
 export type Settings = Type.Static<typeof ConfigSchema>;
 
 /** What a process can do; `qalgate serve --roles`. */
-export const roles = ['access', 'im', 'relay', 'ops'] as const;
+export const roles = ['access', 'im', 'relay', 'push', 'ops'] as const;
 export type Role = (typeof roles)[number];
