@@ -5,7 +5,7 @@ import { type Lane, laneId } from './lane.ts';
 
 /**
  * Has lanes run: here when they are woken here, and through the queue when they wait for their time or were woken where no lanes are run
- * (ADR 0009). What nobody was woken for the look finds.
+ * (ADR 0010). What nobody was woken for the look finds.
  */
 export interface Lanes {
   /** Something of the lane is due. Synchronous. */
