@@ -960,6 +960,7 @@ t.test('every request of groups says which field is wrong, why, and what would b
       { conversation: 'room:x' },
       { reason: 'is no conversation that there is', allowed: /c2c: .*group: .*system/ },
     ],
+    ['read', { conversation: 'systems' }, { field: 'conversation', reason: 'is no conversation that there is' }],
     ['read', {}, { field: 'conversation', reason: 'is missing' }],
     ['unread', { conversations: ['group:'] }, { field: 'conversations[0]' }],
     ['unread', { conversations: ['room:x'] }, { field: 'conversations[0]', allowed: /system/ }],
