@@ -172,7 +172,7 @@ export class ApnsConnection {
       return;
     }
     this.#state = 'leaving';
-    this.#session.close();
+    this.#closeIfDone();
   }
 
   destroy(reason: EndReason, detail: string): void {
@@ -248,7 +248,13 @@ export class ApnsConnection {
   #over(exchange: Exchange): void {
     if (!this.#open.delete(exchange)) return;
     if (!exchange.isSettled) this.#missed(exchange);
+    this.#closeIfDone();
     this.#events.onRoom();
+  }
+
+  /** Not sooner: Node would drop what it was given just now. */
+  #closeIfDone(): void {
+    if (this.#state === 'leaving' && this.#open.size === 0) this.#session.close();
   }
 
   #missed(exchange: Exchange): void {

@@ -143,7 +143,8 @@ export class ApnsEndpoint {
       const attempt = this.#next();
       if (attempt === undefined) return;
       attempt.token = token;
-      const unsent = connection.send(attempt, this.#headersOf(attempt));
+      const headers = this.#headersOf(attempt);
+      const unsent = hasOddText(headers) ? 'malformed' : connection.send(attempt, headers);
       if (unsent === 'connection') this.#again.unshift(attempt);
       else {
         this.#deps.metrics.waiting.dec();
@@ -258,9 +259,11 @@ export class ApnsEndpoint {
       return;
     }
     this.#finish(attempt, outcome);
+    const isWide = outcome.kind === 'halt' || (outcome.kind === 'retry' && outcome.scope === 'channel');
+    if (!isWide) return;
     // What is wrong with all of them, those that wait need not find out one by one.
-    if (outcome.kind === 'halt') this.#refuseWaiting(outcome);
-    else if (outcome.kind === 'retry' && outcome.scope === 'channel') this.#refuseWaiting({ ...outcome, isSure: true });
+    this.#trouble = reason;
+    this.#refuseWaiting(outcome.kind === 'retry' ? { ...outcome, isSure: true } : outcome);
   }
 
   /** APNs has not looked at it, so that nothing shows twice. */
@@ -352,6 +355,12 @@ export class ApnsEndpoint {
   get #place(): object {
     return { environment: this.#options.environment };
   }
+}
+
+/** Node would send such text as something else. */
+function hasOddText(headers: Readonly<Record<string, string>>): boolean {
+  for (const name in headers) if (/[^\x20-\x7e]/.test(headers[name] as string)) return true;
+  return false;
 }
 
 async function readCa(file: string): Promise<string> {

@@ -56,7 +56,7 @@ export interface ApnsSandboxOptions {
   readonly startsWithOne?: boolean;
   /** Unix milliseconds. */
   readonly clock?: () => number;
-  /** Answers come so late. */
+  /** Requests are looked at so late. */
   readonly latencyMs?: number;
   /** Whether connections can be silenced; they cost more then. */
   readonly canSilence?: boolean;
@@ -109,6 +109,9 @@ interface Peer {
   readonly number: number;
   readonly raw: Socket;
   readonly inFlight: Set<ServerHttp2Stream>;
+  /** Id of the newest stream that was looked at, and of the last that will be. */
+  seenId: number;
+  lastId: number;
   /** Its last SETTINGS. */
   limit: number;
   /** After one that changed its provider token too often. */
@@ -194,7 +197,7 @@ export async function openApnsSandbox(options: ApnsSandboxOptions): Promise<Apns
     });
     stream.once('end', () => {
       const request = readRequest(peer.number, stream.id ?? 0, headers, raw, Buffer.concat(chunks).toString(), clock());
-      const go = () => receive(peer, stream, request);
+      const go = () => later(latencyMs, () => receive(peer, stream, request));
       if (isHolding) held.push(go);
       else go();
     });
@@ -202,7 +205,8 @@ export async function openApnsSandbox(options: ApnsSandboxOptions): Promise<Apns
 
   function receive(peer: Peer, stream: ServerHttp2Stream, request: ApnsRequest): void {
     // Refused since it was read: a service that looked at it nevertheless would show it twice.
-    if (stream.closed || stream.destroyed) return;
+    if (stream.closed || stream.destroyed || request.stream > peer.lastId) return;
+    peer.seenId = Math.max(peer.seenId, request.stream);
     const fault = faultOf?.(request);
     const verdict = fault !== undefined && isApnsReason(fault.word) ? undefined : judge(peer, request);
     if (fault !== undefined && verdict?.status === 200) {
@@ -212,7 +216,7 @@ export async function openApnsSandbox(options: ApnsSandboxOptions): Promise<Apns
     const { status, reason } = verdict ?? { status: apnsReasons[fault?.word as ApnsReason], reason: fault?.word };
     keep({ ...request, status, answered: reason ?? 'ok', isTaken: status === 200 });
     if (status === 200) widen(stream.session as ServerHttp2Session | undefined, peer);
-    later(latencyMs, () => answer(stream, request, { status, ...(reason === undefined ? {} : { reason }) }, fault));
+    answer(stream, request, { status, ...(reason === undefined ? {} : { reason }) }, fault);
   }
 
   /** What happens to a good request instead of an answer in words. */
@@ -238,7 +242,8 @@ export async function openApnsSandbox(options: ApnsSandboxOptions): Promise<Apns
         respond(stream, { ':status': status, 'content-type': 'text/html' }, errorPage);
         break;
       case 'goaway':
-        stream.session?.goaway(constants.NGHTTP2_NO_ERROR, stream.id);
+        peer.lastId = Math.min(peer.lastId, peer.seenId);
+        stream.session?.goaway(constants.NGHTTP2_NO_ERROR, peer.lastId);
         answer(stream, request, { status });
         break;
       default:
@@ -291,6 +296,8 @@ export async function openApnsSandbox(options: ApnsSandboxOptions): Promise<Apns
       number: counts.opened,
       raw,
       inFlight: new Set(),
+      seenId: 0,
+      lastId: Number.POSITIVE_INFINITY,
       limit,
       isBlocked: false,
       hasCertificate: shown?.fingerprint256 !== undefined,
@@ -353,9 +360,12 @@ export async function openApnsSandbox(options: ApnsSandboxOptions): Promise<Apns
     },
     goaway(answered, { code = constants.NGHTTP2_NO_ERROR, reason } = {}) {
       const data = Buffer.from(reason === undefined ? '' : JSON.stringify({ reason }));
-      for (const [session, { inFlight }] of peers) {
-        const ids = [...inFlight].map(({ id }) => id ?? 0).toSorted((a, b) => a - b);
-        session.goaway(code, answered === 0 ? 0 : ids.at(Math.min(answered, ids.length) - 1), data);
+      for (const [session, peer] of peers) {
+        const ids = [...peer.inFlight].map(({ id }) => id ?? 0).toSorted((a, b) => a - b);
+        const lastId = answered === 0 ? 0 : (ids.at(Math.min(answered, ids.length) - 1) ?? 0);
+        // What was looked at is never above it, or it would show twice.
+        peer.lastId = Math.min(peer.lastId, Math.max(lastId, peer.seenId));
+        session.goaway(code, peer.lastId, data);
       }
     },
     limitStreams(count) {
