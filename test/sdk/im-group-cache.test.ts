@@ -172,7 +172,23 @@ t.test('[H4] what changed while the link was lost is told after it; what did not
   );
   t.equal(bob.cache.groups.get(changes)?.name, 'changed');
   t.same([...bob.cache.groups.keys()].sort(), [stays, changes, live].sort());
+  await bob.groups.quit(live);
+  await hears(bob, `delete ${live}`);
   t.same([...bob.trouble, ...bob.events], []);
+});
+
+t.test('members are kept of the groups that were asked for last', async (t) => {
+  const a = fresh('alice');
+  const [alice, bob] = [await login(t, a), await login(t, fresh('bob'))];
+  const ids: string[] = [];
+  for (let i = 0; i < 21; i += 1) ids.push(await alice.groups.create({ type: 'ChatRoom', name: `Room ${i}` }));
+  for (const id of ids) t.same((await alice.cache.members(id)).length, 1);
+  for (const id of [ids[0], ids[20]]) await bob.groups.apply(id ?? '');
+  t.equal((await alice.cache.members(ids[20] ?? '')).length, 1, 'as it was: nobody is told who joins there');
+  t.equal((await alice.cache.members(ids[0] ?? '')).length, 2, 'the first one had to go');
+  await alice.cache.refresh(ids[20] ?? '');
+  t.equal((await alice.cache.members(ids[20] ?? '')).length, 2);
+  t.same(alice.trouble, []);
 });
 
 t.test('[C0] with a storage groups are there before the connection, to their own account alone', async (t) => {
