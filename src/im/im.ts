@@ -7,6 +7,8 @@ import type { Logger, Metrics } from '../observe/index.ts';
 import type { AppSettings, ControlBus, Database } from '../store/index.ts';
 import type { SdkAppId } from '../wire/index.ts';
 import { createAccounts } from './accounts/accounts.ts';
+import { type Audience, createAudience } from './audience/audience.ts';
+import { type Campaigns, createCampaigns, createRunner, type RunnerOptions } from './campaigns/index.ts';
 import { createConnectionLimit } from './connection-limit.ts';
 import type { GroupMessages, Groups } from './group-services.ts';
 import type { DroppedView as DroppedMessages } from './groups/dropped.ts';
@@ -22,6 +24,7 @@ import { createLinkEdge, isLinkUpgrade, type LinkTimes } from './link/index.ts';
 import { createLocalBus } from './local-bus.ts';
 import { createMailbox } from './mailbox/mailbox.ts';
 import { createCommitter } from './messages/commit.ts';
+import { createCommitTimes } from './messages/commit-times.ts';
 import { createConversations } from './messages/conversations.ts';
 import { createMessages } from './messages/messages.ts';
 import type { Clock } from './model.ts';
@@ -63,6 +66,7 @@ export interface ImOptions {
   trustedProxies: readonly string[];
   presence?: Partial<PresenceOptions>;
   retention?: RetentionOptions;
+  campaigns?: RunnerOptions;
   /** Times of links. */
   link?: LinkTimes;
   /** Verified UserSigs in memory; default 50,000. */
@@ -85,6 +89,8 @@ export interface Im {
   readonly words: Words;
   readonly groups: Groups;
   readonly groupMessages: GroupMessages;
+  readonly audience: Audience;
+  readonly campaigns: Campaigns;
   /** What the rate limit of a group dropped lately on this process (G31); undefined: there is no such group. */
   groupDrops(sdkAppId: SdkAppId, groupId: string): Promise<DroppedMessages | undefined>;
   /** Runs partition upkeep now; it also runs by itself. */
@@ -121,7 +127,9 @@ export async function createIm(deps: ImDeps, options: ImOptions): Promise<Im> {
     async endLinks(account, end) {
       // Of a kick only what it made invalid: who has a newer UserSig may be here already.
       await presence.endAll(account, end, end === 'kicked-by-admin' ? Math.floor(clock() / 1_000) : undefined);
-      if (end === 'account-deleted') await leaveAll(context, account);
+      if (end !== 'account-deleted') return;
+      await leaveAll(context, account);
+      await audience.forget(account);
     },
     clock,
     logger,
@@ -143,7 +151,8 @@ export async function createIm(deps: ImDeps, options: ImOptions): Promise<Im> {
   stack.defer(() => words.close());
   const profiles = createProfiles({ db, apps, words, bus, logger, metrics });
   const conversations = createConversations({ db, clock, metrics });
-  const committer = createCommitter({ db, clock, logger, metrics });
+  const times = createCommitTimes();
+  const committer = createCommitter({ db, times, clock, logger, metrics });
   const messages = createMessages({
     db,
     apps,
@@ -191,14 +200,33 @@ export async function createIm(deps: ImDeps, options: ImOptions): Promise<Im> {
   stack.defer(() => groupMessages.close());
   const groupSync = createGroupSync({ ...context, placeOf: createPlaces(context) });
   const inbox = createInbox({ db, bus, clock });
-  const services = { apps, accounts, messages, mailbox, presence, profiles, words, groups, groupMessages };
+  const audience = createAudience({ db });
+  const runner = createRunner({ db, apps, bus, ports, times, clock, logger, metrics }, options.campaigns);
+  stack.defer(() => runner.close());
+  const campaigns = createCampaigns({ db, wake: runner.wake, clock, random });
+  const services = {
+    ...{ apps, accounts, messages, mailbox, presence, profiles, words },
+    ...{ groups, groupMessages, audience, campaigns },
+  };
   const rest = await createRestEdge(
     { ...services, checkUserSig: userSigs.check, clock, random, logger, metrics },
     { bodyBytes: options.bodyBytes, trustedProxies: options.trustedProxies },
   );
   stack.defer(() => rest.close());
   const links = createLinkEdge(
-    { ...services, groupSync, inbox, devices: ports.devices, db, verifyLogin: userSigs.check, bus, clock, random, logger, metrics },
+    {
+      ...services,
+      groupSync,
+      inbox,
+      devices: ports.devices,
+      db,
+      verifyLogin: userSigs.check,
+      bus,
+      clock,
+      random,
+      logger,
+      metrics,
+    },
     { ...options, ...options.link },
   );
   stack.defer(() => links.close());

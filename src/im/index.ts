@@ -1,3 +1,11 @@
+export {
+  type CampaignAdmin,
+  type CampaignChange,
+  type CampaignQuery,
+  type CampaignState,
+  campaignStates,
+  createCampaignAdmin,
+} from './campaigns/index.ts';
 export { createIm, type Im, type ImDeps, type ImOptions } from './im.ts';
 export type { Account, AccountNo, ConversationId } from './model.ts';
 export type { BeforeSend, Consumers, ImPorts, PendingMessage, RelationCheck, SendDecision, Written } from './ports.ts';

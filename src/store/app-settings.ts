@@ -223,6 +223,19 @@ export const MessagingSchema = Type.Object(
       maximum: 1_000_000,
       default: 2_000,
     }),
+    campaignsPerDay: Type.Integer({
+      description: "Pushes to many (`im_push`) on a day of the app's time zone. 0 switches them off.",
+      minimum: 0,
+      maximum: 100_000,
+      default: 100,
+    }),
+    campaignPerSec: Type.Integer({
+      description:
+        "Receivers a second of all the app's pushes to many together. They also wait while people's messages take long to store. 0 means no limit.",
+      minimum: 0,
+      maximum: 1_000_000,
+      default: 2_000,
+    }),
     profileFields: Type.Array(ProfileFieldSchema, {
       description: 'Custom profile fields of the app.',
       maxItems: 100,

@@ -21,6 +21,9 @@ const tables = [
   'group_mute',
   'group_request',
   'group_quota',
+  'audience_attribute',
+  'audience_mark',
+  'campaign',
 ];
 
 /** A fingerprint of everything that commands can change. */

@@ -1,5 +1,6 @@
 import { type AppSettings, type GroupFieldLevel, groupFieldLevels } from '../../store/index.ts';
 import type { ImRefusal } from '../../wire/index.ts';
+import { offsetMsOf } from '../time-zone.ts';
 import { checkText } from './check-fields.ts';
 import { groupTypeNames, groupTypeOf } from './group-types.ts';
 import type { CustomFields } from './model.ts';
@@ -27,10 +28,8 @@ export function groupsPerDayOf({ im }: App): number {
 }
 
 /** The number of the day that it is in the app's time zone, from 1 January 1970 there (G4). */
-export function dayOf({ timeZone }: App, nowMs: number): number {
-  const [, sign, hours, minutes] = /^([+-])(\d\d):(\d\d)$/.exec(timeZone) ?? [];
-  const offsetMs = (Number(hours ?? 0) * 60 + Number(minutes ?? 0)) * 60_000;
-  return Math.floor((nowMs + (sign === '-' ? -offsetMs : offsetMs)) / 86_400_000);
+export function dayOf(app: App, nowMs: number): number {
+  return Math.floor((nowMs + offsetMsOf(app)) / 86_400_000);
 }
 
 /** How many days messages of groups of the type can be fetched; 0: none are kept (G23). */

@@ -2,6 +2,7 @@ import type { Logger, Metrics } from '../../observe/index.ts';
 import type { Database } from '../../store/index.ts';
 import type { Clock } from '../model.ts';
 import { type CommitInput, commitStatement } from './commit-statement.ts';
+import type { CommitTimes } from './commit-times.ts';
 
 export type CommitStatus = 'stored' | 'repeat' | 'authorise-again' | 'no-conversation' | 'ask-again';
 
@@ -65,10 +66,10 @@ const passingStates = new Set(['40001', '40P01']);
  * transaction. One is in flight at a time, so the order of arrival is the order of a conversation (M15).
  */
 export function createCommitter(
-  deps: { db: Database; clock: Clock; logger: Logger; metrics: Metrics },
+  deps: { db: Database; times?: CommitTimes; clock: Clock; logger: Logger; metrics: Metrics },
   { maxWaiting = 20_000, maxWaitingChars = 67_108_864 }: { maxWaiting?: number; maxWaitingChars?: number } = {},
 ): Committer {
-  const { db, clock, logger, metrics } = deps;
+  const { db, times, clock, logger, metrics } = deps;
   let waiting: Waiting[] = [];
   /** Of the bodies that wait. */
   let waitingChars = 0;
@@ -95,7 +96,9 @@ export function createCommitter(
         clock(),
       ),
     );
-    durations.observe((performance.now() - startedMs) / 1_000);
+    const tookMs = performance.now() - startedMs;
+    durations.observe(tookMs / 1_000);
+    times?.add(tookMs);
     batchSizes.observe(batch.length);
     batch.forEach((one, index) => {
       const row = rows[index];

@@ -2,6 +2,8 @@ import type { Static, TObject } from 'typebox';
 import type { Command as Permission } from '../../auth/index.ts';
 import type { AppSettings } from '../../store/index.ts';
 import type { CallbackOrigin, ImErrorName, ImRefusal } from '../../wire/index.ts';
+import type { Audience } from '../audience/audience.ts';
+import type { Campaigns } from '../campaigns/index.ts';
 import type { GroupMessages, Groups } from '../group-services.ts';
 import type { Account, Clock } from '../model.ts';
 import type { Accounts, Mailbox, Messages, Presence, Profiles, Words } from '../services.ts';
@@ -19,6 +21,8 @@ export interface RestServices {
   readonly presence: Presence;
   readonly profiles: Profiles;
   readonly words: Words;
+  readonly audience: Audience;
+  readonly campaigns: Campaigns;
   readonly clock: Clock;
   /** 0 … 1. */
   readonly random: () => number;

@@ -7,6 +7,7 @@ import { groupMemberCommands } from './group-member-commands.ts';
 import { groupMessageCommands } from './group-message-commands.ts';
 import { groupMuteCommands } from './group-mute-commands.ts';
 import { profileCommands } from './profile-commands.ts';
+import { pushCommands } from './push-commands.ts';
 import { roamingCommands } from './roaming-commands.ts';
 import { sendCommands } from './send-commands.ts';
 import { stateCommands } from './state-commands.ts';
@@ -18,6 +19,7 @@ export const commands: readonly Command[] = [
   ...accountCommands,
   ...stateCommands,
   ...sendCommands,
+  ...pushCommands,
   ...roamingCommands,
   ...unreadCommands,
   ...contactCommands,
