@@ -537,7 +537,9 @@ function viewOf(place: Place, accounts: readonly string[]): GroupView {
 function choose(place: Place): Op[] {
   place.serial += 1;
   if (place.group.isGone) return [createGroup(place)];
-  return place.random.chance(0.08) ? race(place) : [chooseOne(place)];
+  const ops = place.random.chance(0.08) ? race(place) : [chooseOne(place)];
+  // Whoever owned a hidden group when he asked does what a member may, also if it is handed on before it is his turn.
+  return place.group.isHidden && ops.some((op) => op.do === 'transfer') ? ops.slice(0, 1) : ops;
 }
 
 function createGroup({ index, type, row, random, serial }: Place): Op {
