@@ -39,6 +39,14 @@ import {
 import type { AccountId, TerminalId } from '../../src/wire/index.ts';
 import { bury, stateBody, writeEvent } from '../support/callback-admin.ts';
 import { openTestDatabase } from '../support/database.ts';
+import {
+  apnsCertificate,
+  apnsIds,
+  apnsKey,
+  makeApnsKey,
+  serviceAccount,
+  traceOf,
+} from '../support/push-credentials.ts';
 
 const operator = 'operator-token-of-the-test';
 const viewer = 'viewer-token-of-the-test';
@@ -390,6 +398,17 @@ t.test('apps are created, listed, read, replaced and deleted; the secret is neve
       stateNames: '2018',
       stateDebounceMs: 1_000,
     },
+    push: {
+      line: 'standard',
+      iosTitle: false,
+      language: 'zh',
+      sound: 'default',
+      dropExt: false,
+      textLength: 200,
+      lifetimeSec: 86_400,
+      awayDays: 7,
+      notWithDesktop: false,
+    },
   });
   t.strictSame(created.json.secret, { count: 1, fingerprints: [userSigSecretId(secret)] });
 
@@ -491,6 +510,76 @@ t.test('[K5] what signs callbacks is never shown, and stays where a replacement 
   const all = [...seen, ...lines.map((line) => JSON.stringify(line))].join('\n');
   for (const hidden of [...keys, signToken]) t.notOk(all.includes(hidden));
 });
+
+t.test(
+  '[S1] credentials of pushes are named and never shown, and stay where a replacement of their service leaves them out',
+  async (t) => {
+    const { call, lines } = await open(t);
+    const { cert: certificate, key: certificateKey } = apnsCertificate;
+    const settings = newApp({ push: { apns: { key: apnsKey, ...apnsIds }, fcm: { serviceAccount } } });
+    const path = `/ops/v1/apps/${settings.sdkAppId}`;
+    const stored = async () => (await apps.get(settings.sdkAppId))?.settings.push;
+    const seen: string[] = [];
+    const act = async (method: string, target: string, body?: object) => {
+      const answer = await call(method, target, { token: method === 'GET' ? viewer : operator, body });
+      seen.push(answer.text);
+      return answer;
+    };
+    const put = (push?: object) => act('PUT', path, { access: {}, ...(push === undefined ? {} : { push }) });
+
+    const whole = {
+      settings: { push: { apns: apnsIds, fcm: { perMin: 600_000 } } },
+      pushKeys: ['apnsKey', 'fcmServiceAccount'],
+    };
+    t.match(await act('POST', '/ops/v1/apps', settings), { status: 201, json: whole });
+    t.match(await act('GET', path), { status: 200, json: whole });
+    t.notMatch(seen.join(), /"(key|serviceAccount|certificate|certificateKey)":/);
+    t.same((await act('GET', '/ops/v1/apps')).status, 200);
+
+    t.match(await put({ apns: { ...apnsIds, connections: 4 }, fcm: { perMin: 60 }, line: 'vendor' }), { status: 200 });
+    t.match(await stored(), {
+      apns: { key: apnsKey, connections: 4 },
+      fcm: { serviceAccount, perMin: 60 },
+      line: 'vendor',
+    });
+    const another = makeApnsKey();
+    await put({ apns: { ...apnsIds, key: another }, fcm: {} });
+    t.match(await stored(), { apns: { key: another }, fcm: { serviceAccount } });
+    const { topic } = apnsIds;
+    t.match(await put({ apns: { topic, certificate, certificateKey } }), {
+      json: { pushKeys: ['apnsCertificate', 'apnsCertificateKey'], settings: { push: { fcm: undefined } } },
+    });
+    t.match(
+      await stored(),
+      { apns: { key: undefined, certificate }, fcm: undefined },
+      'a service that is not named goes',
+    );
+    t.match(await put({ apns: { topic } }), {
+      status: 200,
+      json: { pushKeys: ['apnsCertificate', 'apnsCertificateKey'] },
+    });
+    await put({ apns: { ...apnsIds, key: apnsKey } });
+    t.match(await stored(), { apns: { key: apnsKey, certificate: undefined, certificateKey: undefined } });
+    for (const [push, error] of [
+      [{ apns: { ...apnsIds, key: null } }, { field: 'push.apns.key', reason: /is missing/ }],
+      [{ apns: { ...apnsIds, key: 'no key' } }, { field: 'push.apns.key' }],
+      [{ apns: { ...apnsIds, key: serviceAccount } }, { field: 'push.apns.key' }],
+      [{ apns: { ...apnsIds, key: certificate } }, { field: 'push.apns.key', reason: /is no key that signs/ }],
+      [{ fcm: {} }, { field: 'push.fcm.serviceAccount', reason: /is missing/ }],
+      [{ fcm: { serviceAccount: null } }, { field: 'push.fcm.serviceAccount', reason: /is missing/ }],
+      [{ fcm: 'x' }, { field: 'push.fcm' }],
+    ] as const) {
+      t.match(await put(push), { status: 400, json: { error } }, JSON.stringify(push));
+    }
+    t.match(await stored(), { apns: { key: apnsKey } }, 'nothing of that was stored');
+    t.match(await put(), { json: { pushKeys: [] } });
+    t.match(await stored(), { apns: undefined, fcm: undefined });
+
+    const all = [...seen, ...lines.map((line) => JSON.stringify(line))].join('\n');
+    for (const hidden of [apnsKey, another, certificate, certificateKey]) t.notOk(all.includes(traceOf(hidden)));
+    t.notOk(all.includes('gserviceaccount'));
+  },
+);
 
 t.test(
   '[O2] [O3] callbacks: looked into by viewers, without content; changed by operators, each change audited',

@@ -5,12 +5,22 @@ import {
   createAppStore,
   createControlBus,
   createSealer,
+  parseServiceAccount,
   type Result,
   StoreError,
 } from '../../src/store/index.ts';
 import { testRoute } from '../support/access.ts';
 import { completeApp } from '../support/app-settings.ts';
 import { openTestDatabase, until } from '../support/database.ts';
+import {
+  apnsCertificate,
+  apnsIds,
+  apnsKey,
+  makeApnsKey,
+  makeServiceAccount,
+  serviceAccount,
+  traceOf,
+} from '../support/push-credentials.ts';
 
 const { db, logger, events, metrics } = await openTestDatabase(t);
 const masterKey = randomBytes(32);
@@ -374,4 +384,117 @@ t.test('[K5] keys of callbacks are sealed beside the secret, and come back', asy
   t.same((await store.get(9))?.settings, one);
   const { rows } = await db.pool.query<{ text: string }>('select app::text as text from app where sdk_app_id = 9');
   t.notMatch(rows[0]?.text, /MfKQ9r8|AAECAwQF|token of the vendor/);
+});
+
+t.test('[S1] credentials of pushes are whole and fit for what they are, or the app is refused', async (t) => {
+  const { cert: certificate, key: certificateKey } = apnsCertificate;
+  const { topic, keyId, teamId } = apnsIds;
+  const rsa = JSON.parse(serviceAccount).private_key as string;
+  const account = (change: Record<string, unknown>) => ({ fcm: { serviceAccount: makeServiceAccount(change) } });
+  const isMissing = /^is missing$/;
+  const cases: [push: object, field?: string, reason?: RegExp][] = [
+    [{}],
+    [{ apns: { key: apnsKey, ...apnsIds } }],
+    [{ apns: { certificate, certificateKey, topic } }],
+    [{ apns: { certificate, certificateKey, keyId, topic } }],
+    [{ fcm: { serviceAccount } }],
+    [{ apns: { key: apnsKey, ...apnsIds }, fcm: { serviceAccount } }],
+    [{ apns: { topic } }, 'apns.key', isMissing],
+    [{ apns: { ...apnsIds } }, 'apns.key', isMissing],
+    [{ apns: { key: apnsKey, teamId, topic } }, 'apns.keyId', isMissing],
+    [{ apns: { key: apnsKey, keyId, topic } }, 'apns.teamId', isMissing],
+    [{ apns: { certificate, topic } }, 'apns.certificateKey', isMissing],
+    [{ apns: { key: apnsKey, certificate, certificateKey, ...apnsIds } }, 'apns.certificate', /^excludes key/],
+    [{ apns: { key: makeApnsKey('secp384r1'), ...apnsIds } }, 'apns.key', /^is no key that signs provider tokens$/],
+    [{ apns: { key: rsa, ...apnsIds } }, 'apns.key', /^is no key/],
+    [{ apns: { key: certificate, ...apnsIds } }, 'apns.key', /^is no key/],
+    [{ apns: { certificate, certificateKey: certificate, topic } }, 'apns.certificateKey', /^is no private key$/],
+    [{ fcm: {} }, 'fcm.serviceAccount', isMissing],
+    [{ fcm: { serviceAccount: '{}' } }, 'fcm.serviceAccount', /^is no service account$/],
+    [{ fcm: { serviceAccount: '{' } }, 'fcm.serviceAccount', /^is no service account$/],
+    ...['project_id', 'private_key', 'client_email'].flatMap((name): typeof cases => [
+      [account({ [name]: undefined }), 'fcm.serviceAccount'],
+      [account({ [name]: '' }), 'fcm.serviceAccount'],
+      [account({ [name]: 7 }), 'fcm.serviceAccount'],
+    ]),
+    [account({ private_key: certificate }), 'fcm.serviceAccount'],
+    [account({ token_uri: undefined })],
+    [account({ token_uri: 'http://oauth2.example.com/token' }), 'fcm.serviceAccount'],
+    [account({ token_uri: 'token' }), 'fcm.serviceAccount'],
+    [account({ token_uri: null }), 'fcm.serviceAccount'],
+  ];
+  for (const [index, [push, field, reason]] of cases.entries()) {
+    const result = await store.create(completeApp({ ...app(200 + index, `/p${index}`), push }));
+    const label = JSON.stringify(push).replaceAll(/-----[^"]*/g, '…');
+    if (field === undefined) t.ok(result.ok, label);
+    else
+      t.match(refusalOf(result), { code: 'INVALID_FIELD', field: `push.${field}`, ...(reason && { reason }) }, label);
+  }
+  const bad = completeApp({ ...app(999, '/bad'), push: { fcm: {} } });
+  t.match(refusalOf(await store.applyConfigured([app(998, '/ok'), bad])), { field: 'apps[1].push.fcm.serviceAccount' });
+  t.equal(await store.get(998), undefined, 'all or nothing');
+  t.same(
+    parseServiceAccount(makeServiceAccount({ token_uri: undefined }))?.tokenUri,
+    'https://oauth2.googleapis.com/token',
+  );
+});
+
+t.test('[S1] credentials of pushes are sealed beside the secret, come back, and follow the master key', async (t) => {
+  const { cert: certificate, key: certificateKey } = apnsCertificate;
+  const pushes = [
+    { apns: { key: apnsKey, ...apnsIds }, fcm: { serviceAccount, perMin: 600 }, line: 'vendor' },
+    { apns: { certificate, certificateKey, topic: 'com.example.chat' } },
+    { fcm: { serviceAccount } },
+    { sound: 'ding.caf' },
+  ];
+  for (const [index, push] of pushes.entries()) {
+    const one = completeApp({ ...app(20 + index, `/s${index}`), push });
+    await store.create(one);
+    t.same((await store.get(20 + index))?.settings, one);
+  }
+  const { rows } = await db.pool.query<{ text: string; sealed: string | null; push: object }>(
+    `select app::text as text, sealed_push as sealed, settings->'push' as push from app order by sdk_app_id`,
+  );
+  const text = rows.map((row) => row.text).join('\n');
+  const account = JSON.parse(serviceAccount) as { private_key: string; client_email: string };
+  for (const secret of [apnsKey, certificateKey, certificate, account.private_key])
+    t.notOk(text.includes(traceOf(secret)));
+  t.notOk(text.includes(account.client_email));
+  t.match(rows[0]?.push, { apns: apnsIds, fcm: { perMin: 600 }, line: 'vendor' }, 'what is no secret can be read');
+  t.equal(rows[3]?.sealed, null, 'nothing to seal');
+  t.match(rows[0]?.sealed, /^v1\.[0-9a-f]{8}\./);
+
+  await db.pool.query(
+    'update app set sealed_push = (select sealed_push from app where sdk_app_id = 20) where sdk_app_id = 22',
+  );
+  await t.rejects(store.get(22), { code: 'MASTER_KEY', message: /pushes of app 22 .* belongs to something else/ });
+  await db.pool.query('delete from app where sdk_app_id > 20');
+
+  const whole = (await store.get(20))?.settings;
+  const newKey = randomBytes(32);
+  const rotating = createAppStore(db, { sealer: createSealer([newKey, masterKey]), bus });
+  t.same((await rotating.get(20))?.settings, whole);
+  t.ok((await rotating.applyConfigured([])).ok);
+  const rotated = createAppStore(db, { sealer: createSealer([newKey]), bus });
+  t.same((await rotated.get(20))?.settings, whole, 'after one start with both the old key may go');
+
+  const older = createAppStore(db, { sealer: createSealer([masterKey, newKey]), bus });
+  // A program of the release before sealed anew only what it knows.
+  for (const origin of ['api', 'config']) {
+    const one = completeApp({ ...app(30, '/thirty'), push: { fcm: { serviceAccount } } });
+    const configured = origin === 'config' ? [one] : [];
+    await (origin === 'config' ? older.applyConfigured(configured) : older.create(one));
+    const secrets = createSealer([newKey]).seal(JSON.stringify(one.secret), 'app 30');
+    await db.pool.query('update app set sealed_secrets = $1 where sdk_app_id = 30', [secrets]);
+    t.ok((await rotating.applyConfigured(configured)).ok);
+    t.same((await rotated.get(30))?.settings, one, origin);
+    await db.pool.query('delete from app where sdk_app_id = 30');
+  }
+
+  const { fcm: _, ...withoutFcm } = whole?.push ?? {};
+  await rotated.set(completeApp({ ...whole, push: withoutFcm }));
+  t.same((await rotated.get(20))?.settings.push.fcm, undefined, 'what is removed is gone');
+  await rotated.set(completeApp({ ...whole, push: {} }));
+  const { rows: last } = await db.pool.query('select sealed_push from app where sdk_app_id = 20');
+  t.same(last, [{ sealed_push: null }]);
 });
