@@ -21,7 +21,7 @@ import { openIm, type TestIm } from '../support/im.ts';
 import { lasting, until, type WatchedClient, watchClient } from '../support/im-client.ts';
 
 /** Groups of `ImClient` against the service itself: real links, a real database. */
-t.setTimeout(120_000);
+t.setTimeout(240_000);
 const database = await openTestDatabase(t);
 const im: TestIm = await openIm(t, { database, app: { multiTerminal: 'all' } });
 let names = 0;
