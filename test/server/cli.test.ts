@@ -52,7 +52,7 @@ t.test('help and usage', async (t) => {
   const wrong: [string[], RegExp][] = [
     [['sreve'], /^qalgate: unknown command 'sreve'\n\(Did you mean serve\?\)/],
     [['config', 'check', '--confg', 'x'], /unknown option '--confg'/],
-    [['serve', '--roles', 'access,relais'], /Roles are access, im, relay, ops/],
+    [['serve', '--roles', 'access,relais'], /Roles are access, im, relay, push, ops/],
     [['usersig', 'alice'], /required option '-a, --app <number>' not specified/],
     [['usersig', 'a\u0007', '--app', '5'], /must hold no control characters/],
     [['usersig', 'alice', '--app', '0'], /whole number from 1 to 4294967295/],

@@ -120,14 +120,11 @@ function withSettings(command: Command): Command {
     .option('--callback-events <list>', 'callbacks that the app gets: commands with commas between, or all')
     .option('--callback-private-network', 'callbacks may reach loopback and private addresses')
     .option('--no-callback-private-network', 'they may not')
-    .option(
-      '--apns-key-file <file>',
-      'pushes to iOS: the .p8 file with the key that Apple gave out; goes in the place of a certificate',
-    )
+    .option('--apns-key-file <file>', 'pushes to iOS: the .p8 file from Apple; a key replaces a certificate')
     .option('--apns-key-id <id>', 'id of that key: 10 characters')
     .option('--apns-team-id <id>', 'id of the team at Apple: 10 characters')
     .option('--apns-topic <bundle>', 'bundle id of the app on iOS')
-    .option('--fcm-service-account-file <file>', 'pushes to Android: the JSON file of the service account at Google')
+    .option('--fcm-service-account-file <file>', 'pushes to Android: the JSON file from Google')
     .option('-f, --file <file>', 'settings in YAML or JSON, - for standard input; options win over it');
 }
 
