@@ -32,7 +32,12 @@ t.test(
     });
     const folder = t.testdir();
     const configFile = path.join(folder, 'qalgate.json');
-    const im = { groupFields: [{ key: 'Level', read: 'Member', write: 'Admin', callback: true }] };
+    const im = {
+      groupFields: [
+        { key: 'Level', read: 'Member', write: 'Admin', callback: true },
+        { key: 'Room', read: 'Member', write: 'Admin' },
+      ],
+    };
     const callbacks = { url: backend.url, secret: callbackSecret, events: 'all', allowPrivateNetwork: true };
     const app = { sdkAppId, secret, admins: ['admin'], im: { ...im, multiTerminal: 'all' }, callbacks };
     writeFileSync(configFile, JSON.stringify({ apps: [app] }), { mode: 0o600 });
@@ -137,6 +142,7 @@ t.test(
     await told('a profile', ['AfterGroupInfoChanged', changed]);
     const silent = [
       ['modify_group_base_info', { GroupId: 'club', Name: 'Tea club', MaxMemberNum: 8, ShutUpAllMember: 'Off' }],
+      ['modify_group_base_info', { GroupId: 'club', AppDefinedData: [{ Key: 'Room', Value: '1' }] }],
       ['modify_group_member_info', { GroupId: 'club', Member_Account: 'mo', Role: 'Admin', NameCard: 'Mo' }],
       ['forbid_send_msg', { GroupId: 'club', Members_Account: ['zed'], ShutUpTime: 60 }],
       ['send_group_system_notification', { GroupId: 'club', Content: 'x' }],
