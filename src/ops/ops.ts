@@ -10,6 +10,7 @@ import { type AppCommandDeps, createAppCommands, withoutQueries } from './app-co
 import { type CacheCommandDeps, createCacheCommands } from './cache-commands.ts';
 import { type CallbackCheckCommandDeps, createCallbackCheckCommands } from './callback-check-commands.ts';
 import { type CallbackCommandDeps, changedCallbacks, createCallbackCommands } from './callback-commands.ts';
+import { type CampaignCommandDeps, changedCampaign, createCampaignCommands } from './campaign-commands.ts';
 import { createAsking } from './database-away.ts';
 import { createFailureLimit } from './failure-limit.ts';
 import { createGroupCommands, type GroupDrops } from './group-commands.ts';
@@ -18,7 +19,11 @@ import { createQueueCommands, queuesPath } from './queue-commands.ts';
 
 export interface OpsDeps
   extends Omit<AppCommandDeps & CacheCommandDeps, 'asking'>,
-    Partial<Pick<CallbackCheckCommandDeps, 'callbackChecks'> & Pick<CallbackCommandDeps, 'callbackAdmin'>> {
+    Partial<
+      Pick<CallbackCheckCommandDeps, 'callbackChecks'> &
+        Pick<CallbackCommandDeps, 'callbackAdmin'> &
+        Pick<CampaignCommandDeps, 'campaignAdmin'>
+    > {
   logger: Logger;
   metrics: Metrics;
   health: Health;
@@ -86,6 +91,10 @@ export async function createOps(deps: OpsDeps, options: OpsOptions): Promise<Ops
   const { callbackAdmin } = deps;
   const callbacks =
     callbackAdmin === undefined ? undefined : createCallbackCommands({ ...deps, callbackAdmin, asking, now: Date.now });
+
+  const { campaignAdmin } = deps;
+  const campaigns =
+    campaignAdmin === undefined ? undefined : createCampaignCommands({ ...deps, campaignAdmin, asking });
 
   const { groupDrops } = deps;
   const groups = groupDrops === undefined ? undefined : createGroupCommands({ ...deps, groupDrops, asking });
@@ -203,6 +212,19 @@ export async function createOps(deps: OpsDeps, options: OpsOptions): Promise<Ops
     );
   }
 
+  if (campaigns !== undefined) {
+    const url = `${app}/campaigns`;
+    const [read, write] = ['ops.campaign.read', 'ops.campaign.write'] as const;
+    routes.push(
+      { method: 'GET', url, command: read, handle: campaigns.list },
+      { method: 'GET', url: `${url}/:id`, command: read, handle: campaigns.read },
+      { method: 'POST', url: `${url}/dry-run`, command: read, handle: campaigns.dryRun },
+      { method: 'POST', url: `${url}/:id/pause`, command: write, handle: campaigns.pause },
+      { method: 'POST', url: `${url}/:id/resume`, command: write, handle: campaigns.resume },
+      { method: 'POST', url: `${url}/:id/cancel`, command: write, handle: campaigns.cancel },
+    );
+  }
+
   if (groups !== undefined) {
     routes.push({ method: 'GET', url: `${app}/groups/dropped`, command: 'ops.group.read', handle: groups.dropped });
   }
@@ -295,6 +317,7 @@ function targetOf(request: FastifyRequest): string {
   const parts = [
     paramOf(request) || (hasField(body, 'sdkAppId') ? body.sdkAppId : ''),
     ...(command === 'ops.callback.write' ? changedCallbacks(request.url, body) : []),
+    ...(command === 'ops.campaign.write' ? changedCampaign(request.params, request.url) : []),
     hasField(body, 'account') && command !== 'ops.callback.write' ? body.account : '',
     ...(command === 'ops.cache.purge' ? purgedOf(body) : []),
     ...(command === 'ops.callback.test' && hasField(body, 'url')

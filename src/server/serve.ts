@@ -17,7 +17,7 @@ import {
   createPauses,
   createPoster,
 } from '../callbacks/index.ts';
-import { createIm, type Im } from '../im/index.ts';
+import { createCampaignAdmin, createIm, type Im } from '../im/index.ts';
 import {
   createHealth,
   createMetrics,
@@ -388,6 +388,7 @@ async function openOps(
       purges,
       callbackChecks: createCallbackChecks({ db, poster, clock: Date.now, randomUuid: randomUUID }),
       callbackAdmin: createAdmin({ db: lookUps, control: bus, pauses, clock: Date.now, logger, ...circuits }),
+      campaignAdmin: createCampaignAdmin({ db: lookUps, clock: Date.now }),
       checkApp,
       effectiveConfig: () => shownConfig,
       ...(callbacks === undefined || push === undefined ? {} : { queues: [callbacks.queue, push.queue] }),

@@ -20,6 +20,7 @@ import {
   keyFingerprint,
   urlHash,
 } from '../../src/callbacks/index.ts';
+import { createCampaignAdmin } from '../../src/im/index.ts';
 import { createHealth, createLogger, createMetrics } from '../../src/observe/index.ts';
 import { createOps, type OpsDeps, type OpsOptions } from '../../src/ops/index.ts';
 import { checkApp } from '../../src/server/config/index.ts';
@@ -69,6 +70,7 @@ const purges = createPurges({ db, bus, logger: quiet, metrics: storeMetrics });
 const poster = createPoster({ clock: Date.now, ownAddresses: () => [], logger: quiet, metrics: storeMetrics });
 const callbackChecks = createCallbackChecks({ db, poster, clock: Date.now, randomUuid: randomUUID });
 const pauses = await createPauses({ db, control: bus, clock: Date.now, logger: quiet, metrics: storeMetrics });
+const campaignAdmin = createCampaignAdmin({ db, clock: Date.now });
 const callbackAdmin = createAdmin({ db, control: bus, pauses, clock: Date.now, logger: quiet });
 t.teardown(async () => {
   await pauses.close();
@@ -107,6 +109,7 @@ async function open(
       queues: [],
       groupDrops: async () => undefined,
       callbackAdmin,
+      campaignAdmin,
       checkApp,
       effectiveConfig: () => ({ data: './data', ops: { tokens: '[redacted]' } }),
       now: () => clock.ms,
@@ -226,6 +229,12 @@ const table: [method: string, path: string, command: Command, allowed: Caller[]]
   ['POST', '/ops/v1/apps/7/callbacks/verify', 'ops.callback.verify', ['operator']],
   ['POST', '/ops/v1/apps/7/callbacks/test', 'ops.callback.test', ['operator']],
   ['GET', '/ops/v1/apps/7/groups/dropped?group=tea', 'ops.group.read', ['viewer', 'operator']],
+  ['GET', '/ops/v1/apps/7/campaigns', 'ops.campaign.read', ['viewer', 'operator']],
+  ['GET', '/ops/v1/apps/7/campaigns/1', 'ops.campaign.read', ['viewer', 'operator']],
+  ['POST', '/ops/v1/apps/7/campaigns/dry-run', 'ops.campaign.read', ['viewer', 'operator']],
+  ['POST', '/ops/v1/apps/7/campaigns/1/pause', 'ops.campaign.write', ['operator']],
+  ['POST', '/ops/v1/apps/7/campaigns/1/resume', 'ops.campaign.write', ['operator']],
+  ['POST', '/ops/v1/apps/7/campaigns/1/cancel', 'ops.campaign.write', ['operator']],
   ['GET', '/ops/queues', 'ops.queue.page', ['guest', 'local', 'viewer', 'operator']],
   ['GET', '/ops/queues/token.js', 'ops.queue.page', ['guest', 'local', 'viewer', 'operator']],
   ['GET', '/ops/queues/api/queues', 'ops.queue.read', ['viewer', 'operator']],

@@ -1,6 +1,6 @@
 import type { AppSettings, Database, Result } from '../../store/index.ts';
 import type { SdkAppId } from '../../wire/index.ts';
-import type { Audience } from '../audience/audience.ts';
+import { createAudience } from '../audience/audience.ts';
 import { countReceivers } from '../audience/select.ts';
 import { parseCondition } from '../audience/terms.ts';
 import type { Clock } from '../model.ts';
@@ -89,12 +89,8 @@ const changes: Record<CampaignChange, { from: readonly CampaignState[]; to: stri
 /** Lines of outcomes and reasons of pushes. */
 const maxLines = 50;
 
-export function createCampaignAdmin(deps: {
-  db: Database;
-  audience: Pick<Audience, 'attributes'>;
-  clock: Clock;
-}): CampaignAdmin {
-  const { db, audience, clock } = deps;
+export function createCampaignAdmin({ db, clock }: { db: Database; clock: Clock }): CampaignAdmin {
+  const audience = createAudience({ db });
 
   async function find(sdkAppId: SdkAppId, name: string): Promise<CampaignView | undefined> {
     const isNumber = /^[1-9][0-9]{0,14}$/.test(name);
