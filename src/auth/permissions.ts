@@ -80,6 +80,8 @@ const permissions = {
   'ops.group.read': ['viewer', 'operator'],
   'ops.campaign.read': ['viewer', 'operator'],
   'ops.campaign.write': ['operator'],
+  'ops.push.read': ['viewer', 'operator'],
+  'ops.push.write': ['operator'],
   'ops.queue.page': ['guest', 'local', 'viewer', 'operator'],
   'ops.queue.read': ['viewer', 'operator'],
   'ops.queue.write': ['operator'],

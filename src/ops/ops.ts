@@ -4,6 +4,7 @@ import type { Queue } from 'bullmq';
 import { type FastifyError, type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify';
 import { type Command, requireCommand } from '../auth/index.ts';
 import type { Health, Logger, Metrics } from '../observe/index.ts';
+import type { PushAdmin } from '../push/index.ts';
 import { type ErrorCode, type ErrorDetail, errorBody, errorCatalogue } from '../wire/index.ts';
 import type { Answer, Handle } from './answer.ts';
 import { type AppCommandDeps, createAppCommands, withoutQueries } from './app-commands.ts';
@@ -15,6 +16,7 @@ import { createAsking } from './database-away.ts';
 import { createFailureLimit } from './failure-limit.ts';
 import { createGroupCommands, type GroupDrops } from './group-commands.ts';
 import { createIdentify, type Identity, type OpsToken } from './identity.ts';
+import { createPushCommands } from './push-commands.ts';
 import { createQueueCommands, queuesPath } from './queue-commands.ts';
 
 export interface OpsDeps
@@ -31,6 +33,7 @@ export interface OpsDeps
   effectiveConfig(): object;
   /** Absent: this process has no groups. */
   groupDrops?: GroupDrops;
+  pushAdmin?: PushAdmin;
   /** Raw queues to look into. */
   queues?: readonly Queue[];
   /** Milliseconds since the epoch. */
@@ -98,6 +101,9 @@ export async function createOps(deps: OpsDeps, options: OpsOptions): Promise<Ops
 
   const { groupDrops } = deps;
   const groups = groupDrops === undefined ? undefined : createGroupCommands({ ...deps, groupDrops, asking });
+
+  const { pushAdmin } = deps;
+  const pushes = pushAdmin === undefined ? undefined : createPushCommands({ ...deps, pushAdmin, asking });
 
   const queues = deps.queues === undefined ? undefined : createQueueCommands({ queues: deps.queues });
 
@@ -227,6 +233,20 @@ export async function createOps(deps: OpsDeps, options: OpsOptions): Promise<Ops
 
   if (groups !== undefined) {
     routes.push({ method: 'GET', url: `${app}/groups/dropped`, command: 'ops.group.read', handle: groups.dropped });
+  }
+
+  if (pushes !== undefined) {
+    const url = `${app}/pushes`;
+    const [read, write] = ['ops.push.read', 'ops.push.write'] as const;
+    routes.push(
+      { method: 'GET', url, command: read, handle: pushes.summary },
+      { method: 'GET', url: `${url}/items`, command: read, handle: pushes.list },
+      { method: 'GET', url: `${url}/devices`, command: read, handle: pushes.devices },
+      { method: 'POST', url: `${url}/retry`, command: write, handle: pushes.retry },
+      { method: 'POST', url: `${url}/drop`, command: write, handle: pushes.drop },
+      { method: 'POST', url: `${url}/pause`, command: write, handle: pushes.pause },
+      { method: 'POST', url: `${url}/resume`, command: write, handle: pushes.resume },
+    );
   }
 
   if (queues !== undefined) {

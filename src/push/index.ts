@@ -1,3 +1,15 @@
+export { createPushAdmin, type DeviceView, type PushAdmin, type PushSummary, type PushView } from './admin/admin.ts';
+export {
+  dropFields,
+  orderFields,
+  parseChannel,
+  parseDrop,
+  parseOrder,
+  parseQuery,
+  pauseFields,
+  pushStates,
+  queryFields,
+} from './admin/queries.ts';
 export { createDevices, type DeviceInput, type Devices, type PushWishes, type TerminalName } from './devices.ts';
 export type { NoPush, PushMessage, PushReceiver, PushText } from './message.ts';
 export { createPauses, type Pause, type Pauses } from './pauses.ts';

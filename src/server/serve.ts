@@ -28,7 +28,13 @@ import {
 } from '../observe/index.ts';
 import { createOps, type OpsDeps } from '../ops/index.ts';
 import { createProxy } from '../proxy/index.ts';
-import { createDevices, createPush, type Push } from '../push/index.ts';
+import {
+  createDevices,
+  createPush,
+  createPushAdmin,
+  createPauses as createPushPauses,
+  type Push,
+} from '../push/index.ts';
 import {
   type AppStore,
   type ControlBus,
@@ -389,6 +395,14 @@ async function openOps(
       callbackChecks: createCallbackChecks({ db, poster, clock: Date.now, randomUuid: randomUUID }),
       callbackAdmin: createAdmin({ db: lookUps, control: bus, pauses, clock: Date.now, logger, ...circuits }),
       campaignAdmin: createCampaignAdmin({ db: lookUps, clock: Date.now }),
+      pushAdmin: createPushAdmin({
+        db: lookUps,
+        pauses: push?.pauses ?? createPushPauses({ db, clock: Date.now }),
+        // Without a queue of this process its own look finds it, on those that send.
+        wake: (lane) => push?.wake(lane),
+        clock: Date.now,
+        ...(push === undefined ? {} : { services: push.services }),
+      }),
       checkApp,
       effectiveConfig: () => shownConfig,
       ...(callbacks === undefined || push === undefined ? {} : { queues: [callbacks.queue, push.queue] }),

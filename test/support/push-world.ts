@@ -23,6 +23,7 @@ export interface PushWorld {
   items(account: string): Promise<Record<string, unknown>[]>;
   /** Another process that sends. */
   another(options?: Partial<PushOptions>): Promise<Push>;
+  app(): AppSettings;
   /** Changes the app's pushes. */
   setPush(change: (push: AppSettings['push']) => Partial<AppSettings['push']>): void;
 }
@@ -98,6 +99,7 @@ export async function openPushWorld(
       );
       return rows;
     },
+    app: () => app,
     another: (more = {}) => open({ isAlone: false, ...more }, createMetrics()),
     setPush(change) {
       app = makeApp({ ...app.push, ...change(app.push) });

@@ -87,6 +87,7 @@ async function tables(db: Kysely<unknown>): Promise<void> {
   await sql`create index push_item_message on push_item (conversation_id, seq) where conversation_id is not null`.execute(
     db,
   );
+  await sql`create index push_item_account on push_item (account_id, id) where account_id is not null`.execute(db);
   await sql`create index push_item_dead on push_item (sdk_app_id, id) where outcome = 'dead'`.execute(db);
   await sql`create index push_item_campaign on push_item (campaign_id) where campaign_id is not null`.execute(db);
   await sql`create table push_item_default partition of push_item default`.execute(db);

@@ -1,0 +1,60 @@
+import type { SkipReason } from '../decide.ts';
+
+const skips: Record<SkipReason, string> = {
+  'push-flag': 'the sender asked that it is not pushed (PushFlag 1)',
+  'no-text': 'there was nothing to show: a custom element without Desc',
+  'online-only': 'the message was for those who are online alone',
+  recalled: 'the message was recalled or deleted before',
+  read: 'the account had read it by then',
+  delivered: 'the terminal was in the foreground, and had it',
+  'receive-option': 'the account does not want pushes of this group',
+  left: 'the account was no member of the group any more',
+  'switched-off': 'the account has switched pushes off',
+  'no-device': 'the device has no token any more',
+  'logged-out': 'the terminal had logged out',
+  kicked: 'another terminal had ended its login',
+  'other-login':
+    'the account has logged in on another terminal of the same kind since the token was set, which set none',
+  away: 'the terminal had not been there for too long (push.awayDays)',
+  desktop: 'a computer of the account was in the foreground (push.notWithDesktop)',
+};
+
+/** What became of a push, for people. Pure. */
+export function whyOf({
+  outcome,
+  reason,
+  attempts,
+  isPaused,
+  nowMs,
+  dueMs,
+}: {
+  outcome: string | null;
+  reason: string | null;
+  attempts: number;
+  isPaused: boolean;
+  nowMs: number;
+  dueMs: number;
+}): string {
+  const last = reason === null ? '' : `: ${reason}`;
+  switch (outcome) {
+    case null: {
+      if (isPaused) return `waits: pushes of the app are paused${last}`;
+      if (attempts > 0) return `waits for another attempt, after ${attempts}; the last came to${last || ' nothing'}`;
+      return dueMs > nowMs
+        ? 'waits to see whether the terminal, in the foreground, takes the message itself'
+        : 'waits for its turn';
+    }
+    case 'accepted':
+      return 'its service took it; that is not to say that anybody saw it';
+    case 'skipped':
+      return `not pushed: ${skips[reason as SkipReason] ?? reason}`;
+    case 'expired':
+      return `it was too late for it${last}`;
+    case 'gone':
+      return `its service says that the token is dead${last}`;
+    case 'dead':
+      return `given up${last}; retry sends it again`;
+    default:
+      return `dropped${last}`;
+  }
+}

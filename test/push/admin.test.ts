@@ -1,0 +1,158 @@
+import t from 'tap';
+import { createPushAdmin, parseChannel, parseDrop, parseOrder, parseQuery } from '../../src/push/index.ts';
+import { openTestDatabase, until } from '../support/database.ts';
+import { openPushWorld } from '../support/push-world.ts';
+
+t.setTimeout(60_000);
+const database = await openTestDatabase(t);
+const refused = new Set<string>();
+const world = await openPushWorld(t, database, {
+  options: { tuning: { lookMs: 200 } },
+  apns: { fault: ({ token }) => (refused.has(token) ? { word: 'BadTopic' } : undefined) },
+});
+const { im, push } = world;
+const admin = createPushAdmin({
+  db: database.db,
+  pauses: push.pauses,
+  wake: push.wake,
+  clock: world.clock,
+  services: push.services,
+});
+const app = () => world.app();
+const asked = (input: object) => {
+  const query = parseQuery(input);
+  if (!query.ok) throw new Error(query.reason);
+  return query.value;
+};
+const list = (input: object) => admin.list(app(), asked(input));
+
+let made = 0;
+const send = (to: string, more: object = {}) =>
+  im.call('openim/sendmsg', {
+    From_Account: 'alice',
+    To_Account: to,
+    MsgRandom: ++made,
+    MsgBody: [{ MsgType: 'TIMTextElem', MsgContent: { Text: 'a secret' } }],
+    ...more,
+  });
+async function phone(account: string): Promise<string> {
+  const link = await im.link(account, { platform: 'iOS' });
+  const token = (++made).toString(16).padStart(64, 'c');
+  await link.ok('setToken', { channel: 'apns', token });
+  await link.ok('report', { state: 'background', unread: 0 });
+  return token;
+}
+await im.link('alice');
+
+t.test('[O3] for each push that did not happen the reason can be looked up, by account and message', async (t) => {
+  await phone('bob');
+  const { MsgKey } = await send('bob');
+  const other = await send('bob', { OfflinePushInfo: { PushFlag: 1 } });
+  const got = await until(async () => {
+    const { pushes } = await list({ account: 'bob', key: MsgKey as string });
+    return pushes[0]?.state === 'accepted' && pushes;
+  });
+  t.match(got, [
+    {
+      kind: 'message',
+      account: 'bob',
+      platform: 'iOS',
+      channel: 'apns',
+      from: 'alice',
+      key: MsgKey,
+      why: /^its service took it/,
+      attempts: 1,
+      status: 200,
+    },
+  ]);
+  t.notMatch(JSON.stringify(got), /a secret|cccc/);
+  const [flagged] = await until(async () => {
+    const { pushes } = await list({ state: 'skipped' });
+    return pushes.length > 0 && pushes;
+  });
+  t.match(flagged, { key: other.MsgKey, account: null, reason: 'push-flag', why: /PushFlag 1/ });
+
+  await im.call('im_open_login_svc/kick', { Identifier: 'bob' });
+  const { MsgKey: late } = await send('bob');
+  const [why] = await until(async () => {
+    const { pushes } = await list({ account: 'bob', key: late as string });
+    return pushes.length > 0 && pushes;
+  });
+  t.match(why, { state: 'skipped', reason: 'logged-out', why: 'not pushed: the terminal had logged out' });
+  t.match(await admin.devices(app(), 'bob'), [{ platform: 'iOS', token: /^cccccc…/, terminal: 'logged-out' }]);
+
+  const nobody = await list({ account: 'alice' });
+  t.match(nobody, { pushes: [], notes: [/no device of a receiver had a token/] });
+  t.equal(await admin.devices(app(), 'nobody'), undefined);
+  t.strictSame(await admin.devices(app(), 'alice'), []);
+});
+
+t.test('[O2] what was given up is sent again, or dropped; what waits is paused, resumed, dropped', async (t) => {
+  const token = await phone('carol');
+  refused.add(token);
+  for (let n = 0; n < 3; n++) await send('carol');
+  const dead = await until(async () => {
+    const { pushes } = await list({ account: 'carol', state: 'dead' });
+    return pushes.length === 3 && pushes;
+  });
+  t.match(dead[0], { reason: 'BadTopic', why: 'given up: BadTopic; retry sends it again' });
+  t.equal((await admin.summary(app())).dead, 3);
+  refused.delete(token);
+  t.strictSame(await admin.retry(app(), { ids: [dead[0]?.id as number], channel: undefined, campaign: undefined }), {
+    retried: 1,
+    isAll: true,
+  });
+  await until(async () => (await list({ account: 'carol', state: 'accepted' })).pushes.length === 1);
+  const all = { ids: undefined, channel: undefined, campaign: undefined };
+  t.strictSame(await admin.drop(app(), { ...all, state: 'dead' }), { dropped: 2, isAll: true });
+  t.match((await list({ account: 'carol', state: 'dropped' })).pushes, [
+    { reason: 'operator' },
+    { reason: 'operator' },
+  ]);
+
+  t.match(await admin.pause(app(), 'apns', 'oncall'), [{ channel: 'apns', reason: 'operator', actor: 'oncall' }]);
+  await send('carol');
+  const [waiting] = await until(async () => {
+    const { pushes } = await list({ account: 'carol', state: 'waiting' });
+    return pushes.length > 0 && pushes;
+  });
+  t.match(waiting, { why: 'waits: pushes of the app are paused' });
+  t.match(await admin.summary(app()), {
+    services: ['apns'],
+    waiting: [{ channel: 'apns', campaigns: false, pushes: 1 }],
+    pauses: [{ actor: 'oncall' }],
+    senders: [{ channel: 'apns', trouble: undefined }],
+  });
+  t.strictSame(await admin.drop(app(), { ...all, channel: 'fcm', state: 'waiting' }), { dropped: 0, isAll: true });
+  t.match(await admin.resume(app(), undefined), { resumed: 1, pauses: [] });
+  await until(async () => (await list({ account: 'carol', state: 'accepted' })).pushes.length === 2);
+  t.match((await list({ account: 'carol', limit: 2 })).next, Number);
+});
+
+t.test('wrong input is refused by field, reason and what is allowed', async (t) => {
+  const cases: [(input: unknown) => unknown, unknown, string][] = [
+    [parseQuery, { state: 'sent' }, 'state'],
+    [parseQuery, { account: '' }, 'account'],
+    [parseQuery, { account: 'bob', key: '1_2' }, 'key'],
+    [parseQuery, { key: '1_2_3' }, 'account'],
+    [parseQuery, { group: 'tea' }, 'seq'],
+    [parseQuery, { seq: 3 }, 'group'],
+    [parseQuery, { limit: 501 }, 'limit'],
+    [parseQuery, { limit: 'many' }, 'limit'],
+    [parseQuery, { colour: 'red' }, 'colour'],
+    [parseOrder, {}, 'all'],
+    [parseOrder, { ids: [] }, 'ids'],
+    [parseOrder, { ids: [1, -1] }, 'ids'],
+    [parseOrder, { ids: Array.from({ length: 1_001 }, (_, n) => n + 1) }, 'ids'],
+    [parseOrder, { channel: 'sms' }, 'channel'],
+    [parseDrop, { all: true }, 'state'],
+    [parseDrop, { all: 'maybe', state: 'dead' }, 'all'],
+    [parseChannel, { channel: 'both' }, 'channel'],
+  ];
+  for (const [parse, input, field] of cases) {
+    t.match(parse(input), { ok: false, field, reason: String, allowed: String }, JSON.stringify(input));
+  }
+  t.match(parseOrder([]), { ok: false, code: 'BAD_REQUEST' });
+  t.match(parseChannel(undefined), { ok: true, value: undefined });
+  t.match(parseQuery({ limit: '5', seq: '7', group: '@TGS#1' }), { ok: true, value: { limit: 5, seq: 7 } });
+});
