@@ -299,7 +299,9 @@ t.test('[S8] 50,000 texts of all scripts: never over the limit, never a broken c
       ...(int(2) === 0 ? { Desc: make.text(pick(lengths)) } : {}),
       ...(int(2) === 0 ? { Title: make.text(int(150)) } : {}),
       ...(ext === undefined ? {} : { Ext: ext }),
-      ...(int(2) === 0 ? { ApnsInfo: { SubTitle: make.text(int(150)), Sound: make.text(int(9)) } } : {}),
+      ...(int(2) === 0
+        ? { ApnsInfo: { SubTitle: make.text(int(150)), Sound: make.text(int(9)), Image: make.text(3).slice(0, 20) } }
+        : {}),
     } as OfflinePushInfo;
     const message: PushMessage = {
       kind: int(2) === 0 ? 'c2c' : 'group',

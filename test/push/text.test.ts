@@ -373,6 +373,8 @@ t.test('[S8] a text is cut at the last bound that leaves room for the mark', asy
 t.test('[S8] lone surrogates are replaced, whole pairs are not', async (t) => {
   t.same(cutText('a\ud800b\udc00', { maxBytes: 99 }), { text: 'a\ufffdb\ufffd', isCut: false });
   t.same(cutText('😀', { maxBytes: 4 }), { text: '😀', isCut: false });
+  t.equal(shown({ from: { nick: 'n' }, settings: { separator: '\ud800' } }), 'n\ufffdhello');
+  t.equal(shown({ group: owners, settings: { separator: '\udc00' } }), 'ID_yyy(xxx业主群)\ufffdhello');
   // The look ends within a pair.
   for (let maxBytes = 3; maxBytes < 30; maxBytes += 1) {
     const { text: kept } = cutText('😀'.repeat(20), { maxBytes });

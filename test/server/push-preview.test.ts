@@ -125,7 +125,10 @@ t.test('[S5] push preview: why there is none', async (t) => {
     t.match(stdout, `FCM: no push (${noPush}): `);
   }
   t.notOk((await preview({ MsgBody, MsgLifeTime: 1 }))[0]?.noPush);
-  t.notOk((await preview({ MsgBody, GroupId: 'g', OnlineOnlyFlag: 0 }))[0]?.noPush);
+  t.notOk(
+    (await preview({ MsgBody, GroupId: 'g', OnlineOnlyFlag: 0, MsgLifeTime: 0 }))[0]?.noPush,
+    'no field of groups',
+  );
 });
 
 t.test('push preview: how long it is worth sending', async (t) => {
@@ -154,7 +157,9 @@ t.test("push preview: an app's settings", async (t) => {
   const app = (sdkAppId: number, push: object) => ({ sdkAppId, secret: 'k'.repeat(64), push });
   const apns = { key: pem, keyId: 'ABCDE12345', teamId: 'TEAM123456', topic: 'com.shop.chat' };
   const fcm = { serviceAccount: JSON.stringify(account), channelId: 'im', endpoint: 'https://push.example/' };
+  const certificate = '-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n';
   const apps = [
+    app(16, { apns: { certificate, certificateKey: pem, topic: 'com.shop.chat' } }),
     app(17, { fcm, line: 'vendor', textLength: 10, dropExt: true }),
     app(18, {
       apns: { ...apns, endpoint: 'https://127.0.0.1:9443' },
@@ -191,6 +196,8 @@ t.test("push preview: an app's settings", async (t) => {
   t.match(JSON.parse(ios?.body ?? ''), { aps: { alert: { title: 'Lin', body: '[Face]' }, sound: 'ding.caf' } });
   t.equal((await of('18', message, '--channel', 'fcm'))[0]?.channel, 'fcm');
 
+  const [certified] = await of('16', message);
+  t.equal(certified?.headers?.authorization, undefined, 'the connection says who it is');
   const unknown = await run(message, '-c', file, '--app', '19');
   t.equal(unknown.code, 1);
   t.match(unknown.stderr, /no database/);

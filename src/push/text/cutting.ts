@@ -25,7 +25,7 @@ export function cutText(
   { maxClusters = Number.POSITIVE_INFINITY, maxBytes }: TextLimit,
 ): { readonly text: string; readonly isCut: boolean } {
   const isLonger = text.length > maxBytes;
-  const looked = (isLonger ? headOf(text, maxBytes) : text).toWellFormed();
+  const looked = (isLonger ? text.slice(0, maxBytes) : text).toWellFormed();
   if (!isLonger && looked.length <= maxClusters && jsonBytes(looked) <= maxBytes) return { text: looked, isCut: false };
 
   let clusters = 0;
@@ -39,16 +39,10 @@ export function cutText(
     end += segment.length;
     fits = clusters <= maxClusters && bytes <= maxBytes;
     if (!fits) break;
-    // A bound depends on what is in front of it and on the one code point behind it, which has been looked at: the mark's bytes are there.
+    // A bound depends on what is in front of it and on the code point behind it: in what was looked at, three units at least are.
     if (clusters < maxClusters && bytes + cutMarkBytes <= maxBytes) keptEnd = end;
   }
   return fits && !isLonger ? { text: looked, isCut: false } : { text: looked.slice(0, keptEnd) + cutMark, isCut: true };
-}
-
-/** So many units, or one less: no pair of surrogates is taken apart. */
-function headOf(text: string, units: number): string {
-  const last = text.charCodeAt(units - 1);
-  return text.slice(0, last >= 0xd800 && last <= 0xdbff ? units - 1 : units);
 }
 
 /** Bytes that a well-formed text takes in UTF-8 within a JSON string, as `JSON.stringify` writes it. */

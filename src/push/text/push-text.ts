@@ -72,9 +72,9 @@ export function composeText(
   const prefixOf = (): string => {
     // The sender wrote the whole text.
     if (whole !== undefined) return '';
-    const separator = settings.separator ?? (settings.line === 'vendor' ? '：' : ': ');
-    if (isGroup) return `${name()}${hasTitle ? '' : `(${groupName()})`}${separator}`.toWellFormed();
-    return hasTitle || named === undefined ? '' : `${name()}${separator}`.toWellFormed();
+    const separator = (settings.separator ?? (settings.line === 'vendor' ? '：' : ': ')).toWellFormed();
+    if (isGroup) return `${name()}${hasTitle ? '' : `(${groupName()})`}${separator}`;
+    return hasTitle || named === undefined ? '' : `${name()}${separator}`;
   };
   const { ApnsInfo: apns, AndroidInfo: android } = info ?? {};
   const givenTitle = (isApns ? given(apns?.Title) : undefined) ?? given(info?.Title);
@@ -89,7 +89,7 @@ export function composeText(
       subtitle: givenSubtitle === undefined ? undefined : cut('subtitle', givenSubtitle, titleLimit),
       prefix: prefixOf(),
       content: cut('content', content, { maxClusters: settings.textLength, maxBytes: maxPayloadBytes }),
-      ext: given(info === undefined ? custom?.Ext : info.Ext)?.toWellFormed(),
+      ext: given(custom?.Ext ?? info?.Ext)?.toWellFormed(),
       sound: soundOf(message, receiver, settings, said),
       counts: apns?.BadgeMode !== 1,
       image,
