@@ -150,6 +150,24 @@ t.test('a connection that is dead without a word costs its pushes one deadline, 
   t.match(await one.send(fcmPush('d')), { kind: 'ok' });
 });
 
+t.test(
+  'connections that are given up for one push without an answer still serve what is under way on them',
+  async (t) => {
+    const { fcm, faults, sender } = await openFcmBench(t);
+    const one = sender({ deadlineMs: 1_000 });
+    await one.send(fcmPush('a'));
+    faults.set('silent', [{ word: 'silent' }]);
+    faults.set('slow', [{ word: 'slow', amount: 600 }]);
+    const silent = one.send(fcmPush('silent'));
+    await new Promise((resolve) => setTimeout(resolve, 600));
+    const slow = one.send(fcmPush('slow'));
+    t.match(await silent, { kind: 'retry', reason: 'timeout' });
+    t.match(await one.send(fcmPush('b')), { kind: 'ok' }, 'on another connection');
+    t.match(await slow, { kind: 'ok' });
+    await until(() => fcm.connections === 2);
+  },
+);
+
 t.test('no connection: certain, and of the whole channel; the wait doubles, and is one for all', async (t) => {
   const { clock, settings, sender } = await openFcmBench(t);
   const refused = { ...settings, endpoint: `https://127.0.0.1:${await freePort()}` };

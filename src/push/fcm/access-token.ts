@@ -97,7 +97,7 @@ export function createAccessTokens(
     async get(deadline) {
       const nowMs = clock();
       if (current !== undefined && nowMs < current.endMs) {
-        // The clock stood wrong when it was made: its end is further away than any token lives.
+        // Nobody waits for the next one while this one is good.
         if (nowMs >= current.renewMs && nowMs >= restUntilMs) void makeOnce();
         return { token: current.text };
       }

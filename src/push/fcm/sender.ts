@@ -1,5 +1,5 @@
 import type { Logger, Metrics } from '../../observe/index.ts';
-import { type FcmSettings, parseServiceAccount } from '../../store/index.ts';
+import { type FcmSettings, parseServiceAccount, withDeadline } from '../../store/index.ts';
 import type { Outcome, Sendable, Sender } from '../provider.ts';
 import { type AccessTokens, createAccessTokens } from './access-token.ts';
 import { type Circumstances, type FcmJudgement, judge, leastRetryMs, uncertain } from './answers.ts';
@@ -76,7 +76,11 @@ export function createFcmSender(deps: FcmSenderDeps, settings: FcmSettings, opti
   let onQuiet: (() => void) | undefined;
 
   async function post(over: Lines, request: Exchange, deadline: number): Promise<ExchangeResult> {
-    const found = await over.pool();
+    const opening = over.pool();
+    if (!(await withDeadline(opening, Math.max(0, deadline - performance.now())))) {
+      return { kind: 'failed', failure: 'connect', detail: 'caFile: deadline', isSent: false };
+    }
+    const found = await opening;
     if ('code' in found) return { kind: 'failed', failure: 'tls', detail: `caFile: ${found.code}`, isSent: false };
     const result = await exchange(found.pool, request, deadline);
     // Nothing came back: a way that was forgotten without a word looks like that. And the file may be another by now.
