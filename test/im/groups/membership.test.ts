@@ -462,6 +462,9 @@ t.test('[G17] [G18] [G11] who is removed or quits is told; nobody acts on the ow
   const { im, owner, mo, zed, ann, admin, self, make, roster, notices, tips, told } = await openGroups(t);
   const groupId = await make('Public', [zed, ann], [mo]);
   t.match(await im.groups.remove(self(zed), groupId, [ann.identifier]), { error: 'GROUP_FORBIDDEN' });
+  const stranger = (await im.accounts.ensure(imAppId, 'stranger' as AccountId)).identifier;
+  t.match(await im.groups.remove(self(zed), groupId, [stranger]), { error: 'GROUP_FORBIDDEN' });
+  t.match(await im.groups.remove(self(mo), groupId, [stranger]), { ok: true }, 'who is no member is left alone');
   t.match(await im.groups.remove(self(mo), groupId, [owner.identifier]), { error: 'GROUP_FORBIDDEN' });
   t.match(await im.groups.remove(admin, groupId, [owner.identifier]), { error: 'GROUP_FORBIDDEN' });
   must(await im.groups.remove(self(mo), groupId, [zed.identifier], { reason: 'too loud' }));
@@ -530,6 +533,51 @@ t.test(
     await next.im.close();
   },
 );
+
+t.test('[G4] groups with a quota of their own give nothing back to that of the day', async (t) => {
+  const { im, admin, make } = await openGroups(t, { app: { groupsPerDay: 1 } });
+  await db.pool.query('delete from group_quota');
+  await make('Public');
+  const { groupId } = must(await im.groups.create(admin, { type: 'BChatRoom', name: 'news' }));
+  must(await im.groups.dismiss(admin, groupId));
+  t.match(await im.groups.create(admin, { type: 'Public', name: 'tea' }), { error: 'GROUP_QUOTA' });
+});
+
+t.test('[G26] what is unread stays so when only how it is told of changes', async (t) => {
+  const { im, owner, mo, self, make } = await openGroups(t);
+  const groupId = await make('Public', [mo]);
+  must(await im.groups.modify(self(owner), groupId, { name: 'coffee' }));
+  const unread = async () => (await im.groups.joined(mo, {})).groups[0]?.unread;
+  t.equal(await unread(), 1);
+  must(await im.groups.modifyMember(self(mo), groupId, mo.identifier, { msgFlag: 'AcceptNotNotify' }));
+  t.equal(await unread(), 1);
+  must(await im.groups.modifyMember(self(mo), groupId, mo.identifier, { msgFlag: 'Discard' }));
+  t.equal(await unread(), 0);
+  must(await im.groups.modifyMember(self(mo), groupId, mo.identifier, { msgFlag: 'AcceptAndNotify' }));
+  t.equal(await unread(), 0, 'what came while it discarded is no news');
+});
+
+t.test('[G20] who manages a group no more sees nothing of who applies', async (t) => {
+  const { im, owner, mo, zed, self, make } = await openGroups(t);
+  const groupId = await make('Public', [], [mo]);
+  must(await im.groups.apply(self(zed), groupId, {}));
+  t.equal((await im.groups.requests(mo, { limit: 10 })).length, 1);
+  must(await im.groups.remove(self(owner), groupId, [mo.identifier]));
+  t.strictSame(await im.groups.requests(mo, { limit: 10 }), []);
+});
+
+t.test('a private group that is imported, or has no owner, is there for its members at once', async (t) => {
+  const { im, owner, mo, admin, self, clock } = await openGroups(t);
+  const importedSec = Math.floor(clock() / 1_000) - 100;
+  const imported = must(
+    await im.groups.create(admin, { type: 'Private', name: 'tea', owner: owner.identifier, importedSec }),
+  );
+  must(await im.groups.importMembers(admin, imported.groupId, [{ account: mo.identifier }]));
+  t.match(await im.groups.view(self(mo), imported.groupId), { ok: true });
+  const draft = { type: 'Private', name: 'tea', members: [{ account: mo.identifier }] };
+  const own = must(await im.groups.create(admin, draft));
+  t.match(await im.groups.view(self(mo), own.groupId), { ok: true });
+});
 
 t.test('many answers and dismissals at once, by a process that knows nobody yet', async (t) => {
   const { im, owner, account, self, admin, make, roster } = await openGroups(t);
