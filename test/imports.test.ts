@@ -19,7 +19,7 @@ const allowedFolders: Record<string, readonly string[]> = {
   callbacks: ['auth', 'store', 'observe', 'wire'],
   push: ['auth', 'store', 'observe', 'wire'],
   im: ['auth', 'store', 'observe', 'wire'],
-  ops: ['callbacks', 'push', 'cache', 'auth', 'store', 'observe', 'wire'],
+  ops: ['callbacks', 'push', 'im', 'cache', 'auth', 'store', 'observe', 'wire'],
   sdk: ['cache/core', 'wire'],
   'sdk/node': ['sdk'],
   'sdk/backend': ['wire'],

@@ -1,5 +1,14 @@
 import { Command } from 'commander';
 import type { CliContext } from './context.ts';
+import {
+  pushDevicesCommand,
+  pushDropCommand,
+  pushListCommand,
+  pushPauseCommand,
+  pushResumeCommand,
+  pushRetryCommand,
+  pushStatusCommand,
+} from './push-ops.ts';
 import { pushPreviewCommand } from './push-preview.ts';
 import { pushSandboxCommand } from './push-sandbox.ts';
 
@@ -7,5 +16,16 @@ export function pushCommand(context: CliContext): Command {
   const command = new Command('push').description('Pushes to phones that are not there.');
   command.addCommand(pushPreviewCommand(context));
   command.addCommand(pushSandboxCommand(context));
+  for (const make of [
+    pushStatusCommand,
+    pushListCommand,
+    pushDevicesCommand,
+    pushRetryCommand,
+    pushDropCommand,
+    pushPauseCommand,
+    pushResumeCommand,
+  ]) {
+    command.addCommand(make(context));
+  }
   return command;
 }
