@@ -9,7 +9,7 @@ import { senderOf } from './account-names.ts';
 import { type Command, defineCommand } from './command.ts';
 import { maxLifetimeSec, readContent } from './draft.ts';
 import { checkMark, entriesField, namesField, readEntries, readNames, readTags } from './marks.ts';
-import { accountName, answerList, anyName, integer, messageBody, pushInfo, text, u32 } from './schema.ts';
+import { accountName, answerList, integer, messageBody, pushInfo, text, u32 } from './schema.ts';
 
 const service = 'openim';
 
@@ -110,7 +110,7 @@ const getReport = defineCommand({
   notes: 'For 30 days after they were started.',
   rate: 1,
   request: Type.Object({
-    TaskIds: Type.Array(anyName('As im_push answered it.'), {
+    TaskIds: Type.Array(text('As im_push answered it.', 100, 1), {
       description: 'The pushes.',
       minItems: 1,
       maxItems: 500,
