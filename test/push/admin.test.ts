@@ -118,7 +118,7 @@ t.test('[O2] what was given up is sent again, or dropped; what waits is paused, 
   });
   t.match(waiting, { why: 'waits: pushes of the app are paused' });
   t.match(await admin.summary(app()), {
-    services: ['apns'],
+    services: ['apns', 'fcm'],
     waiting: [{ channel: 'apns', campaigns: false, pushes: 1 }],
     pauses: [{ actor: 'oncall' }],
     senders: [{ channel: 'apns', trouble: undefined }],

@@ -158,6 +158,26 @@ t.test('[S5] a sender says that it is not pushed, or what it says', async (t) =>
   t.equal(rows.length, 1, 'why nobody was pushed to is written down');
 });
 
+t.test('[S1][S2] an Android phone that is cut off rings through FCM', async (t) => {
+  const alice = await im.link(name('alice'));
+  await alice.ok('setProfile', { fields: { nick: 'Alice' } });
+  const bob = name('bob');
+  const link = await im.link(bob, { platform: 'Android' });
+  const token = `fcm-token-of-${bob}-0123456789`;
+  await link.ok('setToken', { channel: 'fcm', token, language: 'en' });
+  await link.ok('report', { state: 'background', unread: 2 });
+  link.socket.terminate();
+  await alice.ok('send', {
+    ...c2c({ account: bob }),
+    clientId: `id-${++clientIds}`,
+    body: [...text('look '), { MsgType: 'TIMFaceElem', MsgContent: { Index: 1 } }],
+  });
+  t.match(await ended(bob, 1), [
+    { outcome: 'accepted', channel: 'fcm', attempts: 1, status: 200, provider_id: /^projects/ },
+  ]);
+  t.match(world.fcm.shown(token), [{ title: 'Alice', body: 'look [Face]', count: 3, times: 1 }]);
+});
+
 t.test('[S7] what was read elsewhere or recalled while it waited is not pushed', async (t) => {
   const sdkAppId = im.app.sdkAppId as never;
   const alice = await im.link(name('alice'));

@@ -6,16 +6,18 @@ import { createMetrics, type Metrics } from '../../src/observe/index.ts';
 import { createDevices, createPush, type Push, type PushOptions } from '../../src/push/index.ts';
 import { type ApnsSandbox, type ApnsSandboxOptions, openApnsSandbox } from '../../src/push/sandbox/apns.ts';
 import { createCertificate } from '../../src/push/sandbox/certificate.ts';
+import { type FcmSandbox, openFcmSandbox } from '../../src/push/sandbox/fcm.ts';
 import { type AppSettings, createSealer, type Database } from '../../src/store/index.ts';
 import { completeApp } from './app-settings.ts';
 import { makeTestLogger } from './database.ts';
 import { createMovableClock, imAppId, type MovableClock, openIm, type TestIm } from './im.ts';
 
-/** The messaging core, the push gateway, and Apple's service on a socket. */
+/** The messaging core, the push gateway, and both services on sockets. */
 export interface PushWorld {
   readonly im: TestIm;
   readonly push: Push;
   readonly apns: ApnsSandbox;
+  readonly fcm: FcmSandbox;
   readonly clock: MovableClock;
   readonly metrics: Metrics;
   readonly events: string[];
@@ -46,6 +48,8 @@ export async function openPushWorld(
   const clock = createMovableClock();
   const apns = await openApnsSandbox({ tls, clock, ...apnsOptions });
   t.teardown(() => apns.close());
+  const fcm = await openFcmSandbox({ tls, clock });
+  t.teardown(() => fcm.close());
   const { key, keyId, teamId } = apns.credentials;
   const sdkAppId = imAppId;
   const makeApp = (push: object): AppSettings =>
@@ -64,7 +68,8 @@ export async function openPushWorld(
     sandboxEndpoint: apns.url,
     caFile,
   };
-  let app = makeApp({ apns: service, ...settings });
+  const google = { serviceAccount: fcm.serviceAccount, endpoint: fcm.url, caFile, perMin: 100_000_000 };
+  let app = makeApp({ apns: service, fcm: google, ...settings });
   const apps = { get: (id: number) => (id === sdkAppId ? app : undefined), list: () => [app] };
   const { logger, events } = makeTestLogger();
   const metrics = createMetrics();
@@ -89,6 +94,7 @@ export async function openPushWorld(
     im,
     push,
     apns,
+    fcm,
     clock,
     metrics,
     events,
