@@ -8,6 +8,7 @@ import t from 'tap';
 import { grant } from '../../src/push/fcm/access-token.ts';
 import { judge, retryAfterMs } from '../../src/push/fcm/answers.ts';
 import { createPace } from '../../src/push/fcm/pace.ts';
+import { fcmPayload } from '../../src/push/payload/fcm.ts';
 import type { Outcome } from '../../src/push/provider.ts';
 import { fcmRefusal, fcmRefusals } from '../../src/push/sandbox/fcm-answers.ts';
 import { fcmBreaks, parseFcmFault } from '../../src/push/sandbox/fcm-faults.ts';
@@ -211,9 +212,9 @@ t.test(
 );
 
 t.test("many failures with nothing good in between are the service's, not their pushes'", async (t) => {
-  const { faults, sender } = await openFcmBench(t);
+  const { clock, faults, sender } = await openFcmBench(t);
   const one = sender();
-  const fail = (word: 'INTERNAL' | '502', token: string) => {
+  const fail = (word: 'INTERNAL' | '502' | 'UNAVAILABLE', token: string) => {
     faults.set(token, [{ word }]);
     return one.send(fcmPush(token));
   };
@@ -222,6 +223,9 @@ t.test("many failures with nothing good in between are the service's, not their 
   faults.set('dead', [{ word: 'UNREGISTERED' }]);
   t.match(await one.send(fcmPush('dead')), { kind: 'gone' }, 'it answers: it is there');
   t.match(await fail('INTERNAL', 'p6'), { scope: 'push' });
+  t.match(await fail('UNAVAILABLE', 'p7'), { afterMs: 10_000 }, 'and the wait begins anew, too');
+  clock.nowMs += 10_000;
+  t.match(await fail('UNAVAILABLE', 'p8'), { afterMs: 20_000 });
 });
 
 t.test('access tokens: one for all, renewed early, anew where they are refused, never by more than one', async (t) => {
@@ -562,6 +566,35 @@ t.test('the sandbox refuses what Google refuses, by field', async (t) => {
   for (const wrong of ['', 'slow', 'slow:', 'UNAVAILABLE:soon', 'reset:5', 'Unregistered']) {
     t.equal(parseFcmFault(wrong), undefined, wrong);
   }
+});
+
+t.test('[S8] whatever the payload of a push holds, the sandbox finds nothing to refuse in it', async (t) => {
+  const text = fc.oneof(fc.string({ unit: 'binary', maxLength: 3_000 }), fc.string({ maxLength: 5_000 }));
+  const maybe = <T>(value: fc.Arbitrary<T>) => fc.option(value, { nil: undefined });
+  const texts = fc.record({
+    title: maybe(fc.string({ unit: 'grapheme', maxLength: 50 })),
+    subtitle: fc.constant(undefined),
+    prefix: fc.string({ maxLength: 60 }),
+    content: text,
+    ext: maybe(fc.string({ maxLength: 500 })),
+    sound: maybe(fc.string({ maxLength: 100 })),
+    counts: fc.boolean(),
+    image: fc.constant(undefined),
+    isMutable: fc.boolean(),
+    channelId: maybe(fc.string({ minLength: 1, maxLength: 100 })),
+    thread: fc.string({ minLength: 1, maxLength: 60 }),
+  });
+  const token = fc.stringMatching(/^[\w:-]{1,250}$/);
+  fc.assert(
+    fc.property(texts, token, fc.integer({ min: 0, max: 10 ** 12 }), fc.integer(), (text, token, deadlineMs, badge) => {
+      const payload = fcmPayload({ text, token, collapseId: 'c', deadlineMs, nowMs: 0, dropExt: true, badge });
+      if (!payload.ok) return true;
+      const read = readFcmRequest(payload.body);
+      return read.ok || t.fail(read.answer.body);
+    }),
+    { numRuns: 1_000 },
+  );
+  t.pass();
 });
 
 t.test('the sandbox: quotas, dry runs, other projects, what a device shows, and what it keeps', async (t) => {
