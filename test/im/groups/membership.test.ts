@@ -567,13 +567,22 @@ t.test('[G20] who manages a group no more sees nothing of who applies', async (t
 });
 
 t.test('a private group that is imported, or has no owner, is there for its members at once', async (t) => {
-  const { im, owner, mo, admin, self, clock } = await openGroups(t);
+  const { im, owner, mo, zed, admin, self, clock } = await openGroups(t);
   const importedSec = Math.floor(clock() / 1_000) - 100;
   const imported = must(
     await im.groups.create(admin, { type: 'Private', name: 'tea', owner: owner.identifier, importedSec }),
   );
   must(await im.groups.importMembers(admin, imported.groupId, [{ account: mo.identifier }]));
   t.match(await im.groups.view(self(mo), imported.groupId), { ok: true });
+  const wrong = [importedSec - 1, Math.floor(clock() / 1_000) + 100];
+  const failed = wrong.map((joinedSec) =>
+    im.groups.importMembers(admin, imported.groupId, [{ account: zed.identifier, joinedSec }]),
+  );
+  t.match(
+    (await Promise.all(failed)).map(must),
+    Array(2).fill([{ outcome: 'failed' }]),
+    'before the group, or to come',
+  );
   const draft = { type: 'Private', name: 'tea', members: [{ account: mo.identifier }] };
   const own = must(await im.groups.create(admin, draft));
   t.match(await im.groups.view(self(mo), own.groupId), { ok: true });
