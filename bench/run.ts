@@ -12,6 +12,7 @@ import { benchCallbacks } from './callbacks.ts';
 import { benchGroups } from './groups.ts';
 import { benchIsolation } from './isolation.ts';
 import { benchProxy } from './proxy.ts';
+import { benchPush } from './push.ts';
 import type { Question } from './support/question.ts';
 
 const questions: Record<string, Question> = {
@@ -22,6 +23,7 @@ const questions: Record<string, Question> = {
   before: benchBefore,
   callbacks: benchCallbacks,
   isolation: benchIsolation,
+  push: benchPush,
 };
 
 const page = new URL('../docs/benchmarks.md', import.meta.url);

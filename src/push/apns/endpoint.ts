@@ -43,6 +43,8 @@ const backoff = { minMs: 1_000, maxMs: 60_000 };
 /** With a provider token there is one stream until the first good request; else a handful. */
 const firstStreams = { token: 1, certificate: 8 };
 const maxCaBytes = 1_048_576;
+/** As they all are; another one is for APNs to judge, but must not become another path. */
+const plainToken = /^[0-9A-Za-z]+$/;
 
 /** One side of APNs: few lasting connections, and what waits for room on them. */
 export class ApnsEndpoint {
@@ -63,6 +65,8 @@ export class ApnsEndpoint {
   #timer: NodeJS.Timeout | undefined;
   #onQuiet: (() => void) | undefined;
   #trouble: string | undefined;
+  /** As the metric has it. */
+  #shownWaiting = 0;
 
   constructor(deps: EndpointDeps, options: EndpointOptions) {
     this.#deps = deps;
@@ -95,7 +99,6 @@ export class ApnsEndpoint {
       this.#finish(attempt, this.#retry('no-room', 1_000, 'push'));
     else {
       this.#waiting.add(attempt);
-      this.#deps.metrics.waiting.inc();
       this.#watch();
       this.#pump();
     }
@@ -117,6 +120,14 @@ export class ApnsEndpoint {
     }
     for (const connection of this.#connections) connection.destroy('retired', 'closing');
     clearInterval(this.#timer);
+    this.#showWaiting();
+  }
+
+  /** Not for each push: a metric costs as much as a good part of sending it. */
+  #showWaiting(): void {
+    const count = this.#waitingCount;
+    this.#deps.metrics.waiting.inc(count - this.#shownWaiting);
+    this.#shownWaiting = count;
   }
 
   get #waitingCount(): number {
@@ -146,12 +157,7 @@ export class ApnsEndpoint {
       const headers = this.#headersOf(attempt);
       const unsent = hasOddText(headers) ? 'malformed' : connection.send(attempt, headers);
       if (unsent === 'connection') this.#again.unshift(attempt);
-      else {
-        this.#deps.metrics.waiting.dec();
-        if (unsent === 'malformed') {
-          this.#finish(attempt, { kind: 'bad', reason: 'malformed', status: undefined });
-        }
-      }
+      else if (unsent === 'malformed') this.#finish(attempt, { kind: 'bad', reason: 'malformed', status: undefined });
     }
   }
 
@@ -174,7 +180,7 @@ export class ApnsEndpoint {
   #headersOf({ push, token }: Attempt): Record<string, string> {
     return {
       ':method': 'POST',
-      ':path': `/3/device/${encodeURIComponent(push.token.toWellFormed())}`,
+      ':path': `/3/device/${plainToken.test(push.token) ? push.token : encodeURIComponent(push.token.toWellFormed())}`,
       ...(token === undefined ? {} : { authorization: `bearer ${token.text}` }),
       ...push.headers,
     };
@@ -275,7 +281,6 @@ export class ApnsEndpoint {
     }
     attempt.resent += 1;
     this.#again.push(attempt);
-    this.#deps.metrics.waiting.inc();
     this.#deps.metrics.resent.inc({ reason });
     this.#pump();
   }
@@ -324,6 +329,7 @@ export class ApnsEndpoint {
     for (const connection of this.#connections) connection.tick(nowMs);
     const lastMs = nowMs + this.#options.timing.tickMs;
     this.#refuseWaiting(this.#retry('no-room', 1_000, 'push'), ({ deadlineMs }) => deadlineMs <= lastMs);
+    this.#showWaiting();
     if (this.#connections.size > 0 || this.#waitingCount > 0 || this.#isPreparing) return;
     clearInterval(this.#timer);
     this.#timer = undefined;
@@ -334,7 +340,6 @@ export class ApnsEndpoint {
     if (refused.length === 0) return;
     for (const attempt of refused) this.#waiting.delete(attempt);
     this.#again = this.#again.filter((attempt) => !which(attempt));
-    this.#deps.metrics.waiting.dec(refused.length);
     for (const attempt of refused) this.#finish(attempt, outcome);
   }
 
