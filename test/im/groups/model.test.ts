@@ -549,8 +549,7 @@ function createGroup({ index, type, row, random, serial }: Place): Op {
   const applyOption = random.of(['FreeAccess', 'FreeAccess', 'NeedPermission', 'DisableApply'] as const);
   return {
     ...{ do: 'create', type, by: isByAdmin ? 'admin' : owner, owners: hasOwner ? [owner] : [] },
-    // The same one again after a group was dismissed.
-    id: isByAdmin ? `place-${index}` : '',
+    id: isByAdmin ? `place-${index}-${serial}` : '',
     profile: { name: `name ${index}-${serial}`, isMuted: false, maxMembers: 5 + random.below(4), applyOption },
     members: names.filter((name) => name !== owner && row.hasInitialMembers && random.chance(0.3)).slice(0, 4),
   };
@@ -579,10 +578,12 @@ function chooseOne(place: Place, kind: string = place.random.of(kinds)): Op {
   const model = modelOf(place);
   const owner = model.owner();
   const members = model.members().map(({ who }) => who);
-  const member = members.length > 0 && random.chance(0.85) ? random.of(members) : random.of(names);
+  // Of a hidden group there is nobody else who does anything.
+  const some = group.isHidden && random.chance(0.5) ? [owner] : members;
+  const member = some.length > 0 && random.chance(0.85) ? random.of(some) : random.of(names);
   const manager = owner !== '' && random.chance(0.5) ? owner : random.chance(0.3) ? 'admin' : member;
   const who = members.length > 0 && random.chance(0.8) ? random.of(members) : random.of(names);
-  const some = [...new Set([random.of(names), ...(random.chance(0.4) ? [random.of(names), who] : [])])];
+  const whom = [...new Set([random.of(names), ...(random.chance(0.4) ? [random.of(names), who] : [])])];
   switch (kind) {
     case 'send': {
       const text = `t${place.index}-${++place.serial}`;
@@ -590,9 +591,9 @@ function chooseOne(place: Place, kind: string = place.random.of(kinds)): Op {
       return { do: 'send', by: 'admin', from: random.of(['admin', random.of(names)]), text, isLive: false };
     }
     case 'add':
-      return { do: 'add', by: manager, whom: some };
+      return { do: 'add', by: manager, whom };
     case 'remove':
-      return { do: 'remove', by: manager, whom: random.chance(0.7) ? [who] : some };
+      return { do: 'remove', by: manager, whom: random.chance(0.7) ? [who] : whom };
     case 'quit':
       return { do: 'quit', by: member };
     case 'apply':
@@ -617,7 +618,7 @@ function chooseOne(place: Place, kind: string = place.random.of(kinds)): Op {
       return { do: 'edit', by: 'role' in set || random.chance(0.3) ? manager : who, who, set };
     }
     case 'mute':
-      return { do: 'mute', by: manager, whom: random.chance(0.7) ? [who] : some, sec: random.of([0, 30, 600]) };
+      return { do: 'mute', by: manager, whom: random.chance(0.7) ? [who] : whom, sec: random.of([0, 30, 600]) };
     case 'modify': {
       const name = { name: `name ${place.index}-${++place.serial}` };
       const fields = random.of([
