@@ -1,11 +1,19 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 import type { Terms } from '../../src/im/audience/terms.ts';
-import type { Account } from '../../src/im/index.ts';
+import { createPace } from '../../src/im/campaigns/pace.ts';
+import { createRunner } from '../../src/im/campaigns/runner.ts';
+import { type Account, type CampaignChange, createCampaignAdmin } from '../../src/im/index.ts';
+import { createLocalBus } from '../../src/im/local-bus.ts';
+import { createCommitTimes } from '../../src/im/messages/commit-times.ts';
+import { createMetrics } from '../../src/observe/index.ts';
 import type { AccountId, ImResult } from '../../src/wire/index.ts';
 import { packCallbackNotes } from '../../src/wire/index.ts';
-import { openTestDatabase, until } from '../support/database.ts';
-import { imAppId, openIm, type TestImOptions } from '../support/im.ts';
+import { completeApp } from '../support/app-settings.ts';
+import { makeTestLogger, openTestDatabase, until } from '../support/database.ts';
+import { imAppId, openIm, type TestIm, type TestImOptions } from '../support/im.ts';
 import { textBody } from '../support/im-draft.ts';
+import { metricOf } from '../support/metrics.ts';
 
 const database = await openTestDatabase(t);
 const { db } = database;
@@ -178,4 +186,293 @@ t.test('[B2] without MsgLifeTime those who are online get it, and nothing is sto
   t.equal(rows.length, 0);
   t.equal((await report(taskId)).total, 3);
   t.equal(accounts.length, 40);
+});
+
+t.test('[B5] paused, resumed, cancelled; what operators see', async (t) => {
+  // Ten turns of ten a second.
+  const { app, start, report, ended, setApps } = await open(t, 120, { app: { campaignPerSec: 40 } });
+  const admin = createCampaignAdmin({ db, clock: Date.now });
+  const change = async (taskId: string, what: CampaignChange) => {
+    const changed = await admin.change(imAppId, taskId, what, 'oncall');
+    if (changed === undefined) throw new Error('no campaign');
+    return changed;
+  };
+  const fast = () => setApps([{ ...app, im: { ...app.im, campaignPerSec: 0 } }]);
+
+  const taskId = await start();
+  await until(async () => (await report(taskId)).finished > 0);
+  t.match(await change(taskId, 'pause'), { ok: true, value: { state: 'paused', actor: 'oncall', endedAt: null } });
+  const { finished } = await report(taskId);
+  t.ok(finished > 0 && finished < 120, `${finished} had theirs`);
+  t.match(await change(taskId, 'pause'), { ok: false, code: 'CONFLICT', allowed: 'waiting, running' });
+  // Another goes on meanwhile, to its end.
+  fast();
+  const other = await start();
+  t.match(await ended(other), { state: 'done', finished: 120 });
+  t.match(await report(taskId), { state: 'paused', finished, total: 120 }, 'nobody more');
+  t.match(await change(taskId, 'resume'), { ok: true, value: { state: 'running' } });
+  t.match(await change(taskId, 'resume'), { ok: false, code: 'CONFLICT', allowed: 'paused' });
+  t.match(await ended(taskId), { state: 'done', finished: 120, total: 120 });
+  t.strictSame(new Set((await received()).values()), new Set([2]), 'both, once each');
+  t.match(await change(taskId, 'cancel'), { ok: false, code: 'CONFLICT', reason: /is done cannot be cancelled/ });
+
+  setApps([app]);
+  const third = await start({ condition: { TagsOr: ['x'] } });
+  await until(async () => (await report(third)).finished > 0);
+  t.match(await change(third, 'cancel'), { ok: true, value: { state: 'cancelled', endedAt: /Z$/ } });
+  const { finished: before } = await report(third);
+  fast();
+  t.match(await ended(await start()), { state: 'done' });
+  t.match(await report(third), { state: 'cancelled', finished: before, total: 120 });
+  t.match(await change(third, 'resume'), { ok: false, code: 'CONFLICT' });
+
+  // Paused before any process has taken it up: it begins when it is resumed.
+  setApps([]);
+  const waiting = await start();
+  t.match(await report(waiting), { state: 'waiting', startedMs: undefined, total: 0 });
+  t.match(await change(waiting, 'pause'), { ok: true, value: { state: 'paused', startedAt: null } });
+  t.match(await change(waiting, 'resume'), { ok: true, value: { state: 'waiting' } });
+  fast();
+  t.match(await ended(waiting), { state: 'done', finished: 120 });
+
+  const list = await admin.list(imAppId, { state: undefined, before: undefined, limit: 2 });
+  t.match(list, { campaigns: [{ taskId: waiting, state: 'done' }, { state: 'done' }], next: Number });
+  t.match(await admin.list(imAppId, { state: 'cancelled', before: undefined, limit: 2 }), {
+    campaigns: [{ taskId: third, condition: { TagsOr: ['x'] }, admin: 'admin', from: 'admin' }],
+    next: undefined,
+  });
+  const next = await admin.list(imAppId, { state: undefined, before: list.next, limit: 50 });
+  t.equal(next.campaigns.length, 3);
+  t.equal((await admin.list(imAppId + 1, { state: undefined, before: undefined, limit: 9 })).campaigns.length, 0);
+
+  const [{ id = 0 } = {}] = list.campaigns;
+  const day = Math.floor(Date.now() / 86_400_000);
+  const outcomes = [null, null, 'accepted', 'dead', 'dead', 'dead', 'expired'];
+  await db.pool.query(
+    `insert into push_item (day, sdk_app_id, channel, kind, campaign_id, deadline_ms, created_ms, outcome, reason, done_ms)
+     select $1, $2, 'apns', 1, $3, 0, 0, o, case when o = 'dead' then 'BadTopic' end, case when o is not null then 1 end
+     from unnest($4::text[]) as o`,
+    [day, imAppId, id, outcomes],
+  );
+  t.match(await admin.read(imAppId, String(id)), {
+    taskId: waiting,
+    pushes: {
+      queued: 2,
+      accepted: 1,
+      others: [
+        { outcome: 'dead', reason: 'BadTopic', count: 3 },
+        { outcome: 'expired', reason: '', count: 1 },
+      ],
+    },
+  });
+  t.match(await admin.read(imAppId, waiting), { id });
+  for (const name of ['none', '0', '\0', String(id + 1), `${waiting}x`]) {
+    t.equal(await admin.read(imAppId, name), undefined);
+    t.equal(await admin.change(imAppId, name, 'cancel', 'oncall'), undefined);
+  }
+  t.equal(await admin.read(imAppId + 1, String(id)), undefined, 'of another app');
+});
+
+t.test('[B5] two processes: an app is one’s at a time, and the other goes on where it ended', async (t) => {
+  const first = await open(t, 400, { app: { campaignPerSec: 200 } });
+  const second = await openIm(t, { database, deps: { clock: first.clock }, app: { campaignPerSec: 200 } });
+  const receivers = (metrics: TestIm['metrics']) => metricOf(metrics, 'qalgate_im_campaign_receivers_total');
+  const taskId = await first.start();
+  await until(async () => (await first.report(taskId)).finished > 0);
+  const working = (await receivers(first.metrics)) > 0 ? first : second;
+  const other = working === first ? second : first;
+  t.equal(await receivers(other.metrics), 0);
+  // As if the process were killed: its connections end, and it does not come back.
+  const closing = working.close();
+  await until(async () => (await receivers(other.metrics)) > 0);
+  await closing;
+  t.match(await other.im.campaigns.report(imAppId, [taskId]), { ok: true, value: [{ total: 400 }] });
+  await until(async () => {
+    const found = await other.im.campaigns.report(imAppId, [taskId]);
+    return found.ok && found.value[0]?.state === 'done';
+  });
+  const all = await received();
+  t.equal(all.size, 400);
+  t.strictSame(new Set(all.values()), new Set([1]));
+  const sums = [await receivers(first.metrics), await receivers(second.metrics)];
+  t.ok(sums.every((sum) => sum > 0));
+  t.equal(
+    sums.reduce((a, b) => a + b, 0),
+    400,
+  );
+});
+
+t.test('[B5] a turn that comes late does nothing', async (t) => {
+  const { accounts, start, ended, sender } = await open(t, 30);
+  const taskId = await start();
+  await ended(taskId);
+  const store = async (after: number, next: number, numbers: number[]) => {
+    const { rows } = await db.pool.query('select * from im_campaign_store($1, $2, $3, $4, 2::smallint, $5)', [
+      (await db.pool.query<{ id: number }>('select id from campaign')).rows[0]?.id,
+      after,
+      next,
+      numbers,
+      Date.now(),
+    ]);
+    return rows;
+  };
+  const numbers = accounts.map(({ no }) => no);
+  const last = numbers.at(-1) ?? 0;
+  await db.pool.query(`update campaign set state = 'running', through_id = $1, cursor_id = $2`, [last + 100, last]);
+  t.strictSame(await store(last - 1, last + 100, numbers), [], 'the cursor has moved on');
+  await db.pool.query(`update campaign set state = 'paused'`);
+  t.strictSame(await store(last, last + 100, numbers), [], 'it was paused');
+  await db.pool.query(`update campaign set state = 'running'`);
+
+  // Of those that it names, one is deleted, and the conversation of another is being written to.
+  const [gone = 0, busy = 0] = numbers;
+  await db.pool.query('update account set deleted_ms = 1 where id = $1', [gone]);
+  const { rows } = await db.pool.query<{ id: number }>(
+    'select id from conversation where account_a = least($1::bigint, $2::bigint) and account_b = greatest($1::bigint, $2::bigint)',
+    [busy, sender.no],
+  );
+  const client = await db.pool.connect();
+  await client.query('begin');
+  await client.query('select from conversation where id = $1 for update', [rows[0]?.id]);
+  const storing = store(last, last + 100, numbers);
+  await until(async () => {
+    const { rows } = await db.pool.query(`select from pg_stat_activity where wait_event_type = 'Lock'`);
+    return rows.length > 0;
+  });
+  // Who may send there has changed meanwhile: the message is stored by what holds then.
+  await client.query('update conversation set auth_epoch = auth_epoch + 1 where id = $1', [rows[0]?.id]);
+  await client.query('commit');
+  client.release();
+  t.strictSame(
+    (await storing).map(({ account_id }) => account_id),
+    numbers.slice(1),
+  );
+  const { rows: state } = await db.pool.query('select state, finished::int, cursor_id::int from campaign');
+  t.match(
+    state,
+    [{ state: 'running', finished: 30 + 29, cursor_id: last + 100 }].map((row) => ({ ...row, state: 'done' })),
+  );
+});
+
+t.test('[B5] the sender is deleted, an app is away, and a database that fails for a while', async (t) => {
+  const { app, im, start, report, ended, setApps, events } = await open(t, 60, { app: { campaignPerSec: 20 } });
+  const from = await im.accounts.ensure(imAppId, 'shop' as AccountId);
+  const taskId = await start({ from });
+  await until(async () => (await report(taskId)).finished > 0);
+  await im.accounts.delete(imAppId, [from.identifier]);
+  t.match(await ended(taskId), { state: 'cancelled' });
+  t.ok(events.includes('im.campaign.sender.deleted'));
+
+  const second = await start();
+  await until(async () => (await report(second)).finished > 0);
+  setApps([]);
+  const { finished } = await report(second);
+  setApps([{ ...app, im: { ...app.im, campaignPerSec: 0 } }]);
+  t.match(await ended(second), { state: 'done', finished: 60, total: 60 }, `went on behind ${finished}`);
+
+  setApps([app]);
+  const third = await start();
+  await until(async () => (await report(third)).finished > 0);
+  await db.pool.query('alter function im_campaign_store rename to im_campaign_away');
+  await until(() => events.includes('im.campaigns.failed'));
+  await db.pool.query('alter function im_campaign_away rename to im_campaign_store');
+  setApps([{ ...app, im: { ...app.im, campaignPerSec: 0 } }]);
+  t.match(await ended(third), { state: 'done', finished: 60 });
+  const counts = [...(await received()).values()];
+  t.ok(
+    counts.every((one) => one === 2 || one === 3),
+    'once each of those that ended, and of the first not all',
+  );
+});
+
+t.test('[B5] campaigns give way while people’s messages take long to store', async (t) => {
+  let nowMs = 0;
+  const times = createCommitTimes(() => nowMs, { windowMs: 5_000, max: 100, least: 20 });
+  const add = (count: number, tookMs: number) => {
+    for (let i = 0; i < count; i++) times.add(tookMs);
+  };
+  add(19, 80);
+  t.equal(times.p99Ms(), 0, 'too few to tell');
+  add(1, 80);
+  t.equal(times.p99Ms(), 80);
+  add(99, 5);
+  t.equal(times.p99Ms(), 5, 'of a hundred one may take long');
+  add(2, 90);
+  t.equal(times.p99Ms(), 90);
+  nowMs = 5_001;
+  t.equal(times.p99Ms(), 0, 'what was long ago does not count');
+
+  const slow = { p99Ms: 60 };
+  const { sender, accounts } = await open(t, 25);
+  const { logger } = makeTestLogger();
+  const app = completeApp({ sdkAppId: imAppId, secret: 'a secret of sixteen or more', im: { campaignPerSec: 0 } });
+  await db.pool.query(
+    `insert into campaign (sdk_app_id, task_id, admin, sender_id, random, msg_seq, day, terms, body, lifetime_sec, created_ms)
+     values ($1, 't', 'admin', $2, 1, 1, 1, '{"and":[],"or":[]}', '[]', 600, 0)`,
+    [imAppId + 1, sender.no],
+  );
+  await db.pool.query('update account set sdk_app_id = $1', [imAppId + 1]);
+  const finished = async () => {
+    const { rows } = await db.pool.query<{ finished: number }>('select finished from campaign');
+    return rows[0]?.finished ?? 0;
+  };
+  const openRunner = (maxYieldMs: number) => {
+    const runner = createRunner(
+      {
+        db,
+        apps: { get: () => ({ ...app, sdkAppId: imAppId + 1 }) },
+        bus: createLocalBus({ logger }),
+        ports: {},
+        times: { p99Ms: () => slow.p99Ms },
+        clock: Date.now,
+        logger,
+        metrics: createMetrics(),
+      },
+      { maxTurn: 10, maxYieldMs, lookMs: 20 },
+    );
+    t.teardown(() => runner.close());
+    return runner;
+  };
+  const runner = openRunner(60_000);
+  await until(async () => {
+    const { rows } = await db.pool.query(`select from campaign where state = 'running'`);
+    return rows.length === 1;
+  });
+  await delay(200);
+  t.equal(await finished(), 0);
+  slow.p99Ms = 50;
+  await until(async () => (await finished()) === accounts.length);
+  await runner.close();
+
+  await db.pool.query(`update campaign set state = 'running', cursor_id = 0, finished = 0`);
+  slow.p99Ms = 500;
+  const patient = openRunner(30);
+  await until(async () => (await finished()) === accounts.length, 20_000);
+  await patient.close();
+});
+
+t.test('[B5] the pace: so many a second, evenly, and no rush behind a pause', async (t) => {
+  let nowMs = 0;
+  const pace = createPace(() => nowMs, 500);
+  t.strictSame([0, 1, 40, 2_000, 1_000_000].map(pace.turn), [500, 1, 10, 500, 500]);
+  for (const perSec of [1, 3, 7, 100, 2_000, 9_999]) {
+    let count = 0;
+    const startMs = nowMs;
+    while (nowMs - startMs < 10_000) {
+      nowMs += pace.waitMs() + 1;
+      const turn = pace.turn(perSec);
+      pace.took(turn, perSec);
+      count += turn;
+    }
+    const seconds = (nowMs - startMs) / 1_000;
+    t.ok(count / seconds <= perSec * 1.35 + 1, `${count} in ${seconds} s at ${perSec} a second`);
+    t.ok(count / seconds >= perSec * 0.5, `${count} in ${seconds} s at ${perSec} a second`);
+    nowMs += 60_000;
+    t.equal(pace.waitMs(), 0);
+    pace.took(pace.turn(perSec), perSec);
+    t.ok(pace.waitMs() > 0, 'a minute of rest is not made up for');
+  }
+  pace.took(500, 0);
+  nowMs += 3_600_000;
+  t.equal(pace.waitMs(), 0);
 });
