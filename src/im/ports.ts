@@ -108,6 +108,11 @@ export interface Devices {
   report(terminal: TerminalName, unread: number): Promise<void>;
   wishes(accountNo: number): Promise<DeviceWishes>;
   setWishes(accountNo: number, wishes: Partial<DeviceWishes>): Promise<void>;
+  /** The app was opened by the push of a message: of that account, or in that group. */
+  opened(
+    terminal: TerminalName,
+    message: { readonly kind: 'c2c' | 'group'; readonly name: string; readonly seq: number },
+  ): Promise<void>;
 }
 
 export interface ImPorts {

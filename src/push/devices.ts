@@ -16,6 +16,15 @@ export interface Devices {
   wishes(accountNo: number): Promise<PushWishes>;
   /** What is not named stays; null takes it back. */
   setWishes(accountNo: number, wishes: Partial<PushWishes>): Promise<void>;
+  /** The app was opened by the push of a message. The first report counts, and only of what went to this terminal. */
+  opened(terminal: TerminalName, message: MessageName): Promise<void>;
+}
+
+/** A message as its receiver names it: the peer's account or the group's id, and its seq. */
+export interface MessageName {
+  readonly kind: 'c2c' | 'group';
+  readonly name: string;
+  readonly seq: number;
 }
 
 export interface TerminalName {
@@ -51,6 +60,9 @@ export function createDevices(deps: {
   const { db, apps, clock, metrics } = deps;
   const sets = metrics.counter('qalgate_push_tokens_set_total', 'Tokens that terminals set, by what became of them', [
     'outcome',
+  ]);
+  const opens = metrics.counter('qalgate_push_opened_total', 'Pushes by which apps were opened, as those say', [
+    'channel',
   ]);
 
   return {
@@ -119,6 +131,26 @@ export function createDevices(deps: {
           given('videoSound'),
         ],
       });
+    },
+
+    async opened({ sdkAppId, accountNo, platform }, { kind, name, seq }) {
+      const place =
+        kind === 'group'
+          ? 'select conversation_id as id from chat_group where sdk_app_id = $1 and group_id = $2 and dismissed_sec is null'
+          : `select c.id from account a
+             join conversation c on c.kind = 1 and c.account_a = least(a.id, $3) and c.account_b = greatest(a.id, $3)
+             where a.sdk_app_id = $1 and a.identifier = $2 and a.deleted_ms is null`;
+      // What was never tried opens nothing; one that is under way may be on the screen already.
+      const { rows } = await db.pool.query<{ channel: string }>({
+        name: `push_opened_${kind}`,
+        text: `
+          update push_item i set opened_ms = $6 from (${place}) k
+          where i.conversation_id = k.id and i.seq = $5 and i.account_id = $3 and i.platform = $4 and i.kind = 1
+            and i.opened_ms is null and (i.done_ms is null or i.attempts > 0)
+          returning i.channel`,
+        values: [sdkAppId, name, accountNo, platform, seq, clock()],
+      });
+      for (const { channel } of rows) opens.inc({ channel });
     },
   };
 }

@@ -10,7 +10,14 @@ export {
   pushStates,
   queryFields,
 } from './admin/queries.ts';
-export { createDevices, type DeviceInput, type Devices, type PushWishes, type TerminalName } from './devices.ts';
+export {
+  createDevices,
+  type DeviceInput,
+  type Devices,
+  type MessageName,
+  type PushWishes,
+  type TerminalName,
+} from './devices.ts';
 export type { NoPush, PushMessage, PushReceiver, PushText } from './message.ts';
 export { createPauses, type Pause, type Pauses } from './pauses.ts';
 export { apnsBadge, apnsPayload } from './payload/apns.ts';

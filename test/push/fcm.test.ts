@@ -587,7 +587,7 @@ t.test('[S8] whatever the payload of a push holds, the sandbox finds nothing to 
   const token = fc.stringMatching(/^[\w:-]{1,250}$/);
   fc.assert(
     fc.property(texts, token, fc.integer({ min: 0, max: 10 ** 12 }), fc.integer(), (text, token, deadlineMs, badge) => {
-      const payload = fcmPayload({ text, token, collapseId: 'c', deadlineMs, nowMs: 0, dropExt: true, badge });
+      const payload = fcmPayload({ text, seq: 1, token, collapseId: 'c', deadlineMs, nowMs: 0, dropExt: true, badge });
       if (!payload.ok) return true;
       const read = readFcmRequest(payload.body);
       return read.ok || t.fail(read.answer.body);

@@ -30,9 +30,17 @@ const line: PushText = {
 };
 
 const apns = (given: Partial<ApnsPush> = {}) =>
-  apnsPayload({ text: line, topic: 'com.example.app', collapseId: '17-4', deadlineMs, dropExt: false, ...given });
+  apnsPayload({
+    text: line,
+    topic: 'com.example.app',
+    seq: 4,
+    collapseId: '17-4',
+    deadlineMs,
+    dropExt: false,
+    ...given,
+  });
 const fcm = (given: Partial<FcmPush> = {}) =>
-  fcmPayload({ text: line, token: 'tok', collapseId: '17-4', deadlineMs, nowMs, dropExt: false, ...given });
+  fcmPayload({ text: line, token: 'tok', seq: 4, collapseId: '17-4', deadlineMs, nowMs, dropExt: false, ...given });
 
 function sent(built: Payload | TooLarge): Payload {
   if (!built.ok) throw new Error(`${built.bytes} bytes`);
@@ -44,14 +52,14 @@ function jsonOf(built: Payload | TooLarge): unknown {
   return JSON.parse(sent(built).body);
 }
 
-t.test('APNs: one line is a plain string; ext stands beside aps', async (t) => {
+t.test('APNs: one line is a plain string; ext and seq stand beside aps', async (t) => {
   t.equal(
     sent(apns({ text: { ...line, ext: 'www.qq.com', sound: 'dingdong.aiff' }, badge: 5 })).body,
-    '{"aps":{"alert":"Nickname: helloworld","badge":5,"sound":"dingdong.aiff","thread-id":"c2c_alice"},"ext":"www.qq.com"}',
+    '{"aps":{"alert":"Nickname: helloworld","badge":5,"sound":"dingdong.aiff","thread-id":"c2c_alice"},"ext":"www.qq.com","seq":4}',
   );
   t.same(
     jsonOf(apns()),
-    { aps: { alert: 'Nickname: helloworld', 'thread-id': 'c2c_alice' } },
+    { aps: { alert: 'Nickname: helloworld', 'thread-id': 'c2c_alice' }, seq: 4 },
     'nothing that is not said',
   );
 });
@@ -59,9 +67,11 @@ t.test('APNs: one line is a plain string; ext stands beside aps', async (t) => {
 t.test('APNs: with a title, or a subtitle alone, alert is an object', async (t) => {
   t.same(jsonOf(apns({ text: { ...line, title: 'T' } })), {
     aps: { alert: { title: 'T', body: 'Nickname: helloworld' }, 'thread-id': 'c2c_alice' },
+    seq: 4,
   });
   t.same(jsonOf(apns({ text: { ...line, title: 'T', subtitle: 'S', prefix: '' } })), {
     aps: { alert: { title: 'T', subtitle: 'S', body: 'helloworld' }, 'thread-id': 'c2c_alice' },
+    seq: 4,
   });
   t.match(jsonOf(apns({ text: { ...line, subtitle: 'S' } })), {
     aps: { alert: { subtitle: 'S', body: 'Nickname: helloworld' } },
@@ -72,6 +82,7 @@ t.test('APNs: image and mutable-content', async (t) => {
   t.same(jsonOf(apns({ text: { ...line, image: 'https://x/y.png', isMutable: true } })), {
     aps: { alert: 'Nickname: helloworld', 'thread-id': 'c2c_alice', 'mutable-content': 1 },
     image: 'https://x/y.png',
+    seq: 4,
   });
 });
 
@@ -140,7 +151,7 @@ t.test('FCM: notification, data of texts, and how Android takes it', async (t) =
   t.same(message, {
     token: 'tok',
     notification: { title: 'T', body: 'Nickname: helloworld' },
-    data: { conv: 'c2c_alice', ext: '{"a":1}' },
+    data: { conv: 'c2c_alice', ext: '{"a":1}', seq: '4' },
     android: {
       priority: 'HIGH',
       ttl: '86400s',
@@ -149,7 +160,7 @@ t.test('FCM: notification, data of texts, and how Android takes it', async (t) =
     },
   });
   t.match(jsonOf(fcm()), { message: { data: { conv: 'c2c_alice' }, android: { notification: { tag: '17-4' } } } });
-  t.same(Object.keys((jsonOf(fcm()) as { message: { data: object } }).message.data), ['conv']);
+  t.same(Object.keys((jsonOf(fcm()) as { message: { data: object } }).message.data), ['conv', 'seq']);
 });
 
 t.test('FCM: how long it is kept, 28 days at most', async (t) => {
@@ -327,7 +338,15 @@ t.test('[S8] 50,000 texts of all scripts: never over the limit, never a broken c
     }
 
     const { dropExt, textLength } = settings;
-    const common = { text, badge: int(99), collapseId: message.collapseId, deadlineMs, nowMs, dropExt };
+    const common = {
+      text,
+      seq: 1 + int(1e6),
+      badge: int(99),
+      collapseId: message.collapseId,
+      deadlineMs,
+      nowMs,
+      dropExt,
+    };
     const token = 'x'.repeat(163);
     const built =
       channel === 'apns' ? apnsPayload({ ...common, topic: 'com.example' }) : fcmPayload({ ...common, token });

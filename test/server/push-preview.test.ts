@@ -35,7 +35,7 @@ t.test('[S2] push preview: the request as the service would get it', async (t) =
   const message = { From_Account: 'lin', nick: 'Lin', To_Account: 'wei', MsgRandom: 7, MsgBody: [text('hello')] };
   const [apns, fcm] = await preview(message, '--badge', '4');
   t.match(apns, { channel: 'apns', method: 'POST', url: 'https://api.push.apple.com/3/device/<token>', cuts: [] });
-  t.equal(apns?.body, '{"aps":{"alert":"Lin: hello","badge":4,"sound":"default","thread-id":"c2c_lin"}}');
+  t.equal(apns?.body, '{"aps":{"alert":"Lin: hello","badge":4,"sound":"default","thread-id":"c2c_lin"},"seq":1}');
   t.equal(apns?.bytes, Buffer.byteLength(apns?.body ?? ''));
   t.match(apns?.headers, {
     authorization: 'bearer <provider token>',

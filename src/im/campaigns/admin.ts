@@ -32,6 +32,8 @@ export interface CampaignView {
 export interface CampaignPushes {
   readonly queued: number;
   readonly accepted: number;
+  /** By which apps were opened, as those said. */
+  readonly opened: number;
   /** The others, by outcome and reason, the most first. */
   readonly others: readonly { readonly outcome: string; readonly reason: string; readonly count: number }[];
 }
@@ -103,8 +105,8 @@ export function createCampaignAdmin({ db, clock }: { db: Database; clock: Clock 
   }
 
   async function readPushes(id: number): Promise<CampaignPushes> {
-    const { rows } = await db.pool.query<{ outcome: string | null; reason: string; count: number }>(
-      `select outcome, coalesce(reason, '') as reason, count(*) as count from push_item where campaign_id = $1
+    const { rows } = await db.pool.query<{ outcome: string | null; reason: string; count: number; opened: number }>(
+      `select outcome, coalesce(reason, '') as reason, count(*) as count, count(opened_ms) as opened from push_item where campaign_id = $1
        group by 1, 2 order by 3 desc, 1, 2`,
       [id],
     );
@@ -116,6 +118,7 @@ export function createCampaignAdmin({ db, clock }: { db: Database; clock: Clock 
     return {
       queued: sum((outcome) => outcome === null),
       accepted: sum((outcome) => outcome === 'accepted'),
+      opened: rows.reduce((total, { opened }) => total + opened, 0),
       others: others.slice(0, maxLines),
     };
   }

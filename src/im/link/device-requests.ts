@@ -1,6 +1,6 @@
 import type { ImResult } from '../../wire/index.ts';
-import type { DeviceWishes } from '../ports.ts';
-import type { FieldReader } from './field-reader.ts';
+import type { Devices, DeviceWishes } from '../ports.ts';
+import { type FieldReader, parseAnyConversation } from './field-reader.ts';
 import { emptyOk, okJson, type RequestDeps, type RequestHandler } from './request.ts';
 
 /** Tokens have no fixed length; APNs' are hex, FCM's letters, digits and some marks. */
@@ -11,7 +11,7 @@ const tokenForms = {
 const languageForm = { pattern: /^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,4}$/, allowed: 'a language such as en or zh-CN' };
 const soundForm = { pattern: /^[\x20-\x7e]{0,100}$/, allowed: 'the name of a file, or nothing for no sound' };
 
-/** `report`, `setToken`, `removeToken`, `pushSettings`, `setPushSettings`: how a terminal is reached while it is not there (S3, S4). */
+/** `report`, `setToken`, `removeToken`, `pushSettings`, `setPushSettings`, `pushOpened`: how a terminal is reached while it is not there (S3, S4). */
 export function deviceRequests({ presence, devices }: RequestDeps): Record<string, RequestHandler> {
   const nameOf = ({ account, platform }: { account: { no: number; sdkAppId: number }; platform: string }) =>
     ({ sdkAppId: account.sdkAppId, accountNo: account.no, platform }) as Parameters<
@@ -46,7 +46,8 @@ export function deviceRequests({ presence, devices }: RequestDeps): Record<strin
         const device = { channel, token, environment, language };
         const outcome = await devices?.set({ ...nameOf(terminal), linkId: link.linkId }, device);
         if (outcome === 'set') return emptyOk;
-        if (outcome === 'away') return { ok: false, error: 'NOT_LOGGED_IN', reason: 'another link has the place of this terminal' };
+        if (outcome === 'away')
+          return { ok: false, error: 'NOT_LOGGED_IN', reason: 'another link has the place of this terminal' };
         const reason = 'the app has no credentials for this service';
         return { ok: false, error: 'INVALID_FIELD', field: 'channel', reason };
       },
@@ -86,6 +87,17 @@ export function deviceRequests({ presence, devices }: RequestDeps): Record<strin
         return emptyOk;
       },
     },
+
+    pushOpened: {
+      permission: 'im.link.push.write',
+      order: 'parallel',
+      async run({ terminal, fields }) {
+        const message = readPushed(fields);
+        if (fields.refusal !== undefined) return fields.refusal;
+        await devices?.opened(nameOf(terminal), message);
+        return emptyOk;
+      },
+    },
   };
 }
 
@@ -96,6 +108,22 @@ const nothingNamed: ImResult<string> = {
   reason: 'is missing, and so are all others',
   allowed: 'isOn, c2cSound, groupSound, videoSound: at least one',
 };
+
+/** Which message, as its receiver names it. */
+function readPushed(fields: FieldReader): Parameters<Devices['opened']>[1] {
+  const seq = fields.integer('seq', { min: 1, max: Number.MAX_SAFE_INTEGER });
+  const named = fields.take(parseAnyConversation(fields.raw('conversation'), 'conversation'));
+  if (named?.kind === 'group') return { kind: 'group', name: named.groupId, seq };
+  if (named?.kind === 'system') fields.refuse(noPushes);
+  return { kind: 'c2c', name: named?.kind === 'c2c' ? named.peer : '', seq };
+}
+
+const noPushes = {
+  error: 'INVALID_FIELD',
+  field: 'conversation',
+  reason: 'has no pushes',
+  allowed: 'c2c: and an account; group: and the id of a group',
+} as const;
 
 /** `null` takes a sound back. */
 function soundOf(fields: FieldReader, name: 'c2cSound' | 'groupSound' | 'videoSound'): Partial<DeviceWishes> {

@@ -122,6 +122,7 @@ export function createLogins(deps: LoginsDeps, options: { heartbeatSec: number; 
       account: identifier,
       epoch: storeEpoch,
       link: linkId,
+      resumed: taken.value.isResumed || undefined,
       serverTime: Math.floor(clock() / 1_000),
       heartbeatSec: options.heartbeatSec,
       offlineSec: options.offlineSec,

@@ -62,6 +62,8 @@ export interface PushView {
   readonly dueAt: string | null;
   readonly deadlineAt: string;
   readonly endedAt: string | null;
+  /** When the app said that it was opened by it. */
+  readonly openedAt: string | null;
 }
 
 export interface DeviceView {
@@ -105,6 +107,7 @@ interface ItemRow {
   status: number | null;
   took_ms: number | null;
   provider_id: string | null;
+  opened_ms: number | null;
   seq: number | null;
   account: string | null;
   sender: string | null;
@@ -347,6 +350,7 @@ function viewItem(row: ItemRow, nowMs: number): PushView {
     dueAt: outcome === null && dueMs > 0 ? time(dueMs) : null,
     deadlineAt: time(row.deadline_ms),
     endedAt: row.done_ms === null ? null : time(row.done_ms),
+    openedAt: row.opened_ms === null ? null : time(row.opened_ms),
   };
 }
 

@@ -14,13 +14,15 @@ export interface ApnsAddress {
 
 export interface ApnsPush extends ApnsAddress {
   readonly text: PushText;
+  /** The message's in its conversation: the app names it by that when it was opened by the push. */
+  readonly seq: number;
   /** What the icon shows from then on; undefined: it stays as it is. Of a message that does not count it is not said. */
   readonly badge?: number | undefined;
   readonly dropExt: boolean;
 }
 
 /** A message's: `alert` is one line of plain text, or has a title. */
-export function apnsPayload({ text, badge, dropExt, ...address }: ApnsPush): Payload | TooLarge {
+export function apnsPayload({ text, seq, badge, dropExt, ...address }: ApnsPush): Payload | TooLarge {
   const { title, subtitle, prefix, sound, counts, image, isMutable, thread } = text;
   const fitted = fitPayload(text, dropExt, (content, ext) => {
     const line = prefix + content;
@@ -35,6 +37,7 @@ export function apnsPayload({ text, badge, dropExt, ...address }: ApnsPush): Pay
       },
       ext,
       image,
+      seq,
     });
   });
   return fitted.ok ? { ...fitted, headers: headersOf(address, 10) } : fitted;

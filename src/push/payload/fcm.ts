@@ -11,6 +11,8 @@ const collapseKeys = 4;
 
 export interface FcmPush {
   readonly text: PushText;
+  /** The message's in its conversation: the app names it by that when it was opened by the push. */
+  readonly seq: number;
   readonly token: string;
   /** Messages that the icon tells of; undefined: as many as it shows already, and one. Of a message that does not count it is not said. */
   readonly badge?: number | undefined;
@@ -24,6 +26,7 @@ export interface FcmPush {
 /** A message's: a notification, which is what high priority is for, and what an app finds when it is opened by it. */
 export function fcmPayload({
   text,
+  seq,
   token,
   badge,
   collapseId,
@@ -40,7 +43,7 @@ export function fcmPayload({
         token,
         notification: { title, body: prefix + content },
         // Texts alone, and no names that Google keeps for itself.
-        data: { conv: thread, ext },
+        data: { conv: thread, ext, seq: String(seq) },
         android: {
           priority: 'HIGH',
           ttl: `${Math.min(maxTtlSec, Math.max(0, leftSec))}s`,

@@ -73,7 +73,7 @@ export function prepare(
       counts: text.counts,
       build(badge) {
         const { dropExt, apns } = push;
-        const of = { text, badge, collapseId: shown.collapseId, deadlineMs: item.deadlineMs, dropExt };
+        const of = { text, seq: item.seq, badge, collapseId: shown.collapseId, deadlineMs: item.deadlineMs, dropExt };
         const built =
           channel === 'apns'
             ? apnsPayload({ ...of, topic: apns?.topic ?? '' })

@@ -234,7 +234,14 @@ function previewOf(
   const { text, cuts } = composed;
   const { collapseId } = message;
   const lifetimeSec = Math.min(settings.lifetimeSec, message.lifetimeSec ?? settings.lifetimeSec);
-  const common = { text, badge, collapseId, deadlineMs: nowMs + lifetimeSec * 1_000, dropExt: settings.dropExt };
+  const common = {
+    text,
+    seq: 1,
+    badge,
+    collapseId,
+    deadlineMs: nowMs + lifetimeSec * 1_000,
+    dropExt: settings.dropExt,
+  };
   const notes = token === undefined ? ['the token stands in for a real one; a longer one leaves less to the text'] : [];
   const of = (built: Payload | TooLarge, url: string, own: Record<string, string>, noted: string[]): Preview => {
     if (!built.ok) {

@@ -50,7 +50,7 @@ async function tables(db: Kysely<unknown>): Promise<void> {
   // device_id is null where the reason is of the message itself. counted: the device's badge was raised for it.
   // outcome: 'accepted' (by the service), 'skipped' (reason says why it was not to be), 'expired', 'gone' (the token is dead), 'dead' (given
   // up, can be sent again), 'dropped' (by operators or a bound).
-  // reason, status, took_ms: of the last attempt, too, while it waits.
+  // reason, status, took_ms: of the last attempt, too, while it waits. opened_ms: when the app first said that it was opened by it.
   await sql`
     create table push_item (
       id bigint generated always as identity,
@@ -77,6 +77,7 @@ async function tables(db: Kysely<unknown>): Promise<void> {
       status smallint,
       took_ms integer,
       provider_id text,
+      opened_ms bigint,
       primary key (id, day)
     ) partition by range (day)`.execute(db);
   await sql`
