@@ -284,6 +284,9 @@ t.test(
     const again = await service.group('Public', [bob], { groupId: group.groupId });
     t.match(await other.rosters.current(imAppId, group.groupId), { group: { conversationId: again.conversationId } });
     t.match(await other.send(bob, again), { ok: true, value: { seq: 1 } });
+    await service.change(again, (c) => c.dismiss());
+    const third = await service.group('Public', [bob], { groupId: group.groupId });
+    t.match(await other.send(bob, third), { ok: true, value: { seq: 1 } }, 'also where nothing has told of it');
   },
 );
 

@@ -549,7 +549,7 @@ function createGroup({ index, type, row, random, serial }: Place): Op {
   const applyOption = random.of(['FreeAccess', 'FreeAccess', 'NeedPermission', 'DisableApply'] as const);
   return {
     ...{ do: 'create', type, by: isByAdmin ? 'admin' : owner, owners: hasOwner ? [owner] : [] },
-    id: isByAdmin ? `place-${index}-${serial}` : '',
+    id: isByAdmin ? `place-${index}` : '',
     profile: { name: `name ${index}-${serial}`, isMuted: false, maxMembers: 5 + random.below(4), applyOption },
     members: names.filter((name) => name !== owner && row.hasInitialMembers && random.chance(0.3)).slice(0, 4),
   };

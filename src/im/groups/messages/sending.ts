@@ -95,7 +95,7 @@ export function createSending(deps: SendingDeps): GroupMessages['send'] {
     return end(refused(code === undefined ? refusal : { ...refusal, code }));
   }
 
-  async function send(input: GroupSendInput): Promise<Ended> {
+  async function send(input: GroupSendInput, isAgain = false): Promise<Ended> {
     const { from, draft, withoutBefore, deadline } = input;
     const found = await storing.authorise(input);
     if (!found.ok) return refused(found);
@@ -131,7 +131,13 @@ export function createSending(deps: SendingDeps): GroupMessages['send'] {
       before: asked === 'ask' ? 'none' : asked,
       isImport: false,
     };
-    if (port === undefined || asked !== 'ask') return goOn(check(message));
+    if (port === undefined || asked !== 'ask') {
+      const ended = await goOn(check(message));
+      if (isAgain || ended.result.ok || ended.result.error !== 'GROUP_UNKNOWN') return ended;
+      // Its id was given to another group by another process: that one was meant, as nobody was asked about the one of before.
+      const now = await storing.authorise(input);
+      return now.ok && now.value.group.conversationId !== group.conversationId ? send(input, true) : ended;
+    }
     if (draft.isOnlineOnly) return goOn(await ask(port, message));
     const { dedupKey } = groupDedupOf(message);
     return asking.once(`${group.conversationId}/${from.no}/${dedupKey}`, () => ask(port, message), goOn);
