@@ -28,12 +28,17 @@ async function open(t: Test, count: number, settings: TestImOptions = {}) {
   const service = await openIm(t, { ...settings, database, app: { campaignPerSec: 0, ...settings.app } });
   const { im } = service;
   const names = Array.from({ length: count }, (_, i) => `a${i}` as AccountId);
-  await im.accounts.importMany(
-    imAppId,
-    names.map((identifier) => ({ identifier })),
-  );
+  // The sender's number is among theirs, not below or above all of them.
+  const half = Math.ceil(count / 2);
+  const make = (some: AccountId[]) =>
+    im.accounts.importMany(
+      imAppId,
+      some.map((identifier) => ({ identifier })),
+    );
+  await make(names.slice(0, half));
   const sender = await im.accounts.ensure(imAppId, 'admin' as AccountId);
-  const accounts = [...(await im.accounts.findMany(imAppId, names)).values()];
+  await make(names.slice(half));
+  const accounts = [...(await im.accounts.findMany(imAppId, names)).values()].sort((a, b) => a.no - b.no);
 
   const start = async (more: object = {}): Promise<string> => {
     // So that they are more than a second apart.
@@ -94,7 +99,7 @@ t.test('[B2] [B3] [B4] everybody gets the message once, by the way of all messag
       },
     },
   });
-  const terminal = await link('a7');
+  const terminals = await Promise.all([link('a7'), link('a1200')]);
   // One who has spoken with the sender before, and one who is gone.
   const [, friend, gone] = accounts as [Account, Account, Account];
   await im.messages.send({
@@ -141,9 +146,10 @@ t.test('[B2] [B3] [B4] everybody gets the message once, by the way of all messag
   );
   t.equal(rows.find(({ identifier }) => identifier === friend.identifier)?.seq, 2);
 
-  const event = await terminal.event(isMessage);
-  t.match(event, { from: 'admin', seq: 1, random });
-  t.equal(terminal.events.filter(isMessage).length, 1);
+  for (const terminal of terminals) {
+    t.match(await terminal.event(isMessage), { from: 'admin', seq: 1, prev: 0, random });
+    t.equal(terminal.events.filter(isMessage).length, 1);
+  }
   const { rows: outgoing } = await db.pool.query<Record<string, unknown>>(
     'select consumer, event, body, count(*)::int as count from outbox group by 1, 2, 3',
   );
@@ -162,7 +168,14 @@ t.test('[B2] [B3] [B4] everybody gets the message once, by the way of all messag
   );
   t.strictSame(await im.mailbox.unread(friend, [sender]), [1]);
   t.strictSame(await im.mailbox.unread(sender, [friend]), [1], 'his own messages are not unread');
-  t.match(await im.mailbox.offline(friend), { messages: [{ random, peer: 'admin' }] });
+  for (const account of [friend, accounts[3], accounts[1_201]] as Account[]) {
+    t.match(await im.mailbox.offline(account), { messages: [{ random, peer: 'admin' }] });
+    t.strictSame(await im.mailbox.unread(account, [sender]), [1]);
+  }
+  await ended(await start());
+  for (const terminal of terminals) {
+    t.match(await terminal.event((event) => isMessage(event) && event.random === randoms), { seq: 2, prev: 1 });
+  }
 });
 
 t.test('[B2] without MsgLifeTime those who are online get it, and nothing is stored', async (t) => {
@@ -385,6 +398,40 @@ t.test('[B5] the sender is deleted, an app is away, and a database that fails fo
   );
 });
 
+/** A runner alone with one campaign, of an app that the service of the file does not have. It waits until `slow` says otherwise. */
+async function openRunner(t: Test, { maxYieldMs, lifetimeSec = 600 }: { maxYieldMs: number; lifetimeSec?: number }) {
+  const { sender, accounts } = await open(t, 25);
+  const sdkAppId = imAppId + 1;
+  await db.pool.query('update account set sdk_app_id = $1', [sdkAppId]);
+  await db.pool.query(
+    `insert into campaign (sdk_app_id, task_id, admin, sender_id, random, msg_seq, day, terms, body, lifetime_sec, created_ms)
+     values ($1, 't', 'admin', $2, 1, 1, 1, '{"and":[],"or":[]}', '[]', $3, 0)`,
+    [sdkAppId, sender.no, lifetimeSec],
+  );
+  const slow = { p99Ms: 60 };
+  const { logger } = makeTestLogger();
+  const app = completeApp({ sdkAppId, secret: 'a secret of sixteen or more', im: { campaignPerSec: 0 } });
+  const bus = createLocalBus({ logger });
+  const told: number[] = [];
+  bus.subscribe((to) => told.push(to));
+  const runner = createRunner(
+    {
+      ...{ db, bus, logger, metrics: createMetrics(), ports: {}, clock: Date.now },
+      apps: { get: () => app },
+      times: { p99Ms: () => slow.p99Ms },
+    },
+    { maxTurn: 10, maxYieldMs, lookMs: 20 },
+  );
+  t.teardown(() => runner.close());
+  const read = async () => {
+    const { rows } = await db.pool.query<{ state: string; finished: number }>('select state, finished from campaign');
+    return rows[0];
+  };
+  const finished = async () => (await read())?.finished;
+  const isRunning = async () => (await read())?.state === 'running';
+  return { runner, accounts, told, slow, finished, isRunning };
+}
+
 t.test('[B5] campaigns give way while people’s messages take long to store', async (t) => {
   let nowMs = 0;
   const times = createCommitTimes(() => nowMs, { windowMs: 5_000, max: 100, least: 20 });
@@ -402,53 +449,36 @@ t.test('[B5] campaigns give way while people’s messages take long to store', a
   nowMs = 5_001;
   t.equal(times.p99Ms(), 0, 'what was long ago does not count');
 
-  const slow = { p99Ms: 60 };
-  const { sender, accounts } = await open(t, 25);
-  const { logger } = makeTestLogger();
-  const app = completeApp({ sdkAppId: imAppId, secret: 'a secret of sixteen or more', im: { campaignPerSec: 0 } });
-  await db.pool.query(
-    `insert into campaign (sdk_app_id, task_id, admin, sender_id, random, msg_seq, day, terms, body, lifetime_sec, created_ms)
-     values ($1, 't', 'admin', $2, 1, 1, 1, '{"and":[],"or":[]}', '[]', 600, 0)`,
-    [imAppId + 1, sender.no],
-  );
-  await db.pool.query('update account set sdk_app_id = $1', [imAppId + 1]);
-  const finished = async () => {
-    const { rows } = await db.pool.query<{ finished: number }>('select finished from campaign');
-    return rows[0]?.finished ?? 0;
-  };
-  const openRunner = (maxYieldMs: number) => {
-    const runner = createRunner(
-      {
-        db,
-        apps: { get: () => ({ ...app, sdkAppId: imAppId + 1 }) },
-        bus: createLocalBus({ logger }),
-        ports: {},
-        times: { p99Ms: () => slow.p99Ms },
-        clock: Date.now,
-        logger,
-        metrics: createMetrics(),
-      },
-      { maxTurn: 10, maxYieldMs, lookMs: 20 },
-    );
-    t.teardown(() => runner.close());
-    return runner;
-  };
-  const runner = openRunner(60_000);
-  await until(async () => {
-    const { rows } = await db.pool.query(`select from campaign where state = 'running'`);
-    return rows.length === 1;
-  });
+  const { runner, accounts, finished, isRunning, slow } = await openRunner(t, { maxYieldMs: 60_000 });
+  await until(isRunning);
   await delay(200);
   t.equal(await finished(), 0);
   slow.p99Ms = 50;
   await until(async () => (await finished()) === accounts.length);
   await runner.close();
 
-  await db.pool.query(`update campaign set state = 'running', cursor_id = 0, finished = 0`);
-  slow.p99Ms = 500;
-  const patient = openRunner(30);
-  await until(async () => (await finished()) === accounts.length, 20_000);
-  await patient.close();
+  const patient = await openRunner(t, { maxYieldMs: 30 });
+  patient.slow.p99Ms = 500;
+  await until(async () => (await patient.finished()) === patient.accounts.length, 20_000);
+});
+
+t.test('[B5] whoever was stopped between looking and telling tells nobody again', async (t) => {
+  const { accounts, told, slow, finished, isRunning } = await openRunner(t, { maxYieldMs: 60_000, lifetimeSec: 0 });
+  await db.pool.query(
+    `insert into terminal (account_id, platform, generation, state, node_id, last_there_ms)
+     select id, 'Web', 1, 'online', 'n', 0 from account`,
+  );
+  await until(isRunning);
+  // It has read where the campaign stands, and waits. Another process does a turn meanwhile.
+  await delay(200);
+  const tenth = accounts[9]?.no ?? 0;
+  await db.pool.query('update campaign set cursor_id = $1, finished = 10', [tenth]);
+  slow.p99Ms = 0;
+  await until(async () => (await finished()) === accounts.length);
+  t.strictSame(
+    told,
+    accounts.slice(10).map(({ no }) => no),
+  );
 });
 
 t.test('[B5] the pace: so many a second, evenly, and no rush behind a pause', async (t) => {

@@ -23,6 +23,7 @@ import {
 import { createCampaignAdmin } from '../../src/im/index.ts';
 import { createHealth, createLogger, createMetrics } from '../../src/observe/index.ts';
 import { createOps, type OpsDeps, type OpsOptions } from '../../src/ops/index.ts';
+import { createPushAdmin, createPauses as createPushPauses } from '../../src/push/index.ts';
 import { checkApp } from '../../src/server/config/index.ts';
 import {
   createListenerMetrics,
@@ -72,6 +73,12 @@ const callbackChecks = createCallbackChecks({ db, poster, clock: Date.now, rando
 const pauses = await createPauses({ db, control: bus, clock: Date.now, logger: quiet, metrics: storeMetrics });
 const campaignAdmin = createCampaignAdmin({ db, clock: Date.now });
 const callbackAdmin = createAdmin({ db, control: bus, pauses, clock: Date.now, logger: quiet });
+const pushAdmin = createPushAdmin({
+  db,
+  pauses: createPushPauses({ db, clock: Date.now }),
+  wake() {},
+  clock: Date.now,
+});
 t.teardown(async () => {
   await pauses.close();
   await poster.close();
@@ -108,6 +115,7 @@ async function open(
       callbackChecks,
       queues: [],
       groupDrops: async () => undefined,
+      pushAdmin,
       callbackAdmin,
       campaignAdmin,
       checkApp,
@@ -235,6 +243,13 @@ const table: [method: string, path: string, command: Command, allowed: Caller[]]
   ['POST', '/ops/v1/apps/7/campaigns/1/pause', 'ops.campaign.write', ['operator']],
   ['POST', '/ops/v1/apps/7/campaigns/1/resume', 'ops.campaign.write', ['operator']],
   ['POST', '/ops/v1/apps/7/campaigns/1/cancel', 'ops.campaign.write', ['operator']],
+  ['GET', '/ops/v1/apps/7/pushes', 'ops.push.read', ['viewer', 'operator']],
+  ['GET', '/ops/v1/apps/7/pushes/items', 'ops.push.read', ['viewer', 'operator']],
+  ['GET', '/ops/v1/apps/7/pushes/devices?account=bob', 'ops.push.read', ['viewer', 'operator']],
+  ['POST', '/ops/v1/apps/7/pushes/retry', 'ops.push.write', ['operator']],
+  ['POST', '/ops/v1/apps/7/pushes/drop', 'ops.push.write', ['operator']],
+  ['POST', '/ops/v1/apps/7/pushes/pause', 'ops.push.write', ['operator']],
+  ['POST', '/ops/v1/apps/7/pushes/resume', 'ops.push.write', ['operator']],
   ['GET', '/ops/queues', 'ops.queue.page', ['guest', 'local', 'viewer', 'operator']],
   ['GET', '/ops/queues/token.js', 'ops.queue.page', ['guest', 'local', 'viewer', 'operator']],
   ['GET', '/ops/queues/api/queues', 'ops.queue.read', ['viewer', 'operator']],
@@ -379,6 +394,8 @@ t.test('apps are created, listed, read, replaced and deleted; the secret is neve
       recallSec: 120,
       commandPerSec: 100,
       appPerSec: 2_000,
+      campaignsPerDay: 100,
+      campaignPerSec: 2_000,
       profileFields: [],
       dirtyWords: 50,
       wordLists: [],
