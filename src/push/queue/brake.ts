@@ -9,6 +9,8 @@ export interface Brake {
   note(outcome: Outcome): string | undefined;
   /** Whether a token that may be refused for our own fault is refused for its own: others have got through lately. */
   isTokenSound(): boolean;
+  /** Its service wants nothing of the lane until then. */
+  restUntilMs: number;
   /** After whatever was wrong has been mended. */
   reset(): void;
 }
@@ -34,10 +36,12 @@ export function createBrake(): Brake {
       if (!isRefused || refused < leastRefused || refused < maxShare * last.length) return undefined;
       return `too-many-tokens-refused: ${outcome.reason}`;
     },
+    restUntilMs: 0,
     isTokenSound: () => last.some((isRefused) => !isRefused),
     reset() {
       last = [];
       refused = 0;
+      this.restUntilMs = 0;
     },
   };
 }

@@ -83,17 +83,17 @@ export type DeviceChange = {
 );
 
 export interface Items {
-  /** What is due of a lane, at most `limit`, the most urgent first; those that are under way aside. None while it is paused. */
-  due(lane: Lane, limit: number, underWay: ReadonlySet<number>): Promise<Item[]>;
+  /** What is due of a lane, at most `limit`, the most urgent first; those that are under way, or of these devices, aside. None while it is paused. */
+  due(lane: Lane, limit: number, underWay: readonly number[], full: readonly number[]): Promise<Item[]>;
   /** When something of the lane is due; undefined: nothing waits, or it is paused. */
   nextDueMs(lane: Lane): Promise<number | undefined>;
   /** The messages of these, by `conversation seq`. */
   messages(items: readonly Item[]): Promise<Map<string, MessageRow>>;
   /**
    * Raises badges: once for each item, whatever happens (PUSH §3.3), in one transaction with its mark. Gives back the badge of each device
-   * after all of them.
+   * after all of them. Those of a badge alone raise none.
    */
-  count(items: readonly { id: number; day: number; deviceId: number }[]): Promise<Map<number, number>>;
+  count(items: readonly { id: number; day: number }[]): Promise<Map<number, number>>;
   /** Writes down what became of it; many at a time. */
   mark(mark: Mark): Promise<void>;
 }
@@ -120,6 +120,7 @@ const dayMs = 86_400_000;
 const oldestDays = 8;
 const maxMarks = 500;
 const spacingMs = 5;
+const maxWords = 300;
 
 export function messageKeyOf({ conversationId, seq }: Pick<Item, 'conversationId' | 'seq'>): string {
   return `${conversationId} ${seq}`;
@@ -132,7 +133,13 @@ export function createItems({ pool, clock }: { pool: pg.Pool; clock: Clock }): I
     return [today - oldestDays, today + 1];
   };
 
-  async function dueOf(lane: Lane, priority: number, limit: number, underWay: ReadonlySet<number>): Promise<Item[]> {
+  async function dueOf(
+    lane: Lane,
+    priority: number,
+    limit: number,
+    underWay: readonly number[],
+    full: readonly number[],
+  ): Promise<Item[]> {
     const { rows } = await pool.query<ItemRow>({
       name: 'push_due',
       text: `
@@ -143,7 +150,7 @@ export function createItems({ pool, clock }: { pool: pg.Pool; clock: Clock }): I
             device_id as wanted, account_id as receiver, due_ms
           from push_item
           where sdk_app_id = $1 and channel = $2 and priority = $3 and done_ms is null and due_ms <= $4 and day between $5 and $6
-            and id <> all ($7::bigint[])
+            and id <> all ($7::bigint[]) and (device_id is null or device_id <> all ($9::bigint[]))
             and not exists (select 1 from push_pause p where p.sdk_app_id = $1 and p.channel in ('', $2))
           order by due_ms limit $8
         ) i
@@ -152,7 +159,7 @@ export function createItems({ pool, clock }: { pool: pg.Pool; clock: Clock }): I
         ${readingJoins('i.receiver', 'i.conversation_id')}
         left join campaign k on k.id = i.campaign_id
         order by i.due_ms, i.id`,
-      values: [lane.sdkAppId, lane.channel, priority, clock(), ...days(), [...underWay], limit],
+      values: [lane.sdkAppId, lane.channel, priority, clock(), ...days(), underWay, limit, full],
     });
     return rows.map(
       (row): Item => ({
@@ -179,12 +186,16 @@ export function createItems({ pool, clock }: { pool: pg.Pool; clock: Clock }): I
   }
 
   const marks: Batcher<Mark, void> = createBatcher(
-    async (batch) => {
+    async (marked) => {
+      // Devices first, and all in the order of their ids, as everybody does: so that two never wait for one another.
+      const batch = marked.toSorted((a, b) => a.id - b.id);
+      const changes = batch.flatMap(({ device }) => device ?? []).sort((a, b) => a.id - b.id);
       const nowMs = clock();
       const client = await pool.connect();
       let isBroken = true;
       try {
         await client.query('begin');
+        for (const change of changes) await changeDevice(client, change);
         await client.query({
           name: 'push_mark',
           text: `
@@ -203,17 +214,14 @@ export function createItems({ pool, clock }: { pool: pg.Pool; clock: Clock }): I
             batch.map(({ id }) => id),
             batch.map(({ day }) => day),
             batch.map(({ outcome }) => outcome ?? null),
-            batch.map(({ reason }) => reason ?? null),
+            batch.map(({ reason }) => cleanOf(reason)),
             batch.map(({ dueMs }) => (dueMs === undefined ? null : Math.round(dueMs))),
             batch.map(({ attempt }) => attempt !== undefined),
             batch.map(({ attempt }) => attempt?.status ?? null),
             batch.map(({ attempt }) => (attempt === undefined ? null : Math.round(attempt.tookMs))),
-            batch.map(({ attempt }) => attempt?.id ?? null),
+            batch.map(({ attempt }) => cleanOf(attempt?.id)),
           ],
         });
-        // In one order, so that two processes never wait for one another.
-        const changes = batch.flatMap(({ device }) => device ?? []).sort((a, b) => a.id - b.id);
-        for (const change of changes) await changeDevice(client, change);
         await client.query('commit');
         isBroken = false;
       } catch (error) {
@@ -233,10 +241,10 @@ export function createItems({ pool, clock }: { pool: pg.Pool; clock: Clock }): I
   );
 
   return {
-    async due(lane, limit, underWay) {
-      const chat = await dueOf(lane, priorities.chat, limit, underWay);
+    async due(lane, limit, underWay, full) {
+      const chat = await dueOf(lane, priorities.chat, limit, underWay, full);
       if (chat.length >= limit) return chat;
-      return [...chat, ...(await dueOf(lane, priorities.campaign, limit - chat.length, underWay))];
+      return [...chat, ...(await dueOf(lane, priorities.campaign, limit - chat.length, underWay, full))];
     },
 
     async nextDueMs({ sdkAppId, channel }) {
@@ -279,25 +287,22 @@ export function createItems({ pool, clock }: { pool: pg.Pool; clock: Clock }): I
 
     async count(items) {
       if (items.length === 0) return new Map();
+      const sorted = items.toSorted((a, b) => a.id - b.id);
       const { rows } = await pool.query<{ id: number; badge: number }>({
         name: 'push_count',
-        text: `
-          with counted as (
-            update push_item i set counted = true from unnest($1::bigint[], $2::integer[]) as k(id, day)
-            where i.id = k.id and i.day = k.day and not i.counted
-            returning i.device_id
-          )
-          update push_device d set badge = d.badge + t.more
-          from (select device_id, count(*)::integer as more from counted group by device_id) t
-          where d.id = t.device_id
-          returning d.id, d.badge`,
-        values: [items.map(({ id }) => id), items.map(({ day }) => day)],
+        text: 'select id, badge from push_count($1::bigint[], $2::integer[])',
+        values: [sorted.map(({ id }) => id), sorted.map(({ day }) => day)],
       });
       return new Map(rows.map(({ id, badge }) => [id, badge]));
     },
 
     mark: (mark) => marks.add(mark),
   };
+}
+
+/** A service's own words, as the database takes them: one that it does not would fail with all others of its batch, again and again. */
+function cleanOf(words: string | undefined): string | null {
+  return words?.replaceAll('\0', '').slice(0, maxWords).toWellFormed() ?? null;
 }
 
 async function changeDevice(client: pg.PoolClient, change: DeviceChange): Promise<void> {

@@ -40,7 +40,16 @@ export function createLanes(
     logger: Logger;
     metrics: Metrics;
   },
-  { concurrency, lookMs = 1_000 }: { concurrency: number; lookMs?: number },
+  {
+    concurrency,
+    lookMs = 1_000,
+    turnMs = 10_000,
+  }: {
+    concurrency: number;
+    lookMs?: number;
+    /** A lane that runs here for longer goes to the end of the line, if others wait for a place. */
+    turnMs?: number;
+  },
 ): Lanes {
   const { callLater, locks, run, look, clock, logger, metrics } = deps;
   const failures = metrics.counter(
@@ -55,7 +64,7 @@ export function createLanes(
   metrics.gaugeOf('qalgate_push_lanes_running', 'Lanes that run on this process', () => active.size);
 
   /** One run of a lane, wherever it was woken. Never rejects. */
-  async function runOnce(lane: Lane, signal: AbortSignal): Promise<RunResult> {
+  async function runOnce(lane: Lane, signal: AbortSignal, isTurnOver = () => false): Promise<RunResult> {
     const id = laneId(lane);
     const running = active.get(id);
     if (running !== undefined) {
@@ -71,9 +80,11 @@ export function createLanes(
       try {
         for (;;) {
           own.wasWoken = false;
-          own.woken = Promise.withResolvers();
-          const isLost = () => lock.isLost() || signal.aborted || stop.signal.aborted;
-          const dueMs = await run(lane, isLost, () => own.woken.promise);
+          const isLost = () => lock.isLost() || signal.aborted || stop.signal.aborted || isTurnOver();
+          const dueMs = await run(lane, isLost, () => {
+            own.woken = Promise.withResolvers();
+            return own.woken.promise;
+          });
           if (isLost()) return { again: 'after', delayMs: 0 };
           if (own.wasWoken) continue;
           if (dueMs === undefined) return { again: 'when-woken' };
@@ -92,7 +103,9 @@ export function createLanes(
   }
 
   async function runHere(lane: Lane): Promise<void> {
-    const result = await runOnce(lane, stop.signal);
+    const startedMs = performance.now();
+    const isTurnOver = () => pending.size > 0 && performance.now() - startedMs > turnMs;
+    const result = await runOnce(lane, stop.signal, isTurnOver);
     if (result.again === 'when-woken' || stop.signal.aborted) return;
     // The look finds it as well, where the queue is away.
     await callLater(lane, result.delayMs).catch(() => failures.inc({ part: 'queue' }));

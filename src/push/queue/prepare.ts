@@ -9,6 +9,9 @@ import { pushText } from '../text/push-text.ts';
 import { deviceFactsOf, readingFactsOf } from './device-facts.ts';
 import { type Item, type Mark, type MessageRow, messageKeyOf } from './items.ts';
 
+/** Those of a campaign that is paused look again after so long: there may be a million of them. */
+const pausedMs = 60_000;
+
 /** A push that is to be sent, but for its badge. */
 export interface Prepared {
   readonly item: Item;
@@ -36,7 +39,7 @@ export function prepare(
 
   if (item.deadlineMs <= nowMs) return end('expired', item.reason);
   if (item.campaignState === 'cancelled') return end('dropped', 'cancelled');
-  if (item.campaignState === 'paused') return wait(nowMs + 5_000);
+  if (item.campaignState === 'paused') return wait(nowMs + pausedMs);
   if (item.kind === 2) return prepareBadge(item, push, nowMs);
 
   const message = messages.get(messageKeyOf(item));

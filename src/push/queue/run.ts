@@ -1,4 +1,3 @@
-import { setTimeout as delay } from 'node:timers/promises';
 import type { AppLookup, Clock } from '../../auth/index.ts';
 import type { Logger, Metrics } from '../../observe/index.ts';
 import type { Outcome, Sender } from '../provider.ts';
@@ -12,8 +11,8 @@ import { settle } from './settle.ts';
 export interface LaneRun {
   /**
    * `isLost`: whether another process may run the lane by now, or this one ends; then nothing more is sent. What is under way is always
-   * waited for, and written down. `woken` resolves when there may be more. Gives back when the lane has something to do again; undefined:
-   * when it is woken. Rejects when the database does not answer.
+   * waited for, and written down. `woken` resolves when there may be more than when it was called. Gives back when the lane has something to
+   * do again; undefined: when it is woken. Rejects when the database does not answer.
    */
   run(lane: Lane, isLost: () => boolean, woken: () => Promise<void>): Promise<number | undefined>;
 }
@@ -21,8 +20,10 @@ export interface LaneRun {
 /** Under way at once: sent, or about to be written down. */
 const maxUnderWay = 1_000;
 const maxPage = 500;
-/** A page is worth a look from so many free places on. */
+/** A page is worth a look from so many free places on; where few are under way, from fewer. */
 const leastFree = 64;
+/** Under way or in turn of one device; others go on past what it has waiting. */
+const maxOfDevice = 8;
 /** Between two looks for more while something is under way. */
 const idleMs = 250;
 
@@ -63,14 +64,17 @@ export function createLaneRun(deps: {
   return {
     async run(lane, isLost, woken) {
       const underWay = new Map<number, Promise<void>>();
-      /** The last push of each device that has one under way: the next waits for it, so that the badge which comes last is the newest. */
-      const tails = new Map<number, Promise<void>>();
+      /** Of each device the last push, for which the next waits, so that the badge which comes last is the newest; and how many. */
+      const devices = new Map<number, { tail: Promise<void>; count: number }>();
       let queued = 0;
       const brake = brakeOf(lane);
-      let restUntilMs = 0;
-      let halted: string | undefined;
+      let halted: { reason: string; by: Sender } | undefined;
       let failure: unknown;
+      let fullUntilMs = 0;
       let freed = Promise.withResolvers<void>();
+      /** Nothing more is sent, also of what has its place already. */
+      const isOver = (): boolean =>
+        isLost() || halted !== undefined || failure !== undefined || brake.restUntilMs > clock();
 
       async function write(mark: Mark): Promise<void> {
         await items.mark(mark);
@@ -92,22 +96,27 @@ export function createLaneRun(deps: {
       }
 
       async function inTurn(deviceId: number, work: () => Promise<void>): Promise<void> {
-        const before = tails.get(deviceId);
+        const { tail, count } = devices.get(deviceId) ?? { tail: Promise.resolve(), count: 0 };
         queued += 1;
-        const turn = (before ?? Promise.resolve()).then(() => {
+        const turn = tail.then(() => {
           queued -= 1;
           return work();
         });
-        const tail = turn.catch(() => {});
-        tails.set(deviceId, tail);
-        try {
-          await turn;
-        } finally {
-          if (tails.get(deviceId) === tail) tails.delete(deviceId);
-        }
+        const ended = turn
+          .catch(() => {})
+          .then(() => {
+            const now = devices.get(deviceId);
+            if (now !== undefined && now.count > 1) now.count -= 1;
+            else devices.delete(deviceId);
+          });
+        devices.set(deviceId, { tail: ended, count: count + 1 });
+        await turn;
       }
 
-      async function attempt(sender: Sender, { item, build }: Prepared, badge: number): Promise<void> {
+      async function attempt({ item, build }: Prepared, badge: number): Promise<void> {
+        const sender = senderOf(lane);
+        // It is due as before.
+        if (sender === undefined || isOver()) return;
         const { id, day } = item;
         const built = build(badge);
         if (!built.ok) return write({ id, day, outcome: 'dead', reason: built.reason });
@@ -120,96 +129,108 @@ export function createLaneRun(deps: {
         const reason = brake.note(outcome);
         if (reason !== undefined) {
           // Its token is refused like all others: it waits with them until somebody has looked.
-          halted ??= reason;
+          halted ??= { reason, by: sender };
           return write({ id, day, outcome: undefined, reason: item.reason, dueMs: nowMs });
         }
         const settled = settle(item, outcome, { nowMs, tookMs, random: random(), isTokenSound: brake.isTokenSound() });
-        if (settled.laneRestMs !== undefined) restUntilMs = Math.max(restUntilMs, nowMs + settled.laneRestMs);
-        if (settled.halt !== undefined) halted ??= settled.halt;
+        if (settled.laneRestMs !== undefined)
+          brake.restUntilMs = Math.max(brake.restUntilMs, nowMs + settled.laneRestMs);
+        if (settled.halt !== undefined) halted ??= { reason: settled.halt, by: sender };
         await write(settled.mark);
         if (outcome.kind === 'ok' && item.campaignId === undefined) {
           lag.observe({ channel: lane.channel }, (nowMs - item.createdMs) / 1_000);
         }
       }
 
-      async function beginPage(page: readonly Item[], sender: Sender): Promise<void> {
+      async function beginPage(page: readonly Item[]): Promise<void> {
         const push = apps.get(lane.sdkAppId)?.push;
         if (push === undefined) return;
         const messages = await items.messages(page);
         const nowMs = clock();
         const prepared: Prepared[] = [];
+        const more = new Map<number, number>();
         for (const item of page) {
           const made = prepare(item, messages, push, nowMs);
-          if (made.ok) prepared.push(made.prepared);
-          else begin(item.id, () => write(made.mark));
+          if (!made.ok) {
+            begin(item.id, () => write(made.mark));
+            continue;
+          }
+          const deviceId = item.device?.device_id ?? 0;
+          const before = more.get(deviceId) ?? devices.get(deviceId)?.count ?? 0;
+          if (before >= maxOfDevice) continue;
+          more.set(deviceId, before + 1);
+          prepared.push(made.prepared);
         }
         const badges = await badgesOf(prepared);
         for (const one of prepared) {
           begin(one.item.id, () =>
-            inTurn(one.item.device?.device_id ?? 0, () => attempt(sender, one, badges.get(one.item.id) ?? 0)),
+            inTurn(one.item.device?.device_id ?? 0, () => attempt(one, badges.get(one.item.id) ?? 0)),
           );
         }
       }
 
       /** What each of them shows: those of one device one after another. */
       async function badgesOf(prepared: readonly Prepared[]): Promise<Map<number, number>> {
-        const raising = prepared.filter(({ counts, item }) => counts && !item.isCounted);
-        const after = await items.count(
-          raising.map(({ item: { id, day, device } }) => ({ id, day, deviceId: device?.device_id ?? 0 })),
-        );
+        const shown = prepared.filter(({ counts, item }) => counts || item.kind === 2);
+        const left = await items.count(shown.map(({ item: { id, day } }) => ({ id, day })));
         const badges = new Map<number, number>();
-        const left = new Map(after);
-        for (const { item } of raising.toReversed()) {
+        for (const { counts, item } of shown.toReversed()) {
           const deviceId = item.device?.device_id ?? 0;
           const badge = left.get(deviceId) ?? item.device?.badge ?? 0;
           badges.set(item.id, badge);
-          left.set(deviceId, badge - 1);
-        }
-        for (const { item } of prepared) {
-          if (!badges.has(item.id))
-            badges.set(item.id, after.get(item.device?.device_id ?? 0) ?? item.device?.badge ?? 0);
+          if (counts && !item.isCounted) left.set(deviceId, badge - 1);
         }
         return badges;
       }
 
       try {
-        for (;;) {
-          if (isLost() || halted !== undefined || failure !== undefined || restUntilMs > clock()) break;
+        while (!isOver()) {
           const sender = senderOf(lane);
           // What waits waits for settings, and expires without.
           if (sender === undefined) return undefined;
           const free = Math.min(maxPage, maxUnderWay - underWay.size, sender.room() - queued);
-          if (free >= leastFree || (free > 0 && underWay.size === 0)) {
-            const page = await items.due(lane, free, new Set(underWay.keys()));
+          if (free > 0 && free >= Math.min(leastFree, underWay.size / 4)) {
+            const more = woken();
+            const full = [...devices].filter(([, { count }]) => count >= maxOfDevice).map(([id]) => id);
+            const page = await items.due(lane, free, [...underWay.keys()], full);
             if (page.length > 0) {
-              await beginPage(page, sender);
+              await beginPage(page);
               continue;
             }
             if (underWay.size === 0) break;
             // Whoever is slow holds up nobody who comes meanwhile.
-            const all = Promise.all(underWay.values());
-            await Promise.race([all, woken(), delay(idleMs, undefined, { ref: false })]);
+            await within(Promise.race([Promise.all(underWay.values()), more]), idleMs);
             continue;
           } else if (underWay.size === 0) {
             // Its service takes nothing at the moment.
-            restUntilMs = clock() + 1_000;
+            fullUntilMs = clock() + 1_000;
             break;
           }
           freed = Promise.withResolvers();
-          await freed.promise;
+          await within(freed.promise, idleMs);
         }
       } finally {
         await Promise.all(underWay.values());
       }
       if (failure !== undefined) throw failure;
       if (halted !== undefined) {
-        await halt(lane, halted);
-        logger.error({ lane: laneId(lane), reason: halted }, 'push.lane.halted');
+        const { reason, by } = halted;
+        // Credentials have changed meanwhile: those that were refused say nothing of the new ones.
+        if (senderOf(lane) !== by) return clock();
+        await halt(lane, reason);
+        logger.error({ lane: laneId(lane), reason }, 'push.lane.halted');
         return undefined;
       }
       if (isLost()) return undefined;
       const dueMs = await items.nextDueMs(lane);
-      return dueMs === undefined ? undefined : Math.max(dueMs, restUntilMs);
+      return dueMs === undefined ? undefined : Math.max(dueMs, brake.restUntilMs, fullUntilMs);
     },
   };
+}
+
+async function within(promise: Promise<unknown>, limitMs: number): Promise<void> {
+  const late = Promise.withResolvers<void>();
+  const timer = setTimeout(late.resolve, limitMs);
+  await Promise.race([promise, late.promise]);
+  clearTimeout(timer);
 }

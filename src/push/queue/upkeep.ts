@@ -100,6 +100,7 @@ export function createUpkeep(
       `update push_item i set done_ms = $3, outcome = $4, reason = $5 from (
          select id, day from push_item
          where sdk_app_id = $1 and channel = $2 and done_ms is null and day between $6 and $7 and ${which} limit $8
+         for update skip locked
        ) k
        where i.id = k.id and i.day = k.day and i.done_ms is null`,
       [lane.sdkAppId, lane.channel, clock(), outcome, reason, ...days(), limit],

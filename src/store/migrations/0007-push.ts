@@ -157,19 +157,55 @@ async function deviceFunction(db: Kysely<unknown>): Promise<void> {
 }
 
 /**
- * push_read and push_recalled lower the badges of devices that are not there, by what was read elsewhere or recalled, in the transaction of
- * that, and have those of iOS told. What waits to be pushed was not counted yet, and will not be.
+ * push_count raises the badges of devices for pushes that are about to be sent, once each. push_read and push_recalled lower them by what was
+ * read elsewhere or recalled, in the transaction of that, and have those of iOS told where they are not there. What waits to be pushed was not
+ * counted yet, and will not be.
+ *
+ * Each locks its devices first, in the order of their ids, and looks at everything else after: so none of them waits for another one that
+ * waits for it, and each sees what the one before has done.
  */
 async function badgeFunctions(db: Kysely<unknown>): Promise<void> {
-  // A badge alone is worth little, and the next push has it as well: an hour.
+  // A badge alone (kind 2) raises none: it is counted when what it shows has been read from its device.
+  await sql`
+    create function push_count(p_ids bigint[], p_days integer[]) returns table (id bigint, badge integer)
+    language plpgsql as $$
+    #variable_conflict use_column
+    declare
+      v_devices bigint[];
+    begin
+      select array_agg(distinct i.device_id) into v_devices
+        from unnest(p_ids, p_days) as k(id, day) join push_item i on i.id = k.id and i.day = k.day;
+      perform 1 from push_device d where d.id = any (v_devices) order by d.id for no key update;
+      return query
+        with counted as (
+          update push_item i set counted = true from unnest(p_ids, p_days) as k(id, day)
+          where i.id = k.id and i.day = k.day and not i.counted
+            and not exists (
+              select 1 from member m where m.account_id = i.account_id and m.conversation_id = i.conversation_id and m.to_seq is null
+                and m.read_seq >= i.seq
+            )
+            and not exists (
+              select 1 from message g where g.conversation_id = i.conversation_id and g.seq = i.seq and g.day = i.message_day
+                and g.recall_no > 0
+            )
+          returning i.device_id, i.kind
+        ), raised as (
+          update push_device d set badge = d.badge + t.more
+          from (select device_id, count(*)::integer as more from counted where kind = 1 group by device_id) t
+          where d.id = t.device_id
+          returning d.id, d.badge
+        )
+        select d.id, coalesce(r.badge, d.badge) from push_device d left join raised r on r.id = d.id where d.id = any (v_devices);
+    end $$`.execute(db);
+  // A badge alone is worth little, and the next push has it as well: an hour. One that is being sent may show what was before.
   const badgeItem = sql.raw(`
     insert into push_item (
       day, sdk_app_id, channel, kind, device_id, account_id, platform, deadline_ms, created_ms
     )
-    select now_ms / 86400000, sdk_app_id, channel, 2, id, account_id, platform, now_ms + 3600000, now_ms
-    from lowered, (select floor(extract(epoch from clock_timestamp()) * 1000)::bigint as now_ms) clock
+    select v_now_ms / 86400000, sdk_app_id, channel, 2, id, account_id, platform, v_now_ms + 3600000, v_now_ms
+    from lowered
     where channel = 'apns' and not exists (
-      select 1 from push_item w where w.device_id = lowered.id and w.done_ms is null and w.kind = 2
+      select 1 from push_item w where w.device_id = lowered.id and w.done_ms is null and w.kind = 2 and not w.counted
     )`);
   const isAway = sql.raw(`
     not exists (
@@ -177,39 +213,53 @@ async function badgeFunctions(db: Kysely<unknown>): Promise<void> {
     )`);
   await sql`
     create function push_read(p_account bigint, p_conversation bigint, p_seq bigint, p_less bigint) returns void
-    language sql as $$
+    language plpgsql as $$
+    declare
+      v_now_ms bigint := floor(extract(epoch from clock_timestamp()) * 1000);
+    begin
+      if p_less <= 0 then return; end if;
+      perform 1 from push_device d where d.account_id = p_account order by d.id for no key update;
+      if not found then return; end if;
       with lowered as (
         update push_device d set badge = greatest(0, d.badge - k.less) from (
-          select x.id, greatest(0, p_less - (
+          select x.id, (p_less - (
             select count(*) from push_item w
             where w.device_id = x.id and w.done_ms is null and w.kind = 1 and not w.counted
               and w.conversation_id = p_conversation and w.seq <= p_seq
           ))::integer as less
-          from push_device x where x.account_id = p_account and x.badge > 0 order by x.id for no key update
+          from push_device x where x.account_id = p_account and x.badge > 0
         ) k
         where d.id = k.id and k.less > 0 and ${isAway}
         returning d.*
       )
       ${badgeItem};
-    $$`.execute(db);
+    end $$`.execute(db);
+  // Of a day before its message's there is no push of it.
   await sql`
-    create function push_recalled(p_conversation bigint, p_seq bigint) returns void
-    language sql as $$
+    create function push_recalled(p_conversation bigint, p_seq bigint, p_day integer) returns void
+    language plpgsql as $$
+    declare
+      v_now_ms bigint := floor(extract(epoch from clock_timestamp()) * 1000);
+      v_devices bigint[];
+    begin
+      select array_agg(i.device_id) into v_devices from push_item i
+        where i.conversation_id = p_conversation and i.seq = p_seq and i.day >= p_day - 1 and i.device_id is not null
+          and i.outcome is distinct from 'skipped';
+      if v_devices is null then return; end if;
+      perform 1 from push_device d where d.id = any (v_devices) order by d.id for no key update;
       with lowered as (
-        update push_device d set badge = d.badge - 1 from (
-          select x.id from push_item i join push_device x on x.id = i.device_id
-          where i.conversation_id = p_conversation and i.seq = p_seq and i.counted and x.badge > 0
-            and not exists (
-              select 1 from member m where m.account_id = i.account_id and m.conversation_id = p_conversation and m.to_seq is null
-                and m.read_seq >= p_seq
-            )
-          order by x.id for no key update of x
-        ) k
-        where d.id = k.id and ${isAway}
+        update push_device d set badge = d.badge - 1 from push_item i
+        where i.conversation_id = p_conversation and i.seq = p_seq and i.day >= p_day - 1 and i.counted and d.id = i.device_id
+          and d.badge > 0
+          and not exists (
+            select 1 from member m where m.account_id = i.account_id and m.conversation_id = p_conversation and m.to_seq is null
+              and m.read_seq >= p_seq
+          )
+          and ${isAway}
         returning d.*
       )
       ${badgeItem};
-    $$`.execute(db);
+    end $$`.execute(db);
   await patchFunction(db, 'im_read', [
     [
       'moved := true; read_seq := v_seq;',
@@ -225,7 +275,7 @@ async function badgeFunctions(db: Kysely<unknown>): Promise<void> {
   await patchFunction(db, 'im_recall', [
     [
       'status := 0; recall_no := c.recall_no + 1;',
-      'perform push_recalled(p_conversation, p_seq);\n      status := 0; recall_no := c.recall_no + 1;',
+      'perform push_recalled(p_conversation, p_seq, x.day);\n      status := 0; recall_no := c.recall_no + 1;',
     ],
   ]);
 }
