@@ -7,7 +7,8 @@ import { apnsReasons } from '../../src/push/apns/reasons.ts';
 import type { ApnsSenderOptions } from '../../src/push/apns/sender.ts';
 import type { Outcome, Sendable } from '../../src/push/index.ts';
 import type { ApnsSandbox, ApnsSandboxOptions } from '../../src/push/sandbox/apns.ts';
-import type { ApnsFault } from '../../src/push/sandbox/apns-faults.ts';
+import { type ApnsFault, apnsFaultWords, parseApnsFault } from '../../src/push/sandbox/apns-faults.ts';
+import { type ApnsRequest, checkRequest } from '../../src/push/sandbox/apns-rules.ts';
 import { type ApnsSettings, createSealer } from '../../src/store/index.ts';
 import { deliver, deviceToken, makeApnsSender, openApns, pushTo, topic, writeCa } from '../support/apns.ts';
 import { createCertificate } from '../support/certificates.ts';
@@ -216,6 +217,19 @@ t.test('[S7] refused streams are sent again at once; when there is no end to it,
   t.equal(apns.opened, 1);
 });
 
+t.test('a service that refuses more than it says gets no more than it takes', async (t) => {
+  const { apns, sender } = await start(t, {
+    latencyMs: 20,
+    fault: () => (apns.inFlight > 20 && apns.received > 300 ? { word: 'refused' } : undefined),
+  });
+  await deliver(sender, pushes(300, 1_000));
+  await sender.send(pushTo(deviceToken(2_000)));
+  const outcomes = await Promise.all(pushes(200).map((push) => sender.send(push)));
+  const refused = outcomes.filter(({ kind }) => kind !== 'ok');
+  t.ok(refused.length < 60, `${refused.length} were refused four times`);
+  t.equal(apns.opened, 1);
+});
+
 t.test('[S7] a stream that the service breaks off is uncertain, the others go on', async (t) => {
   const { apns, faults, sender } = await start(t);
   faults.set(deviceToken(2), { word: 'broken' });
@@ -282,7 +296,7 @@ t.test('a connection that dies while nothing is sent is found by a ping, before 
   );
   await sender.send(pushTo(deviceToken(1)));
   // Longer than that: a living one is kept.
-  await delay(600);
+  await delay(1_300);
   t.equal(sender.figures().connections, 1);
   apns.silence();
   await until(() => sender.figures().connections === 0);
@@ -409,17 +423,26 @@ t.test('[S7] nobody there: certain, everybody waits as long as the client does, 
   t.equal(again.taken, 1);
 });
 
-t.test('waits between connections that come to nothing grow to a minute', async (t) => {
-  const { apns, sender } = await start(t, {}, { timing: {} });
+t.test('waits between connections that come to nothing grow, and begin anew after a good one', async (t) => {
+  const { apns, sender } = await start(t);
+  const { port, credentials } = apns;
   await apns.close();
-  const waits: number[] = [];
-  for (let i = 0; i < 2; i += 1) {
+  const wait = async (): Promise<number> => {
     const outcome = await sender.send(pushTo(deviceToken(1)));
-    if (outcome.kind !== 'retry') throw new Error(outcome.kind);
-    waits.push(outcome.afterMs);
-    await delay(outcome.afterMs + 10);
-  }
-  t.ok((waits[1] ?? 0) > 1_000 && (waits[1] ?? 0) <= 1_500, `${waits}`);
+    if (outcome.kind !== 'retry' || outcome.reason !== 'connect') throw new Error(JSON.stringify(outcome));
+    return outcome.afterMs;
+  };
+  // 1 s, then 2, each shortened by a quarter.
+  const first = await wait();
+  await delay(first + 10);
+  const second = await wait();
+  t.ok(first > 500 && first <= 750 && second > 1_000 && second <= 1_500, `${first}, ${second}`);
+  const again = await openApns(t, { port, credentials });
+  await delay(second + 10);
+  t.match(await sender.send(pushTo(deviceToken(1))), { kind: 'ok' });
+  await again.close();
+  await until(() => sender.figures().connections === 0);
+  t.ok((await wait()) <= 750);
 });
 
 t.test('a connection that is not what it should be: certain, with the reason for operators', async (t) => {
@@ -534,6 +557,17 @@ t.test(
     t.match(await sender.send(pushTo(deviceToken(3))), { kind: 'ok' }, 'the first goes on with its own');
   },
 );
+
+t.test('a credential that is taken back ends all connections that stand on it', async (t) => {
+  const { apns, faults, sender } = await start(t, {}, { settings: { connections: 2 } });
+  for (const outcomes of await deliver(sender, pushes(1_000))) t.equal(outcomes.at(-1)?.kind, 'ok');
+  t.equal(sender.figures().connections, 2);
+  faults.set(deviceToken(1), { word: 'InvalidProviderToken' });
+  t.match(await sender.send(pushTo(deviceToken(1))), { kind: 'halt' });
+  t.equal(sender.figures().connections, 0);
+  await until(() => apns.connections === 0);
+  t.match(await sender.send(pushTo(deviceToken(2))), { kind: 'ok' }, 'another one may be taken');
+});
 
 t.test('with a certificate: no token, more than one stream at once, its topics', async (t) => {
   const ours = createCertificate('com.example.chat');
@@ -698,5 +732,48 @@ t.test('neither tokens nor texts get into the log', async (t) => {
   const text = JSON.stringify(logged);
   for (const secret of ['feed', 'hello', apns.arrivals[0]?.headers.authorization ?? '?', apns.credentials.keyId]) {
     t.notOk(text.includes(secret), secret);
+  }
+});
+
+t.test('what no client of ours asks is refused by the service of the tests too', async (t) => {
+  const { token, headers, body } = pushTo(deviceToken(1));
+  const good: ApnsRequest = {
+    connection: 1,
+    stream: 1,
+    method: 'POST',
+    path: `/3/device/${token}`,
+    token,
+    headers,
+    repeated: [],
+    body,
+    atMs: 0,
+  };
+  const cases: [expected: number | string, more: Partial<ApnsRequest>][] = [
+    [200, {}],
+    ['MethodNotAllowed', { method: 'GET' }],
+    ['BadPath', { path: '/4/device/00' }],
+    ['BadPath', { path: '/3/device/00/11' }],
+    ['DuplicateHeaders', { repeated: ['apns-topic'] }],
+    [
+      200,
+      { headers: { ...headers, 'apns-push-type': 'voip' }, body: JSON.stringify({ aps: {}, a: 'x'.repeat(5_000) }) },
+    ],
+    ['PayloadTooLarge', { body: JSON.stringify({ aps: {}, a: '聊'.repeat(1_400) }) }],
+  ];
+  for (const [expected, more] of cases) {
+    const { status, reason } = checkRequest({ ...good, ...more }, [topic]);
+    t.equal(reason ?? status, expected);
+  }
+  t.match(checkRequest(good, undefined), { status: 200 }, 'any topic');
+});
+
+t.test('faults of the service have a form in text', async (t) => {
+  for (const word of apnsFaultWords) t.equal(parseApnsFault(word)?.word, word);
+  t.same(parseApnsFault('ServiceUnavailable:30'), { word: 'ServiceUnavailable', amount: 30 });
+  t.same(parseApnsFault('slow:5000'), { word: 'slow', amount: 5_000 });
+  t.same(parseApnsFault('slow'), { word: 'slow', amount: 1_000 });
+  t.same(parseApnsFault('html'), { word: 'html', amount: 502 });
+  for (const text of ['', 'Unregistered:', 'unregistered', 'constructor', 'slow:1234567', '503']) {
+    t.equal(parseApnsFault(text), undefined, text);
   }
 });

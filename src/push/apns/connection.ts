@@ -75,7 +75,7 @@ export class ApnsConnection {
   #isConnected = false;
   /** Of the last SETTINGS; undefined: none have come. */
   #peerLimit: number | undefined;
-  /** Grows by one with each good answer, so that a new connection is not overrun. */
+  /** Grows by one with each answer after the first good one, so that a new connection is not overrun; {@link maxStreams} at most. */
   #window: number;
   #wasGood = false;
   #requests = 0;
@@ -128,7 +128,7 @@ export class ApnsConnection {
 
   /** Streams that it may have at once. */
   get limit(): number {
-    return this.#state === 'open' ? Math.min(maxStreams, this.#window, this.#peerLimit ?? 0) : 0;
+    return this.#state === 'open' ? Math.min(this.#window, this.#peerLimit ?? 0) : 0;
   }
 
   /** Streams that may be opened now. */
@@ -189,10 +189,8 @@ export class ApnsConnection {
       if (nowMs - this.#openedMs >= timing.connectMs) this.destroy('connect', 'timeout');
       return;
     }
-    let isLate = false;
     for (const exchange of this.#open) {
       if (exchange.isSettled || nowMs < exchange.attempt.deadlineMs - timing.tickMs) continue;
-      isLate = true;
       const { answer } = exchange;
       if (answer === undefined) this.#settle(exchange, (attempt) => this.#events.onLost(attempt, 'timeout'));
       else this.#settle(exchange, (attempt) => this.#events.onAnswer(attempt, answer));
@@ -202,8 +200,9 @@ export class ApnsConnection {
       if (nowMs - this.#pingMs >= timing.pingMs) this.destroy('dead', 'ping');
       return;
     }
+    // Sooner than the first request times out; one that does while others are answered says nothing against the connection.
     const quietMs = nowMs - this.#heardMs;
-    if (isLate || quietMs >= (this.#open.size > 0 ? timing.quietMs : timing.idleMs)) this.#ping(nowMs);
+    if (quietMs >= (this.#open.size > 0 ? timing.quietMs : timing.idleMs)) this.#ping(nowMs);
   }
 
   #begin(): void {

@@ -269,6 +269,8 @@ export class ApnsEndpoint {
     if (!isWide) return;
     // What is wrong with all of them, those that wait need not find out one by one.
     this.#trouble = reason;
+    // A credential that was taken back: connections that stand on it are of no use either.
+    if (outcome.kind === 'halt') for (const each of this.#connections) each.retire(reason);
     this.#refuseWaiting(outcome.kind === 'retry' ? { ...outcome, isSure: true } : outcome);
   }
 
