@@ -481,6 +481,15 @@ t.test('[B5] whoever was stopped between looking and telling tells nobody again'
   );
 });
 
+t.test('[B5] receivers a second, of all campaigns of the app together', async (t) => {
+  const { start, ended } = await open(t, 40, { app: { campaignPerSec: 40 } });
+  const startedMs = performance.now();
+  const tasks = [await start(), await start()];
+  for (const taskId of tasks) t.match(await ended(taskId), { state: 'done', finished: 40 });
+  // Of eighty the last ten are due 1,750 ms after the first ten.
+  t.ok(performance.now() - startedMs >= 1_700);
+});
+
 t.test('[B5] the pace: so many a second, evenly, and no rush behind a pause', async (t) => {
   let nowMs = 0;
   const pace = createPace(() => nowMs, 500);

@@ -193,6 +193,13 @@ t.test('im_add_tag, im_get_tag, im_remove_tag and im_remove_all_tags', async (t)
   ]);
   t.strictSame(await call('openim/im_remove_all_tags', { To_Account: ['zed', 'mo', 'ghost'] }), ok);
   t.match(await get(), { UserTags: [add('lin', 'north'), { Tags: { length: 0 } }, { Tags: { length: 0 } }] });
+  await call('im_open_login_svc/account_import', { Identifier: 'gone' });
+  await call('openim/im_add_tag', { UserTags: [add('gone', 'gold')] });
+  await call('im_open_login_svc/account_delete', { DeleteItem: [{ UserID: 'gone' }] });
+  await until(async () => {
+    const { rows } = await database.db.pool.query(`select from audience_mark where value = 'gold'`);
+    return rows.length === 0;
+  });
   t.match(
     await call('openim/im_get_attr', { To_Account: ['lin'] }),
     { UserAttrs: [{ Attrs: { sex: 'f' } }] },
@@ -320,6 +327,19 @@ t.test('[B2] how often im_push may be called', async (t) => {
   t.ok(atOnce.every(({ ErrorCode }) => ErrorCode === 90024));
   const several = await Promise.all(Array.from({ length: 4 }, other));
   t.equal(several.filter(({ ErrorCode }) => ErrorCode === 0).length, 1, 'of several at once one is started');
+
+  // Reports are there for thirty days, and what has not ended stays.
+  await settled();
+  const started = await database.db.pool.query<{ task_id: string }>('select task_id from campaign order by id');
+  const ids = started.rows.map(({ task_id }) => task_id);
+  await database.db.pool.query(`update campaign set state = 'paused' where task_id = $1`, [ids[0]]);
+  clock.advance(30 * 86_400 - 3_600);
+  t.match(await other(), ok);
+  t.match(await call('openim/im_get_push_report', { TaskIds: [ids.at(-1)] }), ok);
+  clock.advance(7_200);
+  t.match(await other(), ok);
+  t.match(await call('openim/im_get_push_report', { TaskIds: [ids.at(-1)] }), { ErrorCode: 90016 });
+  t.match(await call('openim/im_get_push_report', { TaskIds: [ids[0]] }), { ...ok, Reports: [{ Status: 1 }] });
 
   const few = await openIm(t, { database, deps: { clock }, app: { campaignsPerDay: 3 } });
   const next = async () => {
