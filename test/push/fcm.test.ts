@@ -1,12 +1,16 @@
 import { generateKeyPairSync, sign } from 'node:crypto';
 import { once } from 'node:events';
 import { readFileSync, writeFileSync } from 'node:fs';
-import { type AddressInfo, createServer } from 'node:net';
+import { type AddressInfo, connect, createServer } from 'node:net';
 import { dirname, join } from 'node:path';
 import fc from 'fast-check';
 import t from 'tap';
-import { grant } from '../../src/push/fcm/access-token.ts';
+import { createLogger } from '../../src/observe/index.ts';
+import { createAccessTokens, grant } from '../../src/push/fcm/access-token.ts';
 import { judge, retryAfterMs } from '../../src/push/fcm/answers.ts';
+import { exchange } from '../../src/push/fcm/exchange.ts';
+import { createLines } from '../../src/push/fcm/lines.ts';
+import { fcmMetrics } from '../../src/push/fcm/metrics.ts';
 import { createPace } from '../../src/push/fcm/pace.ts';
 import { fcmPayload } from '../../src/push/payload/fcm.ts';
 import type { Outcome } from '../../src/push/provider.ts';
@@ -75,7 +79,7 @@ for (const protocol of ['h2', 'http/1.1'] as const) {
       const token = `of-${fault.replaceAll(':', '-')}`;
       faults.set(token, [parsed]);
       const isLate = fault === 'silent' || fault === 'slow:60000';
-      const one = sender(isLate ? { deadlineMs: 400 } : {});
+      const one = sender(isLate ? { deadlineMs: 1_500 } : {});
       const before = fcm.received;
       t.same(await one.send(fcmPush(token)), outcome, fault);
       t.equal(fcm.received - before, 1, `${fault}: one attempt`);
@@ -129,7 +133,7 @@ t.test(
 t.test('a connection that is dead without a word costs its pushes one deadline, and is not used again', async (t) => {
   const { fcm, settings, sender } = await openFcmBench(t);
   const network = await openTcpNetwork(t, { host: '127.0.0.1', port: fcm.port });
-  const one = sender({ deadlineMs: 500 }, { ...settings, endpoint: `https://127.0.0.1:${network.port}` });
+  const one = sender({ deadlineMs: 1_500 }, { ...settings, endpoint: `https://127.0.0.1:${network.port}` });
   t.match(await one.send(fcmPush('a')), { kind: 'ok' });
   network.silence();
   const lost = await Promise.all([one.send(fcmPush('b')), one.send(fcmPush('c'))]);
@@ -155,12 +159,12 @@ t.test(
   'connections that are given up for one push without an answer still serve what is under way on them',
   async (t) => {
     const { fcm, faults, sender } = await openFcmBench(t);
-    const one = sender({ deadlineMs: 1_000 });
+    const one = sender({ deadlineMs: 2_000 });
     await one.send(fcmPush('a'));
     faults.set('silent', [{ word: 'silent' }]);
-    faults.set('slow', [{ word: 'slow', amount: 600 }]);
+    faults.set('slow', [{ word: 'slow', amount: 1_200 }]);
     const silent = one.send(fcmPush('silent'));
-    await new Promise((resolve) => setTimeout(resolve, 600));
+    await new Promise((resolve) => setTimeout(resolve, 1_200));
     const slow = one.send(fcmPush('slow'));
     t.match(await silent, { kind: 'retry', reason: 'timeout' });
     t.match(await one.send(fcmPush('b')), { kind: 'ok' }, 'on another connection');
@@ -188,8 +192,33 @@ t.test('no connection: certain, and of the whole channel; the wait doubles, and 
   await once(mute, 'listening');
   t.teardown(() => mute.close());
   const { port } = mute.address() as AddressInfo;
-  const silent = sender({ deadlineMs: 300 }, { ...settings, endpoint: `https://127.0.0.1:${port}` });
+  const silent = sender({ deadlineMs: 1_500 }, { ...settings, endpoint: `https://127.0.0.1:${port}` });
   t.match(await silent.send(fcmPush('a')), { ...failed, afterMs: 10_000 });
+});
+
+t.test('a connection that comes too late carries nothing of a push that has been given up', async (t) => {
+  const { fcm, settings, sender } = await openFcmBench(t);
+  const bytes: (() => void)[] = [];
+  const slow = createServer((near) => {
+    const far = connect(fcm.port, '127.0.0.1');
+    for (const socket of [near, far])
+      socket.on('error', () => {}).once('close', () => [near, far].map((one) => one.destroy()));
+    far.pipe(near);
+    near.on('data', (chunk) => bytes.push(() => far.write(chunk)));
+  }).listen(0, '127.0.0.1');
+  await once(slow, 'listening');
+  t.teardown(() => slow.close());
+  const { port } = slow.address() as AddressInfo;
+  const one = sender({ deadlineMs: 1_000 }, { ...settings, endpoint: `https://127.0.0.1:${port}` });
+  t.match(await one.send(fcmPush('a')), { kind: 'retry', reason: 'connect', isSure: true });
+  // Now the handshake goes on: what would have been said before may be said.
+  const pump = setInterval(() => bytes.splice(0).forEach((write) => void write()), 5);
+  t.teardown(() => clearInterval(pump));
+  t.match(await one.send(fcmPush('b')), { kind: 'ok' });
+  t.same(
+    fcm.arrivals.map(({ token }) => token),
+    ['b'],
+  );
 });
 
 t.test(
@@ -202,12 +231,14 @@ t.test(
     const one = sender({}, { caFile });
     const failed = { kind: 'retry', reason: 'token-tls', scope: 'channel', isSure: true };
     t.match(await one.send(fcmPush('a')), failed);
-    const missing = sender({}, { caFile: join(dirname(right), 'none.pem') });
+    const noFile = join(dirname(right), 'none.pem');
+    const missing = sender({}, { caFile: noFile });
     t.match(await missing.send(fcmPush('a')), failed);
     t.equal(fcm.received, 0);
-    writeFileSync(caFile, readFileSync(right));
+    for (const file of [caFile, noFile]) writeFileSync(file, readFileSync(right));
     clock.nowMs += 10_000;
     t.match(await one.send(fcmPush('a')), { kind: 'ok' });
+    t.match(await missing.send(fcmPush('a')), { kind: 'ok' });
   },
 );
 
@@ -223,9 +254,14 @@ t.test("many failures with nothing good in between are the service's, not their 
   faults.set('dead', [{ word: 'UNREGISTERED' }]);
   t.match(await one.send(fcmPush('dead')), { kind: 'gone' }, 'it answers: it is there');
   t.match(await fail('INTERNAL', 'p6'), { scope: 'push' });
+  clock.nowMs += 10_000;
   t.match(await fail('UNAVAILABLE', 'p7'), { afterMs: 10_000 }, 'and the wait begins anew, too');
   clock.nowMs += 10_000;
   t.match(await fail('UNAVAILABLE', 'p8'), { afterMs: 20_000 });
+  clock.nowMs += 20_000;
+  faults.set('p9', [{ word: 'UNAVAILABLE', amount: 5 }]);
+  t.match(await one.send(fcmPush('p9')), { afterMs: 5_000 });
+  t.match(await fail('UNAVAILABLE', 'p10'), { afterMs: 40_000 }, 'what the service says makes ours no longer');
 });
 
 t.test('access tokens: one for all, renewed early, anew where they are refused, never by more than one', async (t) => {
@@ -278,7 +314,7 @@ t.test('access tokens that cannot be had: what can be mended by waiting waits, w
   ] as const) {
     fault = asked;
     const before = fcm.grants;
-    const one = sender({ deadlineMs: 400 });
+    const one = sender(asked === 'silent' ? { deadlineMs: 1_500 } : {});
     t.same(await one.send(fcmPush('a')), outcome, asked);
     t.equal(fcm.grants - before, asked === 'dead-token' ? 2 : 1, `${asked}: requests`);
     fault = undefined;
@@ -314,17 +350,59 @@ t.test('access tokens that cannot be had: what can be mended by waiting waits, w
 
 t.test('a token that ends while its renewal fails is used to its end', async (t) => {
   let fault: '503' | undefined;
-  const { fcm, clock, sender } = await openFcmBench(t, { tokenFault: () => fault });
+  const { fcm, clock, log, sender } = await openFcmBench(t, { tokenFault: () => fault });
   const one = sender();
   t.match(await one.send(fcmPush('a')), { kind: 'ok' });
   fault = '503';
   clock.nowMs += 3_400_000;
   t.match(await one.send(fcmPush('a')), { kind: 'ok' });
-  await until(() => fcm.grants === 2);
-  t.match(await one.send(fcmPush('a')), { kind: 'ok' });
+  await until(() => log().includes('push.fcm.token.failed'));
+  for (let i = 0; i < 5; i += 1) t.match(await one.send(fcmPush('a')), { kind: 'ok' });
   t.equal(fcm.grants, 2, 'not at each push');
   clock.nowMs += 300_000;
   t.match(await one.send(fcmPush('a')), { kind: 'retry', reason: 'token-http-503', scope: 'channel', isSure: true });
+});
+
+t.test('an access token that was refused long ago takes no new one along', async (t) => {
+  const { fcm, clock, metrics, settings } = await openFcmBench(t);
+  const account = parseServiceAccount(settings.serviceAccount ?? '');
+  if (account === undefined) throw new Error('no account');
+  const { tokens: counter } = fcmMetrics(metrics);
+  const lines = createLines({
+    origin: fcm.url,
+    caFile: settings.caFile,
+    connections: 1,
+    connectMs: 5_000,
+    retireMs: 0,
+  });
+  t.teardown(() => lines.close());
+  const tokens = createAccessTokens(
+    account,
+    {
+      clock: () => clock.nowMs,
+      random: () => 0,
+      logger: createLogger({ level: 'silent' }),
+      tokens: counter,
+      async post(request, deadline) {
+        const found = await lines.pool();
+        if ('code' in found) throw new Error(found.code);
+        return exchange(found.pool, request, deadline);
+      },
+    },
+    { deadlineMs: 5_000 },
+  );
+  const get = async (): Promise<string> => {
+    const got = await tokens.get(performance.now() + 5_000);
+    return 'token' in got ? got.token : got.outcome.kind;
+  };
+  const first = await get();
+  t.equal(await get(), first);
+  tokens.drop(first);
+  const second = await get();
+  t.not(second, first);
+  tokens.drop(first);
+  t.equal(await get(), second);
+  t.equal(fcm.grants, 2);
 });
 
 t.test('10,000 at once: no more than there is room for, one token, few connections, each shown once', async (t) => {
@@ -432,7 +510,7 @@ t.test(
 );
 
 t.test('answers that nobody expects: always an outcome, of a word and a time', async (t) => {
-  const at = { nowMs: 0, random: 0.5, channelMs: 12_345, isRow: false };
+  const at = { nowMs: 0, random: 0.5, channelMs: () => 12_345, isRow: false };
   const of = (status: number, body: unknown = '', retryAfter?: string) =>
     judge({ status, body: typeof body === 'string' ? body : JSON.stringify(body), retryAfter }, at);
   const error = (status: string, message: string, ...details: object[]) => ({ error: { status, message, details } });

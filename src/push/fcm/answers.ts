@@ -14,8 +14,8 @@ export interface Circumstances {
   readonly nowMs: number;
   /** 0 … 1. */
   readonly random: number;
-  /** The wait of the channel, which doubles from 10 s on while the service does not get better. */
-  readonly channelMs: number;
+  /** The wait of the channel, which doubles from 10 s on while the service does not get better; whoever asks for it uses it. */
+  channelMs(): number;
   /** Whether nothing but failures has come for a while: then it is not this push that the service cannot deal with. */
   readonly isRow: boolean;
 }
@@ -101,7 +101,7 @@ function unavailable(
   retryMs: number | undefined,
 ): Outcome {
   const saidMs = saidOf(answer, retryMs, nowMs);
-  const afterMs = saidMs === undefined ? channelMs : spread(saidMs, random);
+  const afterMs = saidMs === undefined ? channelMs() : spread(saidMs, random);
   return { kind: 'retry', reason, status: answer.status, afterMs, scope: 'channel', isSure: true };
 }
 
@@ -117,7 +117,7 @@ export function uncertain(
   { random, channelMs, isRow }: Circumstances,
   saidMs?: number,
 ): Outcome {
-  const ownMs = isRow ? channelMs : spread(leastRetryMs, random);
+  const ownMs = isRow ? channelMs() : spread(leastRetryMs, random);
   const afterMs = Math.max(ownMs, saidMs ?? 0);
   return { kind: 'retry', reason, status, afterMs, scope: isRow ? 'channel' : 'push', isSure: false };
 }

@@ -98,10 +98,7 @@ export function createFcmSender(deps: FcmSenderDeps, settings: FcmSettings, opti
       nowMs,
       random: random(),
       isRow: failuresInRow >= rowLength,
-      // Looking at it makes it longer.
-      get channelMs() {
-        return channel.next(nowMs);
-      },
+      channelMs: () => channel.next(nowMs),
     };
   };
 
@@ -126,7 +123,7 @@ export function createFcmSender(deps: FcmSenderDeps, settings: FcmSettings, opti
     if (isSent) return uncertain(failure, undefined, about);
     const wait = { reason: failure, status: undefined, isSure: true } as const;
     if (failure === 'refused') return { kind: 'retry', ...wait, afterMs: 1_000, scope: 'push' };
-    return { kind: 'retry', ...wait, afterMs: about.channelMs, scope: 'channel' };
+    return { kind: 'retry', ...wait, afterMs: about.channelMs(), scope: 'channel' };
   }
 
   function note(outcome: Outcome): void {
@@ -163,7 +160,7 @@ export function createFcmSender(deps: FcmSenderDeps, settings: FcmSettings, opti
         return outcome;
       } catch (error) {
         logger.error({ err: error }, 'push.fcm.failed');
-        return uncertain('failed', undefined, { ...circumstances(), channelMs: leastRetryMs });
+        return uncertain('failed', undefined, { ...circumstances(), channelMs: () => leastRetryMs });
       } finally {
         inFlight -= 1;
         metrics.inFlight.dec();
