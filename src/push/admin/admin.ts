@@ -190,7 +190,8 @@ export function createPushAdmin(deps: {
             ? null
             : services()
                 .filter((one) => one.sdkAppId === sdkAppId)
-                .map(({ sdkAppId: _, ...figures }) => figures),
+                .map(({ sdkAppId: _, ...figures }) => figures)
+                .sort((a, b) => a.channel.localeCompare(b.channel)),
       };
     },
 

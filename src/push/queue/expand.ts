@@ -19,11 +19,11 @@ import { type Lane, laneId, priorities } from './lane.ts';
 /** Makes pushes of messages: finds the devices of those who get one, and writes down a push for each, or why there is none. */
 export interface Expand {
   /**
-   * Takes messages of the outbox, some hundred at a time, until there are none or `signal` says so; gives back the lanes that have
-   * something to send now. Each message in the transaction that marks it: a process that is killed leaves nothing half done. Several
+   * Takes messages of the outbox, some hundred at a time, until there are none or `signal` says so; tells of each lane that has something to
+   * send now, as soon as it has. Each message in the transaction that marks it: a process that is killed leaves nothing half done. Several
    * processes share the work.
    */
-  run(signal: AbortSignal): Promise<Lane[]>;
+  run(signal: AbortSignal, wakeLane: (lane: Lane) => void): Promise<void>;
 }
 
 /** A message that somebody may have to be told of. Null where it is gone by now. */
@@ -60,6 +60,8 @@ interface NewItem {
 
 const maxEntries = 200;
 const pageDevices = 2_000;
+/** Pushes of one transaction: of large groups fewer messages are looked at in one, so that none of it takes for ever. */
+const manyItems = 10_000;
 const dayMs = 86_400_000;
 /** Entries wait 72 hours at most, then others give them up; the rest is for clocks that differ. */
 const oldestDays = 8;
@@ -200,8 +202,11 @@ export function createExpand(deps: {
     for (const { reason } of items) if (reason !== undefined) skipped.inc({ reason });
   }
 
-  async function expand(client: pg.PoolClient, lanes: Map<string, Lane>): Promise<number> {
+  /** Gives back whether there may be more. */
+  async function expand(client: pg.PoolClient, lanes: Map<string, Lane>): Promise<boolean> {
     const entries = await take(client);
+    const looked: EntryRow[] = [];
+    let written = 0;
     const ofTwo: EntryRow[] = [];
     const items: NewItem[] = [];
     const note = (made: readonly (NewItem | undefined)[]): void => {
@@ -214,6 +219,8 @@ export function createExpand(deps: {
       }
     };
     for (const entry of entries) {
+      if (written >= manyItems) break;
+      looked.push(entry);
       const push = apps.get(entry.sdk_app_id)?.push;
       // Its app, or the message itself, is gone; or its app has no service any more.
       if (push === undefined || entry.sender_id === null || (push.apns ?? push.fcm) === undefined) {
@@ -232,6 +239,7 @@ export function createExpand(deps: {
           const whole = isAll ? page : page.filter(({ account_id }) => account_id !== page.at(-1)?.account_id);
           after = whole.at(-1)?.account_id ?? after;
           note(whole.map((row) => itemOf(entry, push, row)));
+          written += whole.length;
           await write(client, items.splice(0));
         }
       }
@@ -247,32 +255,31 @@ export function createExpand(deps: {
       }),
     );
     await write(client, items);
-    if (entries.length > 0) {
+    if (looked.length > 0) {
       await client.query({
         name: 'push_entries_done',
         text: `
           update outbox o set done_ms = $3, outcome = 'delivered' from unnest($1::bigint[], $2::integer[]) as k(id, day)
           where o.id = k.id and o.day = k.day`,
-        values: [entries.map(({ id }) => id), entries.map(({ day }) => day), clock()],
+        values: [looked.map(({ id }) => id), looked.map(({ day }) => day), clock()],
       });
     }
-    return entries.length;
+    return entries.length === maxEntries || looked.length < entries.length;
   }
 
   return {
-    async run(signal) {
-      const lanes = new Map<string, Lane>();
+    async run(signal, wakeLane) {
       while (!signal.aborted) {
         const client = await pool.connect();
         let isBroken = true;
         try {
           await client.query('begin');
           const found = new Map<string, Lane>();
-          const count = await expand(client, found);
+          const isMore = await expand(client, found);
           await client.query('commit');
           isBroken = false;
-          for (const [id, lane] of found) lanes.set(id, lane);
-          if (count < maxEntries) break;
+          for (const lane of found.values()) wakeLane(lane);
+          if (!isMore) break;
         } catch (error) {
           await client.query('rollback').then(
             () => {
@@ -285,7 +292,6 @@ export function createExpand(deps: {
           client.release(isBroken);
         }
       }
-      return [...lanes.values()];
     },
   };
 }

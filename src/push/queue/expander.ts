@@ -31,7 +31,7 @@ export function createExpander(
     while (!stop.signal.aborted) {
       woken = Promise.withResolvers();
       try {
-        for (const lane of await expand.run(stop.signal)) wakeLane(lane);
+        await expand.run(stop.signal, wakeLane);
       } catch (error) {
         failures.inc();
         logger.warn({ reason: error instanceof Error ? error.message : String(error) }, 'push.expand.failed');
