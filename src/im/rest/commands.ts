@@ -1,4 +1,5 @@
 import { accountCommands } from './account-commands.ts';
+import { audienceCommands } from './audience-commands.ts';
 import type { Command } from './command.ts';
 import { contactCommands } from './contact-commands.ts';
 import { groupCommands } from './group-commands.ts';
@@ -20,6 +21,7 @@ export const commands: readonly Command[] = [
   ...stateCommands,
   ...sendCommands,
   ...pushCommands,
+  ...audienceCommands,
   ...roamingCommands,
   ...unreadCommands,
   ...contactCommands,
