@@ -391,9 +391,18 @@ t.test('[B5] the sender is deleted, an app is away, and a database that fails fo
   await db.pool.query('alter function im_campaign_away rename to im_campaign_store');
   setApps([{ ...app, im: { ...app.im, campaignPerSec: 0 } }]);
   t.match(await ended(third), { state: 'done', finished: 60 });
+  // One that cannot be carried out holds up no other.
+  setApps([]);
+  const broken = await start();
+  await db.pool.query(`update campaign set terms = 'x' where task_id = $1`, [broken]);
+  setApps([{ ...app, im: { ...app.im, campaignPerSec: 0 } }]);
+  t.match(await ended(await start({ lifetimeSec: 0 })), { state: 'done' });
+  t.match(await report(broken), { state: 'waiting' });
+  await db.pool.query(`update campaign set terms = $2 where task_id = $1`, [broken, JSON.stringify(everybody)]);
+  t.match(await ended(broken), { state: 'done', finished: 60 });
   const counts = [...(await received()).values()];
   t.ok(
-    counts.every((one) => one === 2 || one === 3),
+    counts.every((one) => one === 3 || one === 4),
     'once each of those that ended, and of the first not all',
   );
 });

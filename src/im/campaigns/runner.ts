@@ -93,10 +93,7 @@ export function createRunner(
       // An app that is gone may be away by mistake: its campaigns wait.
       if (working.has(sdkAppId) || apps.get(sdkAppId) === undefined || stop.signal.aborted) continue;
       const done = work(sdkAppId)
-        .catch((error: unknown) => {
-          failures.inc();
-          logger.warn({ err: error, sdkAppId }, 'im.campaigns.failed');
-        })
+        .catch((error: unknown) => fail(error, { sdkAppId }))
         .finally(() => working.delete(sdkAppId));
       working.set(sdkAppId, done);
     }
@@ -111,6 +108,8 @@ export function createRunner(
     // Another process is at it.
     if (lock === undefined) return;
     const pace = createPace(() => performance.now(), maxTurn);
+    /** Until when those that failed rest: the others go on. */
+    const resting = new Map<number, number>();
     try {
       while (mayGoOn(lock)) {
         const { rows } = await db.pool.query<OpenRow>({
@@ -119,14 +118,26 @@ export function createRunner(
           values: [sdkAppId],
         });
         if (rows.length === 0) return;
-        for (const row of rows) {
+        const due = rows.filter(({ id }) => (resting.get(id) ?? 0) <= performance.now());
+        if (due.length === 0) await rest(lookMs);
+        for (const row of due) {
           if (!mayGoOn(lock)) return;
-          await turn(toOpenCampaign(row), pace);
+          try {
+            await turn(toOpenCampaign(row), pace);
+          } catch (error) {
+            fail(error, { sdkAppId, campaign: row.id });
+            resting.set(row.id, performance.now() + lookMs);
+          }
         }
       }
     } finally {
       lock.release();
     }
+  }
+
+  function fail(error: unknown, where: object): void {
+    failures.inc();
+    logger.warn({ err: error, ...where }, 'im.campaigns.failed');
   }
 
   function mayGoOn(lock: LaneLock): boolean {
