@@ -170,6 +170,13 @@ t.test(
     t.match(await one.send(fcmPush('b')), { kind: 'ok' }, 'on another connection');
     t.match(await slow, { kind: 'ok' });
     await until(() => fcm.connections === 2);
+
+    // Nothing is left of a push that has been given up: a connection with nothing else on it can go at once.
+    const other = sender({ deadlineMs: 4_000 });
+    faults.set('silent', [{ word: 'silent' }]);
+    t.match(await other.send(fcmPush('silent')), { kind: 'retry', reason: 'timeout' });
+    // Two of the first sender, and one for the access tokens of this.
+    await until(() => fcm.connections === 3, 3_500);
   },
 );
 
