@@ -172,12 +172,19 @@ async function perform(groupId: string, op: Op): Promise<string> {
     case 'apply':
       return outcomeOf(await groups.apply(actor, groupId, {}), (value) => value);
     case 'answer': {
-      const answer = { groupId, agrees: op.agrees, ...(await requestOf(groupId, op.kind, op.who)) };
-      return outcomeOf(
-        await (op.kind === 'application'
-          ? groups.answerApplication(actor, answer)
-          : groups.answerInvitation(actor, answer)),
-      );
+      for (;;) {
+        const request = await requestOf(groupId, op.kind, op.who);
+        const answer = { groupId, agrees: op.agrees, ...request };
+        const result = outcomeOf(
+          await (op.kind === 'application'
+            ? groups.answerApplication(actor, answer)
+            : groups.answerInvitation(actor, answer)),
+        );
+        // Renewed, or made, between the look and the answer: whoever answers has the newer one by then.
+        const isStale =
+          result === 'GROUP_PARAMETER' && (await requestOf(groupId, op.kind, op.who)).auth !== request.auth;
+        if (!isStale) return result;
+      }
     }
     case 'transfer':
       return outcomeOf(await groups.transfer(actor, groupId, op.who as AccountId));

@@ -1,6 +1,10 @@
+import { writeFile } from 'node:fs/promises';
+import path from 'node:path';
 import t from 'tap';
 import { signUserSig } from '../../src/auth/index.ts';
 import { createMetrics } from '../../src/observe/index.ts';
+import { openApnsSandbox } from '../../src/push/sandbox/apns.ts';
+import { createCertificate } from '../../src/push/sandbox/certificate.ts';
 import { openDatabase } from '../../src/store/index.ts';
 import { makeDataDir, makeTestLogger, until } from '../support/database.ts';
 import { freePort } from '../support/free-port.ts';
@@ -23,15 +27,25 @@ const campaigns = [
 ];
 
 t.test(
-  `[B5] two pushes to ${count} and a third of them, with the program killed ${kills} times`,
+  `[B5][S7] two pushes to ${count} phones and a third of them, with the program killed ${kills} times`,
   { timeout: limitMs },
   async (t) => {
     const dataDir = await makeDataDir(t);
     const port = await freePort();
-    const apps = [{ sdkAppId, secret, im: { appPerSec: 0, commandPerSec: 0, campaignPerSec: 0 } }];
+    // Every receiver has an iPhone that is cut off.
+    const tls = createCertificate('localhost');
+    const caFile = path.join(t.testdir(), 'ca.pem');
+    await writeFile(caFile, tls.cert);
+    const apns = await openApnsSandbox({ tls, maxDevices: 2 * count, maxArrivals: 1 });
+    t.teardown(() => apns.close());
+    const { key, keyId, teamId } = apns.credentials;
+    const phones = { key, keyId, teamId, topic: 'com.example.chat', endpoint: apns.url, caFile };
+    const apps = [
+      { sdkAppId, secret, im: { appPerSec: 0, commandPerSec: 0, campaignPerSec: 0 }, push: { apns: phones } },
+    ];
     const options = {
       dataDir,
-      args: ['--roles', 'im,ops'],
+      args: ['--roles', 'im,push,ops'],
       env: { QALGATE_LISTEN_IM: `127.0.0.1:${port}`, QALGATE_APPS: JSON.stringify(apps), QALGATE_LOG_ACCESS: 'false' },
     };
     let service: Service = await spawnService(options);
@@ -75,6 +89,15 @@ t.test(
     await query(
       `insert into account (sdk_app_id, identifier, created_ms) select $1, 'u' || i, 0 from generate_series(1, $2::int) as i`,
       [sdkAppId, count],
+    );
+    await query(
+      `with phones as (
+         insert into terminal (account_id, platform, generation, state, link_id, last_there_ms)
+         select id, 'iOS', 1, 'push-online', 'lost.1', $1 from account where identifier like 'u%' returning account_id
+       )
+       insert into push_device (sdk_app_id, account_id, platform, generation, channel, token, registered_ms, seen_ms)
+       select $2, account_id, 'iOS', 1, 'apns', lpad(to_hex(account_id), 64, '0'), $1, $1 from phones`,
+      [Date.now() - 60_000, sdkAppId],
     );
     await query(
       `insert into audience_mark (account_id, slot, value, sdk_app_id)
@@ -159,6 +182,28 @@ t.test(
         where a.identifier like 'u%')::int as unread`,
     );
     t.strictSame(rows, { conversations: count, members: count * 2, unread: all }, 'nothing is left half done');
+
+    // Exactly one push a receiver and campaign, whatever was killed meanwhile.
+    const pushed = async () =>
+      await query<{ campaign: number; outcome: string | null; pushes: number; devices: number }>(
+        `select campaign_id as campaign, outcome, count(*) as pushes, count(distinct device_id) as devices
+         from push_item group by 1, 2 order by 1, 2`,
+      );
+    await until(async () => (await pushed()).every(({ outcome }) => outcome === 'accepted'), limitMs);
+    t.strictSame(
+      (await pushed()).map(({ pushes, devices, outcome }) => ({ pushes, devices, outcome })),
+      campaigns.map(({ receivers }) => ({ pushes: receivers, devices: receivers, outcome: 'accepted' })),
+    );
+    const devices = await query<{ token: string; badge: number; third: boolean }>(
+      `select d.token, d.badge, substr(a.identifier, 2)::int % 3 = 0 as third
+       from push_device d join account a on a.id = d.account_id`,
+    );
+    const wrong = devices.filter(({ token, badge, third }) => {
+      const shown = apns.shown(token).length;
+      return shown !== (third ? 2 : 1) || badge !== shown;
+    });
+    t.strictSame(wrong.slice(0, 5), [], 'each phone shows each campaign once, and counts it once');
+    t.comment(`${apns.taken - all} of ${all} pushes were taken twice, and showed once`);
     service.process.kill('SIGTERM');
     t.match(await service.exited, { code: 0 });
   },
