@@ -405,6 +405,15 @@ t.test('[B5] the sender is deleted, an app is away, and a database that fails fo
     counts.every((one) => one === 3 || one === 4),
     'once each of those that ended, and of the first not all',
   );
+
+  // Who goes before his turn is no receiver any more.
+  setApps([app]);
+  const last = await start();
+  await until(async () => (await report(last)).finished > 0);
+  t.match(await report(last), { total: 60 });
+  await im.accounts.delete(imAppId, ['a59' as AccountId]);
+  setApps([{ ...app, im: { ...app.im, campaignPerSec: 0 } }]);
+  t.match(await ended(last), { state: 'done', finished: 59, total: 59 });
 });
 
 /** A runner alone with one campaign, of an app that the service of the file does not have. It waits until `slow` says otherwise. */
