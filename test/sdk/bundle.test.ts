@@ -110,6 +110,19 @@ t.test(
   },
 );
 
+t.test('pushes are a part of their own, under 1,200 bytes; ImClient does without them', async (t) => {
+  const client = `import { createImClient } from 'SDK/im/index.ts'; globalThis.x = createImClient;`;
+  const push = `${client} import { createPush } from 'SDK/im/push/index.ts'; globalThis.y = createPush;`;
+  const [alone, both] = [bundle(t, client), bundle(t, push)];
+  t.notMatch(alone.inputs.join(' '), /im\/push/);
+  t.notMatch(both.inputs.join(' '), /im\/groups/);
+  const gzipBytes = both.gzipBytes - alone.gzipBytes;
+  t.comment(`${gzipBytes} bytes gzipped`);
+  t.ok(gzipBytes < 1_200, `${gzipBytes} bytes`);
+  t.notMatch(both.text, /node:|\brequire\(|\bBuffer\b|\bprocess\b/);
+  t.equal(bundle(t, `import 'SDK/im/push/index.ts';`).text.trim(), '', 'no module does anything by being imported');
+});
+
 t.test('what a page does not import is not in its bundle', async (t) => {
   const small = bundle(t, `import { memoryStorage } from 'SDK/index.ts'; globalThis.x = memoryStorage();`);
   t.ok(small.gzipBytes < 700, `${small.gzipBytes} bytes`);
@@ -128,7 +141,7 @@ t.test('what a page does not import is not in its bundle', async (t) => {
 
 t.test('the package exports it, and says the right version', async (t) => {
   t.equal(sdkVersion, manifest.version);
-  for (const name of ['./sdk', './sdk/node', './sdk/im', './sdk/im/groups', './sdk/im/node']) {
+  for (const name of ['./sdk', './sdk/node', './sdk/im', './sdk/im/groups', './sdk/im/push', './sdk/im/node']) {
     const source = manifest.exports[name]?.default.replace('dist', 'src').replace(/\.js$/, '.ts') ?? '';
     t.type(readFileSync(join(root, source), 'utf8'), 'string');
     t.equal(manifest.exports[name]?.types, manifest.exports[name]?.default.replace(/\.js$/, '.d.ts'));

@@ -44,6 +44,14 @@ import {
   textOf,
 } from '../../src/sdk/im/index.ts';
 
+import {
+  createPush,
+  type Push,
+  type PushedMessage,
+  type PushSettings,
+  type pushedMessageOf,
+} from '../../src/sdk/im/push/index.ts';
+
 type Same<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false;
 function same<A, B>(_: Same<A, B>): void {}
 
@@ -144,4 +152,23 @@ export function mistakes(client: ImClient): void {
   void client.login('alice');
   // @ts-expect-error what was sent is read only
   client.getConversation('bob').sendMessage('x').seq = 3;
+}
+
+export async function pushSurface(client: ImClient): Promise<void> {
+  const push = createPush(client);
+  same<typeof push, Push>(true);
+  const isKnown = await push.setToken({ channel: 'apns', token: '00', environment: 'sandbox', language: 'zh' });
+  same<typeof isKnown, boolean>(true);
+  // @ts-expect-error there is no such service
+  await push.setToken({ channel: 'huawei', token: '00' });
+  const { removeToken, background, foreground } = push;
+  for (const told of [removeToken(), background(), background(3), foreground()])
+    same<typeof told, Promise<boolean>>(true);
+  const settings = await push.settings();
+  same<typeof settings, PushSettings>(true);
+  await push.setSettings({ isOn: false, c2cSound: null });
+  const payload: unknown = {};
+  const opened = push.opened(payload);
+  same<typeof opened, PushedMessage | undefined>(true);
+  same<ReturnType<typeof pushedMessageOf>, PushedMessage | undefined>(true);
 }

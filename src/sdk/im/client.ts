@@ -105,10 +105,11 @@ export interface ImClient {
   /** The app went to the background, with so many unread messages on its badge; or came back. @throws ImError `NETWORK`, … */
   report(state: 'background' | 'foreground', unread?: number): Promise<void>;
   /**
-   * For other parts of the SDK (`createGroups`), not for applications.
-   * @throws ImError `INVALID_ARGUMENT`: an account is logged in, or another one extends it
+   * For other parts of the SDK (`createGroups`, `createPush`), not for applications.
+   * @param extension what adds conversations
+   * @throws ImError `INVALID_ARGUMENT`: there is one already, or an account, that would not hear of it
    */
-  extend(extension: Extension): Inside;
+  extend(extension?: Extension): Inside;
   /** A message: new, offline, or the last one of a recent contact (M4). Each once, in the order of its conversation. */
   readonly onNewMessage: Listen<[message: ImMessage]>;
   /** What was missed is here: after a login, and after each interruption. */
@@ -284,8 +285,8 @@ export function createImClient(options: ImClientOptions): ImClient {
       await ask('report', { state, unread });
     },
     extend(given) {
-      if ((session ?? extension) !== undefined) throw invalid('client', 'must be new');
-      extension = given;
+      if (given && (session ?? extension)) throw invalid('client', 'must be new');
+      extension ??= given;
       return { current, emit };
     },
     ...listenersOf(signals),

@@ -20,6 +20,8 @@ export interface Welcome {
   readonly epoch: string | undefined;
   /** Names the link, to resume it. */
   readonly link: string | undefined;
+  /** It goes on with the login of another link: what holds for a login holds. */
+  readonly resumed: boolean;
   /** Unix seconds. */
   readonly serverTime: number;
   /** A terminal of another kind ended this one while it could not be told; told once (P5). */
@@ -195,6 +197,7 @@ export function openLink({ url, WebSocket, login, limits }: LinkOptions, handler
       account: optionalText(ok.account) ?? '',
       epoch: optionalText(ok.epoch),
       link: optionalText(ok.link),
+      resumed: ok.resumed === true,
       serverTime: numberOr(ok.serverTime, 0),
       kickedWhileAway: typeof platform === 'string' ? { platform, at: numberOr(at, 0) } : undefined,
     });

@@ -37,6 +37,8 @@ export interface Session {
   readonly history: History;
   readonly delivery: Delivery;
   readonly isClosed: boolean;
+  /** Of the last connection. */
+  readonly welcome: Welcome | undefined;
   /** Undefined: there is no connection. */
   ask(): Ask | undefined;
   /** @throws ImError `NETWORK`: there is no connection; or as the service says */
@@ -58,6 +60,7 @@ export function openSession(deps: SessionDeps): Session {
   /** The login's own synchronisation was done once: from then on an interruption is caught up with. */
   let isSignedIn = false;
   let isClosed = false;
+  let last: Welcome | undefined;
   let refuseLogin: (error: ImError) => void = () => {};
 
   const ask = (): Ask | undefined => connection?.link?.request;
@@ -116,6 +119,7 @@ export function openSession(deps: SessionDeps): Session {
   }
 
   function begin(welcome: Welcome, link: Link): void {
+    last = welcome;
     startedAt ??= welcome.serverTime;
     sync = createSync({
       store,
@@ -174,6 +178,9 @@ export function openSession(deps: SessionDeps): Session {
     get isClosed() {
       return isClosed;
     },
+    get welcome() {
+      return last;
+    },
     ask,
     async request(what, fields) {
       const now = ask();
@@ -188,8 +195,8 @@ export function openSession(deps: SessionDeps): Session {
       startedAt = undefined;
       const { promise, resolve, reject } = Promise.withResolvers<Welcome>();
       let isPending = true;
-      let last = new ImError('TIMEOUT', `no login within ${limits.loginTimeoutMs} ms`);
-      const timer = setTimeout(() => reject(last), limits.loginTimeoutMs);
+      let why = new ImError('TIMEOUT', `no login within ${limits.loginTimeoutMs} ms`);
+      const timer = setTimeout(() => reject(why), limits.loginTimeoutMs);
       const settled = (): void => {
         isPending = false;
         clearTimeout(timer);
@@ -200,7 +207,7 @@ export function openSession(deps: SessionDeps): Session {
         { ...options, limits, clock, random },
         {
           onState(state, reason) {
-            last = reason?.error ?? last;
+            why = reason?.error ?? why;
             signals.onConnection.emit(state, reason);
           },
           onWelcome(welcome, link) {
