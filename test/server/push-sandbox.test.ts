@@ -1,7 +1,8 @@
 import { spawn } from 'node:child_process';
+import { sign } from 'node:crypto';
 import { once } from 'node:events';
 import { readFileSync, statSync, writeFileSync } from 'node:fs';
-import { connect } from 'node:http2';
+import { connect, type IncomingHttpHeaders } from 'node:http2';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
@@ -15,6 +16,7 @@ import { formatPush, shortened } from '../../src/server/cli/push-sandbox.ts';
 import { runInProcess } from '../support/cli.ts';
 import { until } from '../support/database.ts';
 import { fcmPush } from '../support/fcm.ts';
+import { makeApnsKey, traceOf } from '../support/push-credentials.ts';
 
 const main = fileURLToPath(new URL('../../src/server/main.ts', import.meta.url));
 const folder = t.testdir();
@@ -50,15 +52,25 @@ async function sandbox(t: Test, ...args: string[]) {
   return { out, text, snippet, push, sender, child, exited };
 }
 
-/** What APNs says to a push without a provider token. */
-async function askApns({ endpoint, caFile, topic }: Snippet['apns'], token: string): Promise<string> {
+/** What APNs says to a push; with a provider token of that key. */
+async function askApns({ endpoint, caFile, topic, keyId, teamId }: Snippet['apns'], key: string, token: string) {
+  const part = (value: object) => Buffer.from(JSON.stringify(value)).toString('base64url');
+  const signed = `${part({ alg: 'ES256', kid: keyId })}.${part({ iss: teamId, iat: Math.floor(Date.now() / 1_000) })}`;
+  const signature = sign('sha256', Buffer.from(signed), { key, dsaEncoding: 'ieee-p1363' }).toString('base64url');
   const session = connect(endpoint, { ca: readFileSync(caFile) });
-  const stream = session.request({ ':method': 'POST', ':path': `/3/device/${token}`, 'apns-topic': topic });
+  const stream = session.request({
+    ':method': 'POST',
+    ':path': `/3/device/${token}`,
+    'apns-topic': topic,
+    'apns-push-type': 'alert',
+    authorization: `bearer ${signed}.${signature}`,
+  });
   stream.end('{"aps":{"alert":"hello"}}');
+  const [headers] = (await once(stream, 'response')) as [IncomingHttpHeaders];
   let body = '';
   for await (const chunk of stream) body += chunk;
   session.close();
-  return body;
+  return { status: headers[':status'], body, signature };
 }
 
 const longToken = `dead${'0123456789abcdef'.repeat(8)}`;
@@ -67,20 +79,23 @@ t.test(
   'push sandbox: an app that has what it says gets through; pushes are shown, tokens and credentials are not',
   async (t) => {
     const { out, text, snippet, push, sender, child, exited } = await sandbox(t, '--fault', 'dead=UNREGISTERED*1');
-    t.match(await sender.send(fcmPush(longToken, 'm\u001b[31m')), { kind: 'gone', reason: 'UNREGISTERED' });
+    t.match(await sender.send(fcmPush(longToken, 'm\u001b[31m\u202e')), { kind: 'gone', reason: 'UNREGISTERED' });
     t.match(await sender.send(fcmPush(longToken)), { kind: 'ok' });
-    t.match(await askApns(push.apns, longToken), 'MissingProviderToken');
+    const key = readFileSync(push.apns.keyFile, 'utf8');
+    const taken = await askApns(push.apns, key, longToken);
+    t.match(taken, { status: 200, body: '' });
+    t.match(await askApns(push.apns, makeApnsKey(), longToken), { status: 403, body: /InvalidProviderToken/ });
     await until(() => out.filter((line) => line.includes('dead0123…cdef')).length >= 5);
     const printed = out.join('\n');
     t.match(printed, /^\S+Z {2}fcm {2}dead0123…cdef {2}404 UNREGISTERED\n {2}\{\n {4}"message": \{$/m);
     t.match(printed, /^\S+Z {2}fcm {2}dead0123…cdef {2}200 ok$/m);
     t.match(
       printed,
-      /^\S+Z {2}apns {2}dead0123…cdef {2}403 MissingProviderToken\n {2}apns-topic: com\.example\.chat$/m,
+      /^\S+Z {2}apns {2}dead0123…cdef {2}200 ok\n {2}apns-topic: com\.example\.chat\n {2}apns-push-type: alert$/m,
     );
-    t.match(printed, /"tag": "m\\u001b\[31m"/, 'nothing in a payload acts on the terminal');
-    const key = readFileSync(push.apns.keyFile, 'utf8').split('\n')[1] ?? '';
-    for (const secret of [longToken, 'Bearer', 'ya29', key]) t.notOk((printed + text).includes(secret), secret);
+    t.match(printed, /"tag": "m\\u001b\[31m\\u202e"/, 'nothing in a payload acts on the terminal');
+    for (const secret of [longToken, 'earer', 'ya29', traceOf(key), taken.signature])
+      t.notOk((printed + text).includes(secret), secret);
     t.equal(statSync(push.apns.keyFile).mode & 0o777, 0o600);
     child.kill('SIGINT');
     t.same(await exited, [0, null]);
@@ -92,7 +107,7 @@ t.test(
     const { stdout } = await runInProcess(['config', 'print', '-c', config]);
     t.match(stdout, /key: "\[redacted\]" # file, read from .*apns\.p8\n/);
     t.match(stdout, /serviceAccount: "\[redacted\]" # file, read from .*service-account\.json\n/);
-    t.notOk(stdout.includes(key) || stdout.includes('BEGIN'));
+    t.notOk(stdout.includes(traceOf(key)) || stdout.includes('BEGIN'));
     t.match(text, /qalgate app set <app> --file \S+push\.yaml --apns-key-file \S+apns\.p8 \\\n/);
   },
 );
