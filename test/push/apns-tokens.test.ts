@@ -14,7 +14,7 @@ import {
   type ProviderToken,
 } from '../../src/push/apns/provider-token.ts';
 import { createSealer } from '../../src/store/index.ts';
-import { openTestDatabase } from '../support/database.ts';
+import { openTestDatabase, until } from '../support/database.ts';
 import { metricOf } from '../support/metrics.ts';
 
 const minMs = 60_000;
@@ -142,6 +142,10 @@ t.test('the database is asked when there is need, not for each push', async (t) 
     if (one.peek()?.text !== first.text) t.fail('not from memory');
   }
   t.equal(await one.count('read'), 1);
+  now.ms = dueMs(first);
+  t.equal(one.peek()?.text, first.text);
+  await until(() => one.peek()?.text !== first.text);
+  t.equal(await one.count('minted'), 2, 'nobody had to wait for the next one');
 });
 
 t.test('a token that APNs calls expired is replaced once, by whoever hears it first', async (t) => {
@@ -161,6 +165,9 @@ t.test('a token that APNs calls expired is replaced once, by whoever hears it fi
   t.equal(a.peek()?.text, next.text, 'what is said of the old one says nothing of the new one');
   b.expired(old);
   t.equal((await b.token()).text, next.text, 'another process takes it over');
+  b.expired(next);
+  b.expired(old);
+  t.equal(b.peek(), undefined, 'nor does it make the new one good again');
   t.equal(await b.count('minted'), 0);
 });
 

@@ -1,4 +1,5 @@
 import { once } from 'node:events';
+import { createSecureServer, type ServerHttp2Session, type ServerHttp2Stream } from 'node:http2';
 import { type AddressInfo, createServer, type Server } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import t, { type Test } from 'tap';
@@ -443,6 +444,52 @@ t.test('waits between connections that come to nothing grow, and begin anew afte
   await again.close();
   await until(() => sender.figures().connections === 0);
   t.ok((await wait()) <= 750);
+});
+
+t.test('connections have an equal part of the load', async (t) => {
+  const { apns, sender } = await start(t, {}, { settings: { connections: 2 } });
+  // Until both are as wide as they get here.
+  while (sender.room() < 1_200) await deliver(sender, pushes(500, 1_000));
+  const before = apns.received;
+  apns.hold();
+  const sent = Promise.all(pushes(100).map((push) => sender.send(push)));
+  await until(() => apns.inFlight === 100);
+  apns.letGo();
+  for (const { kind } of await sent) t.equal(kind, 'ok');
+  const parts = [1, 2].map((number) => apns.arrivals.slice(before).filter((one) => one.connection === number).length);
+  t.same(parts, [50, 50]);
+});
+
+t.test('a service that says farewell and keeps the connection open is left all the same', async (t) => {
+  const { cert, key } = createCertificate('lingering');
+  const sessions: ServerHttp2Session[] = [];
+  const server = createSecureServer({ cert, key });
+  server.on('session', (session) => void sessions.push(session));
+  server.on('stream', (stream: ServerHttp2Stream) => stream.respond({ ':status': 200 }, { endStream: true }));
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  t.teardown(() => {
+    for (const session of sessions) session.destroy();
+    server.close();
+  });
+  const endpoint = `https://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const { sender, count } = await start(t, {}, { settings: { endpoint, caFile: await writeCa(t, cert) } });
+  t.match(await sender.send(pushTo(deviceToken(1))), { kind: 'ok', id: undefined });
+  sessions[0]?.goaway();
+  await until(async () => (await count('connections_ended_total', { reason: 'goaway' })) === 1);
+  t.equal(await count('connections'), 0);
+});
+
+t.test('a connection that had nothing to do and is ended is no failure', async (t) => {
+  const { apns, sender, logged, count } = await start(t, {}, { settings: { connections: 2 } });
+  await Promise.all(pushes(2).map((push) => sender.send(push)));
+  await until(() => apns.connections === 2);
+  apns.goaway(0);
+  await until(() => apns.connections === 0);
+  t.equal(await count('connections'), 0, 'nothing of it is left');
+  t.equal(sender.figures().trouble, undefined);
+  t.match(await sender.send(pushTo(deviceToken(3))), { kind: 'ok' });
+  t.notOk(logged.some(({ event }) => event === 'push.apns.connect.failed'));
 });
 
 t.test('a connection that is not what it should be: certain, with the reason for operators', async (t) => {

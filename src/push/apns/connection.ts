@@ -5,7 +5,8 @@ import {
   constants,
   type OutgoingHttpHeaders,
 } from 'node:http2';
-import type { ConnectionOptions } from 'node:tls';
+import { isIP } from 'node:net';
+import { type ConnectionOptions, connect as connectTls, type TLSSocket } from 'node:tls';
 import type { ApnsAnswer } from './answers.ts';
 import { type Attempt, Exchange } from './exchange.ts';
 
@@ -47,7 +48,7 @@ export interface ConnectionEvents {
   onLost(attempt: Attempt, reason: 'timeout' | 'lost' | 'goaway'): void;
   /** APNs wants no more over it. `reason`: APNs' own word. */
   onGoaway(reason: string | undefined): void;
-  /** It is over. `wasGood`: there was a good answer. `detail` in a word why, for operators. */
+  /** It is over. `wasGood`: there was a good answer, or nothing was asked. `detail` in a word why, for operators. */
   onEnd(end: { readonly reason: EndReason; readonly detail: string; readonly wasGood: boolean }): void;
 }
 
@@ -67,6 +68,7 @@ const sessionErrors = ['ERR_HTTP2_INVALID_SESSION', 'ERR_HTTP2_GOAWAY_SESSION', 
 /** One connection to APNs: lets no more through than the other side takes, and finds out when it is dead. */
 export class ApnsConnection {
   readonly #session: ClientHttp2Session;
+  readonly #socket: TLSSocket;
   readonly #options: ConnectionOptionsOf;
   readonly #events: ConnectionEvents;
   readonly #open = new Set<Exchange>();
@@ -90,12 +92,13 @@ export class ApnsConnection {
     this.#options = options;
     this.#events = events;
     this.#window = options.firstStreams;
+    const socket = openSocket(options.origin, options.tls);
     const session = connect(options.origin, {
-      ...options.tls,
-      minVersion: 'TLSv1.2',
+      createConnection: () => socket,
       maxSessionMemory: sessionMegabytes,
       settings: { enablePush: false },
     });
+    this.#socket = socket;
     this.#session = session;
     session.on('connect', () => {
       this.#isConnected = true;
@@ -179,6 +182,7 @@ export class ApnsConnection {
     if (this.#state === 'ended') return;
     this.#end = { reason, detail };
     this.#session.destroy();
+    this.#socket.destroy();
   }
 
   /** To be called every {@link ApnsTiming.tickMs}: deadlines, and whether it is alive. */
@@ -187,6 +191,11 @@ export class ApnsConnection {
     if (this.#state === 'ended') return;
     if (this.#state === 'connecting') {
       if (nowMs - this.#openedMs >= timing.connectMs) this.destroy('connect', 'timeout');
+      return;
+    }
+    if (this.#state === 'leaving' && this.#open.size === 0) {
+      // Node would wait until the other side closes it, too.
+      this.#socket.destroy();
       return;
     }
     for (const exchange of this.#open) {
@@ -281,8 +290,22 @@ export class ApnsConnection {
     this.#state = 'ended';
     const { reason, detail } = this.#end ?? { reason: wasConnecting ? 'connect' : 'lost', detail: 'closed' };
     for (const exchange of this.#open) this.#over(exchange);
-    this.#events.onEnd({ reason, detail, wasGood: this.#wasGood });
+    const wasIdle = this.#requests === 0 && !wasConnecting;
+    this.#events.onEnd({ reason, detail, wasGood: this.#wasGood || wasIdle });
   }
+}
+
+function openSocket(origin: string, tls: ConnectionOptions): TLSSocket {
+  const { hostname, port } = new URL(origin);
+  const host = hostname.replace(/^\[|\]$/g, '');
+  return connectTls({
+    ...tls,
+    host,
+    port: port === '' ? 443 : Number(port),
+    ALPNProtocols: ['h2'],
+    minVersion: 'TLSv1.2',
+    ...(isIP(host) === 0 ? { servername: host } : {}),
+  });
 }
 
 /** The debug data of a GOAWAY may hold `{"reason":…}`. */

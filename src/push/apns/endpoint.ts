@@ -141,7 +141,7 @@ export class ApnsEndpoint {
   /** Sends what waits, as far as there is room, and sees to it that there will be. */
   #pump(): void {
     while (this.#waitingCount > 0) {
-      const connection = this.#roomiest();
+      const connection = this.#idlest();
       if (connection === undefined) {
         this.#grow();
         return;
@@ -161,10 +161,11 @@ export class ApnsEndpoint {
     }
   }
 
-  #roomiest(): ApnsConnection | undefined {
+  /** The one with the least to do of those that have a stream free. */
+  #idlest(): ApnsConnection | undefined {
     let best: ApnsConnection | undefined;
     for (const connection of this.#connections) {
-      if (connection.free > (best?.free ?? 0)) best = connection;
+      if (connection.free > 0 && connection.inFlight < (best?.inFlight ?? Number.POSITIVE_INFINITY)) best = connection;
     }
     return best;
   }

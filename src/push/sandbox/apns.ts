@@ -245,6 +245,7 @@ export async function openApnsSandbox(options: ApnsSandboxOptions): Promise<Apns
         peer.lastId = Math.min(peer.lastId, peer.seenId);
         stream.session?.goaway(constants.NGHTTP2_NO_ERROR, peer.lastId);
         answer(stream, request, { status });
+        leave(stream.session);
         break;
       default:
       // Silence.
@@ -366,6 +367,7 @@ export async function openApnsSandbox(options: ApnsSandboxOptions): Promise<Apns
         // What was looked at is never above it, or it would show twice.
         peer.lastId = Math.min(peer.lastId, Math.max(lastId, peer.seenId));
         session.goaway(code, peer.lastId, data);
+        leave(session);
       }
     },
     limitStreams(count) {
@@ -444,6 +446,11 @@ function respond(stream: ServerHttp2Stream, fields: Record<string, string | numb
     stream.respond(fields);
     stream.end(body);
   }
+}
+
+/** Ends the connection when its streams have ended: after a farewell Node reads it no more, and would not hear that the other side has gone. */
+function leave(session: Pick<ServerHttp2Session, 'close'> | undefined): void {
+  setImmediate(() => session?.close());
 }
 
 function later(ms: number, act: () => void): void {
