@@ -288,7 +288,7 @@ async function pushCredentials(
   t.match(keyed.settings.push.apns, { key: '[redacted]', certificate: undefined, certificateKey: undefined });
 
   const garbage = write('garbage.p8', 'no key at all');
-  const broken = write('broken.p8', first.replace(/[A-Za-z]{20}/, ''));
+  const broken = write('broken.p8', first.replace(/\n.{20}/, '\n'));
   const rsa = write('rsa.p8', JSON.parse(firstAccount).private_key);
   const refused: [string[], number, RegExp][] = [
     [['--apns-key-file', keyFile], 2, /push\.apns\.topic: .*is missing/],
