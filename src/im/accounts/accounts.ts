@@ -138,6 +138,9 @@ export function createAccounts(
           update conversation c set auth_epoch = auth_epoch + 1 from locked where c.id = locked.id`.execute(
           transaction,
         );
+        // From now on nobody is reached by it (S9), whatever becomes of this process after the commit.
+        await sql`delete from push_device where account_id = any (${numbers})`.execute(transaction);
+        await sql`delete from push_settings where account_id = any (${numbers})`.execute(transaction);
         // First: whoever hears of the kick knows by then that it is a deletion.
         await bus.publish('accounts', { sdkAppId, identifiers: rows.map(({ identifier }) => identifier) }, transaction);
         // An account that is gone has no sessions and UserSigs, whatever becomes of this process after the commit.
