@@ -287,11 +287,13 @@ t.test('[B5] paused, resumed, cancelled; what operators see', async (t) => {
 });
 
 t.test('[B5] two processes: an app is one’s at a time, and the other goes on where it ended', async (t) => {
-  const first = await open(t, 400, { app: { campaignPerSec: 200 } });
-  const second = await openIm(t, { database, deps: { clock: first.clock }, app: { campaignPerSec: 200 } });
+  const settings = { app: { campaignPerSec: 200 }, options: { campaigns: { lookMs: 50 } } };
+  const first = await open(t, 400, settings);
+  const second = await openIm(t, { ...settings, database, deps: { clock: first.clock } });
   const receivers = (metrics: TestIm['metrics']) => metricOf(metrics, 'qalgate_im_campaign_receivers_total');
   const taskId = await first.start();
-  await until(async () => (await first.report(taskId)).finished > 0);
+  // By then the other one has looked many times.
+  await until(async () => (await first.report(taskId)).finished >= 150);
   const working = (await receivers(first.metrics)) > 0 ? first : second;
   const other = working === first ? second : first;
   t.equal(await receivers(other.metrics), 0);
