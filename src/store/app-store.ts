@@ -1,5 +1,5 @@
 import { isDeepStrictEqual } from 'node:util';
-import { type Kysely, type Selectable, sql } from 'kysely';
+import { type Kysely, type RawBuilder, type Selectable, sql } from 'kysely';
 import Type from 'typebox';
 import { Default } from 'typebox/value';
 import type { SdkAppId } from '../wire/index.ts';
@@ -156,11 +156,23 @@ export function createAppStore(db: Database, deps: { sealer: Sealer; bus: Contro
         }
       }
     }
+    await inChunks(sql`
+      update push_item i set done_ms = 0, outcome = 'dropped' from (
+        select id, day from push_item where sdk_app_id = ${sdkAppId} and done_ms is null limit ${chunkRows} for update skip locked
+      ) k
+      where i.id = k.id and i.day = k.day`);
+    for (const table of ['push_device', 'dead_letter']) {
+      await inChunks(sql`
+        delete from ${sql.table(table)} where id in (
+          select id from ${sql.table(table)} where sdk_app_id = ${sdkAppId} limit ${chunkRows}
+        )`);
+    }
+  }
+
+  /** Repeats a statement that changes `chunkRows` at most until it finds fewer. */
+  async function inChunks(statement: RawBuilder<unknown>): Promise<void> {
     for (let isAll = false; !isAll; ) {
-      const { numAffectedRows = 0n } = await sql`
-        delete from dead_letter where id in (
-          select id from dead_letter where sdk_app_id = ${sdkAppId} order by id limit ${chunkRows}
-        )`.execute(db.kysely);
+      const { numAffectedRows = 0n } = await statement.execute(db.kysely);
       isAll = numAffectedRows < chunkRows;
     }
   }

@@ -94,6 +94,29 @@ t.test('[S1] the link alone in the foreground, unless it is not heard of', async
   t.match(alerts(bob), ['unheard']);
 });
 
+t.test('[S1] whoever locks the phone on which he has just got a message is not rung for it', async (t) => {
+  const alice = await im.link(name('alice'));
+  const bob = await phoneOf(name('bob'));
+  await bob.link.ok('report', { state: 'foreground' });
+  const taken = await alice.ok('send', { ...c2c(bob), ...said('taken') });
+  await seen(bob.account, 1);
+  await bob.link.ok('ack', { items: [[`c2c:${alice.login.account}`, taken.seq]] });
+  await until(
+    async () =>
+      (
+        await pool.query('select 1 from delivered d join account a on a.id = d.account_id where a.identifier = $1', [
+          bob.account,
+        ])
+      ).rows.length > 0,
+  );
+  await bob.link.ok('report', { state: 'background', unread: 1 });
+  world.clock.advance(11);
+  t.match(await ended(bob.account, 1), [{ outcome: 'skipped', reason: 'delivered', counted: false }]);
+  await alice.ok('send', { ...c2c(bob), ...said('not taken') });
+  await ended(bob.account, 2);
+  t.match(shown(bob), [{ aps: { alert: `not taken`, badge: 2 } }]);
+});
+
 t.test('[S1] nobody is pushed to after logout, a kick, or a login elsewhere', async (t) => {
   const alice = await im.link(name('alice'));
   const [out, elsewhere] = [await phoneOf(name('bob')), await phoneOf(name('bob'))];

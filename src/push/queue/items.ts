@@ -32,6 +32,7 @@ export interface Item extends ReadingRow {
   readonly messageDay: number;
   readonly campaignId: number | undefined;
   readonly campaignState: string | undefined;
+  readonly dueMs: number;
   readonly deadlineMs: number;
   readonly attempts: number;
   readonly isCounted: boolean;
@@ -107,6 +108,7 @@ interface ItemRow extends ReadingRow, Partial<DeviceRow> {
   message_day: number | null;
   campaign_id: number | null;
   campaign_state: string | null;
+  due_ms: number;
   deadline_ms: number;
   attempts: number;
   counted: boolean;
@@ -171,6 +173,7 @@ export function createItems({ pool, clock }: { pool: pg.Pool; clock: Clock }): I
         messageDay: row.message_day ?? 0,
         campaignId: row.campaign_id ?? undefined,
         campaignState: row.campaign_state ?? undefined,
+        dueMs: row.due_ms,
         deadlineMs: row.deadline_ms,
         attempts: row.attempts,
         isCounted: row.counted,

@@ -53,6 +53,9 @@ export function prepare(
   if (decision.kind === 'skip') return end('skipped', decision.reason);
   if (decision.kind === 'wait') return wait(decision.untilMs);
   if (device === undefined || message === undefined) return end('skipped', 'no-device');
+  // It waited as its terminal was in the foreground, and has been taken there: whoever locks his phone now has seen it.
+  if (item.dueMs === message.stored_ms + unheardMs && reading.deliveredSeq >= item.seq)
+    return end('skipped', 'delivered');
   if (device.not_before_ms > nowMs) return wait(device.not_before_ms);
 
   const shown = messageOf(message);

@@ -11,6 +11,8 @@ export interface Backlog {
   readonly waiting: number;
   /** When the oldest of them was made; undefined: none waits. */
   readonly oldestMs: number | undefined;
+  /** Of the one whose time is over first. */
+  readonly deadlineMs: number;
 }
 
 /** Looks after what waits, and after devices that are no more. */
@@ -80,17 +82,20 @@ export function createUpkeep(
       channel: Lane['channel'];
       waiting: number;
       oldest_ms: number;
+      deadline_ms: number;
     }>({
       name: 'push_backlog',
       text: `
-        select sdk_app_id, channel, count(*)::bigint as waiting, min(created_ms) as oldest_ms from push_item
+        select sdk_app_id, channel, count(*)::bigint as waiting, min(created_ms) as oldest_ms, min(deadline_ms) as deadline_ms
+        from push_item
         where done_ms is null and day between $1 and $2 group by sdk_app_id, channel`,
       values: days(),
     });
-    return rows.map(({ sdk_app_id: sdkAppId, channel, waiting, oldest_ms: oldestMs }) => ({
+    return rows.map(({ sdk_app_id: sdkAppId, channel, waiting, oldest_ms: oldestMs, deadline_ms: deadlineMs }) => ({
       lane: { sdkAppId, channel },
       waiting,
       oldestMs,
+      deadlineMs,
     }));
   }
 
@@ -121,10 +126,10 @@ export function createUpkeep(
     seen = await look();
     paused.set(await pauses());
     const known = new Set(apps.list().map(({ sdkAppId }) => sdkAppId));
-    for (const { lane, waiting } of seen) {
+    for (const { lane, waiting, deadlineMs } of seen) {
       if (!known.has(lane.sdkAppId)) await endAll(lane, 'no-app', 'dropped', 'true');
       // Of a lane that is paused nobody else notices.
-      else await endAll(lane, 'expired', 'expired', `deadline_ms < ${clock()}`);
+      else if (deadlineMs < clock()) await endAll(lane, 'expired', 'expired', `deadline_ms < ${clock()}`);
       let over = waiting - bound;
       for (const priority of Object.values(priorities).toReversed()) {
         while (over > 0 && !stop.signal.aborted) {

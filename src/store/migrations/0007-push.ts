@@ -84,7 +84,7 @@ async function tables(db: Kysely<unknown>): Promise<void> {
     create index push_item_waiting on push_item (sdk_app_id, channel, priority, due_ms) where done_ms is null`.execute(
     db,
   );
-  await sql`create index push_item_device on push_item (device_id) where done_ms is null`.execute(db);
+  await sql`create index push_item_device on push_item (device_id, conversation_id, seq) where not counted`.execute(db);
   await sql`create index push_item_message on push_item (conversation_id, seq) where conversation_id is not null`.execute(
     db,
   );
@@ -158,8 +158,10 @@ async function deviceFunction(db: Kysely<unknown>): Promise<void> {
 
 /**
  * push_count raises the badges of devices for pushes that are about to be sent, once each. push_read and push_recalled lower them by what was
- * read elsewhere or recalled, in the transaction of that, and have those of iOS told where they are not there. What waits to be pushed was not
- * counted yet, and will not be.
+ * read elsewhere or recalled, in the transaction of that, and have those of iOS told where they are not there.
+ *
+ * A badge holds what was unread when its app said so (seen_ms), and what was counted since. What came since and was not counted, as it waits,
+ * or was not to be pushed, is not in it.
  *
  * Each locks its devices first, in the order of their ids, and looks at everything else after: so none of them waits for another one that
  * waits for it, and each sees what the one before has done.
@@ -212,20 +214,27 @@ async function badgeFunctions(db: Kysely<unknown>): Promise<void> {
       select 1 from terminal t where t.account_id = d.account_id and t.platform = d.platform and t.node_id is not null and not t.is_background
     )`);
   await sql`
-    create function push_read(p_account bigint, p_conversation bigint, p_seq bigint, p_less bigint) returns void
+    create function push_read(p_account bigint, p_conversation bigint, p_from bigint, p_seq bigint, p_less bigint) returns void
     language plpgsql as $$
     declare
       v_now_ms bigint := floor(extract(epoch from clock_timestamp()) * 1000);
     begin
       if p_less <= 0 then return; end if;
-      perform 1 from push_device d where d.account_id = p_account order by d.id for no key update;
+      perform 1 from push_device d where d.account_id = p_account and ${isAway} order by d.id for no key update;
       if not found then return; end if;
       with lowered as (
         update push_device d set badge = greatest(0, d.badge - k.less) from (
           select x.id, (p_less - (
-            select count(*) from push_item w
-            where w.device_id = x.id and w.done_ms is null and w.kind = 1 and not w.counted
-              and w.conversation_id = p_conversation and w.seq <= p_seq
+            select count(*) from (
+              select w.seq, w.message_day as day from push_item w
+                where w.device_id = x.id and w.conversation_id = p_conversation and w.seq > p_from and w.seq <= p_seq and not w.counted
+              union all
+              -- Not even looked at.
+              select o.seq, o.day from outbox o
+                where o.consumer = 2 and o.drain_key = p_conversation::text and o.done_ms is null and o.seq > p_from and o.seq <= p_seq
+            ) w
+            join message g on g.conversation_id = p_conversation and g.seq = w.seq and g.day = w.day
+            where g.counts and g.sender_id <> p_account and g.recall_no = 0 and g.stored_ms > x.seen_ms
           ))::integer as less
           from push_device x where x.account_id = p_account and x.badge > 0
         ) k
@@ -236,24 +245,24 @@ async function badgeFunctions(db: Kysely<unknown>): Promise<void> {
     end $$`.execute(db);
   // Of a day before its message's there is no push of it.
   await sql`
-    create function push_recalled(p_conversation bigint, p_seq bigint, p_day integer) returns void
+    create function push_recalled(p_conversation bigint, p_seq bigint, p_day integer, p_stored_ms bigint) returns void
     language plpgsql as $$
     declare
       v_now_ms bigint := floor(extract(epoch from clock_timestamp()) * 1000);
       v_devices bigint[];
     begin
       select array_agg(i.device_id) into v_devices from push_item i
-        where i.conversation_id = p_conversation and i.seq = p_seq and i.day >= p_day - 1 and i.device_id is not null
-          and i.outcome is distinct from 'skipped';
+        where i.conversation_id = p_conversation and i.seq = p_seq and i.day >= p_day - 1 and i.device_id is not null;
       if v_devices is null then return; end if;
-      perform 1 from push_device d where d.id = any (v_devices) order by d.id for no key update;
+      perform 1 from push_device d where d.id = any (v_devices) and ${isAway} order by d.id for no key update;
+      if not found then return; end if;
       with lowered as (
         update push_device d set badge = d.badge - 1 from push_item i
-        where i.conversation_id = p_conversation and i.seq = p_seq and i.day >= p_day - 1 and i.counted and d.id = i.device_id
+        where i.conversation_id = p_conversation and i.seq = p_seq and i.day >= p_day - 1 and d.id = i.device_id and (i.counted or p_stored_ms <= d.seen_ms)
           and d.badge > 0
           and not exists (
             select 1 from member m where m.account_id = i.account_id and m.conversation_id = p_conversation and m.to_seq is null
-              and m.read_seq >= p_seq
+              and (m.read_seq >= p_seq or m.role is not null and m.msg_flag <> 'AcceptAndNotify')
           )
           and ${isAway}
         returning d.*
@@ -265,7 +274,7 @@ async function badgeFunctions(db: Kysely<unknown>): Promise<void> {
       'moved := true; read_seq := v_seq;',
       `if m.role is null or m.msg_flag = 'AcceptAndNotify' then
         perform push_read(
-          p_account, p_conversation, v_seq,
+          p_account, p_conversation, m.read_seq, v_seq,
           greatest(0, c.counted - m.read_counted - m.uncounted_after_read) - greatest(0, c.counted - v_counted - v_own)
         );
       end if;
@@ -275,7 +284,7 @@ async function badgeFunctions(db: Kysely<unknown>): Promise<void> {
   await patchFunction(db, 'im_recall', [
     [
       'status := 0; recall_no := c.recall_no + 1;',
-      'perform push_recalled(p_conversation, p_seq, x.day);\n      status := 0; recall_no := c.recall_no + 1;',
+      'if x.counts then perform push_recalled(p_conversation, p_seq, x.day, x.stored_ms); end if;\n      status := 0; recall_no := c.recall_no + 1;',
     ],
   ]);
 }

@@ -1,0 +1,139 @@
+import t from 'tap';
+import { openTestDatabase, until } from '../support/database.ts';
+import type { TestLink } from '../support/im.ts';
+import { openPushWorld } from '../support/push-world.ts';
+
+t.setTimeout(90_000);
+const database = await openTestDatabase(t);
+const { pool } = database.db;
+const world = await openPushWorld(t, database, { options: { tuning: { lookMs: 200 } } });
+const { im, apns } = world;
+const sdkAppId = im.app.sdkAppId as never;
+
+/** The same numbers every time. */
+function createRandom(seed: number) {
+  let state = seed;
+  return (below: number): number => {
+    state = (Math.imul(state, 1_103_515_245) + 12_345) & 0x7fffffff;
+    return Math.floor((state / 0x80000000) * below);
+  };
+}
+
+interface Message {
+  readonly seq: number;
+  readonly from: TestLink;
+  isRecalled: boolean;
+}
+
+/** A conversation of Bob's, as he and others name it, and what is said in it. */
+interface Talk {
+  readonly names: { readonly bob: string; readonly others: string };
+  readonly speakers: readonly TestLink[];
+  readonly isQuiet: boolean;
+  readonly messages: Message[];
+  readSeq: number;
+}
+
+let ids = 0;
+const said = () => ({
+  clientId: `id-${++ids}`,
+  body: [{ MsgType: 'TIMTextElem', MsgContent: { Text: `no ${ids}` } }],
+});
+
+t.test('[S3] badges are what is unread, whatever is read, recalled, held back and sent at once', async (t) => {
+  const [bob, alice, carol] = ['bob', 'alice', 'carol'];
+  const [phone, android, desktop] = await Promise.all(
+    ['iOS', 'Android', 'Mac'].map((platform) => im.link(bob, { platform })),
+  );
+  const token = 'ab'.repeat(32);
+  const fcmToken = 'a-token-of-fcm-0123456789';
+  if (phone === undefined || android === undefined || desktop === undefined) throw new Error('no links');
+  await phone.ok('setToken', { channel: 'apns', token });
+  await android.ok('setToken', { channel: 'fcm', token: fcmToken });
+  for (const link of [phone, android]) await link.ok('report', { state: 'background', unread: 0 });
+  const others = [await im.link(alice), await im.link(carol)];
+  const talks: Talk[] = others.map((link) => ({
+    names: { bob: `c2c:${link.login.account}`, others: `c2c:${bob}` },
+    speakers: [link, link, desktop],
+    isQuiet: false,
+    messages: [],
+    readSeq: 0,
+  }));
+  for (const isQuiet of [false, true]) {
+    const { group } =
+      (await others[0]?.ok('createGroup', { type: 'Private', name: 'Tea', members: [bob, carol] })) ?? {};
+    const name = `group:${group}`;
+    const { seq } = (await others[0]?.ok('send', { conversation: name, ...said() })) ?? {};
+    if (isQuiet) await desktop.ok('modifyMember', { group, receive: 'AcceptNotNotify' });
+    const first = { seq: seq as number, from: others[0] as TestLink, isRecalled: false };
+    talks.push({
+      names: { bob: name, others: name },
+      speakers: [...others, desktop],
+      isQuiet,
+      messages: [first],
+      readSeq: 0,
+    });
+  }
+
+  const unread = (): number =>
+    talks
+      .filter(({ isQuiet }) => !isQuiet)
+      .flatMap(({ messages, readSeq }) =>
+        messages.filter(({ seq, from, isRecalled }) => seq > readSeq && from !== desktop && !isRecalled),
+      ).length;
+  const settled = () =>
+    until(async () => (await pool.query('select 1 from push_item where done_ms is null')).rows.length === 0, 20_000);
+  /** Every message has been looked at. */
+  const looked = () =>
+    until(
+      async () => (await pool.query('select 1 from outbox where consumer = 2 and done_ms is null')).rows.length === 0,
+    );
+  const badges = async () =>
+    (await pool.query<{ badge: number }>('select badge from push_device order by channel')).rows.map(
+      ({ badge }) => badge,
+    );
+
+  for (const seed of [1, 2, 3, 4, 5, 6]) {
+    const random = createRandom(seed);
+    const pick = <T>(list: readonly T[]): T => list[random(list.length)] as T;
+    await looked();
+    await settled();
+    for (const link of [phone, android]) await link.ok('report', { state: 'background', unread: unread() });
+    for (let round = 0; round < 8; round++) {
+      const isHeld = random(3) === 0;
+      if (isHeld) await world.push.pauses.pause({ sdkAppId, channel: undefined, reason: 'a test', actor: 'tester' });
+      await Promise.all(
+        Array.from({ length: 8 }, async () => {
+          const talk = pick(talks);
+          const what = random(10);
+          const some = pick([...talk.messages, undefined]);
+          const from = pick(talk.speakers);
+          if (what < 6 || some === undefined) {
+            const conversation = from === desktop ? talk.names.bob : talk.names.others;
+            const { seq } = await from.ok('send', { conversation, ...said() });
+            talk.messages.push({ seq: seq as number, from, isRecalled: false });
+          } else if (what < 8) {
+            await desktop.ok('read', { conversation: talk.names.bob, seq: some.seq });
+            talk.readSeq = Math.max(talk.readSeq, some.seq);
+          } else {
+            some.isRecalled = true;
+            const conversation = some.from === desktop ? talk.names.bob : talk.names.others;
+            await some.from.ask('recall', { conversation, seq: some.seq });
+          }
+        }),
+      );
+      if (isHeld) {
+        await world.push.pauses.resume(sdkAppId);
+        world.push.wake({ sdkAppId, channel: 'apns' });
+      }
+      if (random(2) === 0) continue;
+      await looked();
+      await settled();
+      const is = unread();
+      t.same(await badges(), [is, is], `seed ${seed}, round ${round}`);
+      const shown = apns.arrivals.filter((one) => one.token === token).at(-1);
+      const { badge } = (JSON.parse(shown?.body ?? '{"aps":{}}') as { aps: { badge?: number } }).aps;
+      if (badge !== undefined) t.equal(badge, is, `and the phone shows so: seed ${seed}, round ${round}`);
+    }
+  }
+});
