@@ -318,9 +318,11 @@ t.test('[B5] two processes: an app is one’s at a time, and the other goes on w
 });
 
 t.test('[B5] a turn that comes late does nothing', async (t) => {
-  const { accounts, start, ended, sender } = await open(t, 30);
+  const { accounts, start, ended, sender, setApps } = await open(t, 30);
   const taskId = await start();
   await ended(taskId);
+  // From here on the service leaves it alone.
+  setApps([]);
   const store = async (after: number, next: number, numbers: number[]) => {
     const { rows } = await db.pool.query('select * from im_campaign_store($1, $2, $3, $4, 2::smallint, $5)', [
       (await db.pool.query<{ id: number }>('select id from campaign')).rows[0]?.id,
