@@ -202,8 +202,7 @@ t.test('[B2] without MsgLifeTime those who are online get it, and nothing is sto
 });
 
 t.test('[B5] paused, resumed, cancelled; what operators see', async (t) => {
-  // Ten turns of ten a second.
-  const { app, start, report, ended, setApps } = await open(t, 120, { app: { campaignPerSec: 40 } });
+  const { app, start, report, ended, setApps } = await open(t, 120, { app: { campaignPerSec: 10 } });
   const admin = createCampaignAdmin({ db, clock: Date.now });
   const change = async (taskId: string, what: CampaignChange) => {
     const changed = await admin.change(imAppId, taskId, what, 'oncall');
@@ -372,7 +371,7 @@ t.test('[B5] a turn that comes late does nothing', async (t) => {
 });
 
 t.test('[B5] the sender is deleted, an app is away, and a database that fails for a while', async (t) => {
-  const { app, im, start, report, ended, setApps, events } = await open(t, 60, { app: { campaignPerSec: 20 } });
+  const { app, im, start, report, ended, setApps, events } = await open(t, 60, { app: { campaignPerSec: 10 } });
   const from = await im.accounts.ensure(imAppId, 'shop' as AccountId);
   const taskId = await start({ from });
   await until(async () => (await report(taskId)).finished > 0);
