@@ -84,8 +84,11 @@ export class ApnsConnection {
   /** Above it the other side has looked at nothing. */
   #lastSeenId = noId;
   #heardMs = this.#openedMs;
-  /** Of the ping that is not answered yet. */
-  #pingMs: number | undefined;
+  /**
+   * Looks since the ping that is not answered yet. Counted, not timed: when this process itself has stood still, there has been none, and the
+   * answer may lie here unread.
+   */
+  #pingTicks: number | undefined;
   #end: { reason: EndReason; detail: string } | undefined;
 
   constructor(options: ConnectionOptionsOf, events: ConnectionEvents) {
@@ -205,13 +208,14 @@ export class ApnsConnection {
       else this.#settle(exchange, (attempt) => this.#events.onAnswer(attempt, answer));
       exchange.stream.close(constants.NGHTTP2_CANCEL);
     }
-    if (this.#pingMs !== undefined) {
-      if (nowMs - this.#pingMs >= timing.pingMs) this.destroy('dead', 'ping');
+    if (this.#pingTicks !== undefined) {
+      this.#pingTicks += 1;
+      if (this.#pingTicks * timing.tickMs >= timing.pingMs) this.destroy('dead', 'ping');
       return;
     }
     // Sooner than the first request times out; one that does while others are answered says nothing against the connection.
     const quietMs = nowMs - this.#heardMs;
-    if (quietMs >= (this.#open.size > 0 ? timing.quietMs : timing.idleMs)) this.#ping(nowMs);
+    if (quietMs >= (this.#open.size > 0 ? timing.quietMs : timing.idleMs)) this.#ping();
   }
 
   #begin(): void {
@@ -219,12 +223,12 @@ export class ApnsConnection {
     this.#state = 'open';
   }
 
-  #ping(nowMs: number): void {
-    this.#pingMs = nowMs;
+  #ping(): void {
+    this.#pingTicks = 0;
     try {
       this.#session.ping((error) => {
         if (error !== null) return;
-        this.#pingMs = undefined;
+        this.#pingTicks = undefined;
         this.#heardMs = performance.now();
       });
     } catch {

@@ -277,8 +277,7 @@ export class ApnsEndpoint {
 
   /** APNs has not looked at it, so that nothing shows twice. */
   #sendAgain(attempt: Attempt, reason: 'goaway' | 'refused' | 'provider-token'): void {
-    const isOver = performance.now() >= attempt.deadlineMs - this.#options.timing.tickMs;
-    if (this.#isClosing || isOver || attempt.resent >= maxResent) {
+    if (this.#isClosing || attempt.resent >= maxResent) {
       this.#finish(attempt, this.#retry(reason, reason === 'refused' ? 1_000 : 0, 'push'));
       return;
     }
