@@ -134,6 +134,11 @@ async function deviceFunction(db: Kysely<unknown>): Promise<void> {
       if not found then return false; end if;
       for attempt in 1 .. 5 loop
         begin
+          -- In the order of their ids, as all others do.
+          perform 1 from push_device d
+            where d.sdk_app_id = p_app and d.channel = p_channel and d.token = p_token
+              or d.account_id = p_account and d.platform = p_platform
+            order by d.id for update;
           delete from push_device d
             where d.sdk_app_id = p_app and d.channel = p_channel and d.token = p_token
               and not (d.account_id = p_account and d.platform = p_platform);
