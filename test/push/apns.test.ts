@@ -693,10 +693,12 @@ t.test(
 );
 
 t.test('closed while it connects, and before it ever did', async (t) => {
-  const { sender } = await start(t);
+  const { apns, sender } = await start(t);
   const sent = sender.send(pushTo(deviceToken(1)));
   await sender.close();
   t.match(await sent, retry('closing', { isSure: true }));
+  await delay(200);
+  t.equal(apns.opened, 0, 'nor does it connect afterwards');
   const { sender: idle } = await start(t);
   await idle.close();
   t.match(idle.figures(), { connections: 0, inFlight: 0 });
