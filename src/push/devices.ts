@@ -145,7 +145,7 @@ export function createDevices(deps: {
         name: `push_opened_${kind}`,
         text: `
           update push_item i set opened_ms = $6 from (${place}) k
-          where i.conversation_id = k.id and i.seq = $5 and i.account_id = $3 and i.platform = $4 and i.kind = 1
+          where i.conversation_id = k.id and i.seq = $5 and i.account_id = $3 and i.platform = $4
             and i.opened_ms is null and (i.done_ms is null or i.attempts > 0)
           returning i.channel`,
         values: [sdkAppId, name, accountNo, platform, seq, clock()],

@@ -225,7 +225,7 @@ t.test(
     const token = newToken();
     const watched = watch(t);
     const { push, login, client } = watched;
-    createGroups(client);
+    const groups = createGroups(client);
     await login(a);
     await push.setToken({ channel: 'apns', token });
     const [bob, carol] = [await im.link(b), await im.link(c)];
@@ -244,6 +244,15 @@ t.test(
     await soon(() => client.getConversation(`group:${group}`).unread > 0);
     const unread = [b, c, `group:${group}`].reduce((sum, one) => sum + client.getConversation(one).unread, 0);
     t.ok(unread >= 4);
+    // What is in no list is on no icon.
+    const { group: other } = await bob.ok('createGroup', { type: 'Public', name: 'Coffee club' });
+    await bob.ok('inviteMembers', { group: other, accounts: [a] });
+    const dora = fresh('dora');
+    await say(await im.link(dora), 'hidden');
+    await watched.until('new hidden');
+    await soon(() => groups.unreadNotices > 0 && client.getConversation(dora).unread === 1);
+    await client.getConversation(dora).delete();
+    t.equal(client.getConversation(dora).unread, 1);
     t.equal(await push.background(), true);
     t.match(await rowOf(a), { badge: unread });
     t.equal(await isBackground(a), true);
@@ -431,6 +440,31 @@ t.test('of pushes by which the app was opened the last twenty wait', async (t) =
     told(service).map((one) => (one as unknown as { seq: number }).seq),
     Array.from({ length: 20 }, (_, i) => i + 6),
   );
+});
+
+t.test('what an account leaves owed goes with it, and nothing is said of what is not known', async (t) => {
+  const service = await openScript(t);
+  service.script = ({ do: what }) => (/Token|report|pushOpened/.test(what) ? { ok: {} } : undefined);
+  const watched = watch(t, { url: service.url });
+  const { push, client } = watched;
+  t.equal(await push.background(), false);
+  await client.login('alice', 'sig');
+  await soon(() => told(service).length === 1);
+  t.same(told(service), [{ what: 'report', state: 'background' }], 'how much is unread, nobody knew');
+  await push.foreground();
+  service.stop();
+  await watched.until('disconnected');
+  push.opened({ conversation: 'c2c:bob', seq: 4 });
+  await client.logout();
+  service.start();
+  push.opened({ conversation: 'c2c:carol', seq: 5 });
+  await client.login('dora', 'sig');
+  await push.foreground();
+  t.match(told(service).slice(2), [{ what: 'pushOpened', seq: 5 }, { state: 'foreground' }]);
+  t.equal(told(service).length, 4);
+  await client.login('alice', 'sig');
+  await push.foreground();
+  t.equal(told(service).length, 5);
 });
 
 t.test('after close everything says so', async (t) => {
