@@ -80,7 +80,10 @@ t.test('a terminal says by which push its app was opened: the first report count
 
   const query = parseQuery({ account: b });
   const { pushes } = await admin.list(world.app(), query.ok ? query.value : (undefined as never));
-  t.match(pushes, [{ openedAt: /^20.*Z$/ }, { openedAt: new Date(first?.opened_ms as number).toISOString() }]);
+  t.match(pushes, [
+    { openedAt: /^20.*Z$/, why: /the app was opened by it$/ },
+    { openedAt: new Date(first?.opened_ms as number).toISOString() },
+  ]);
 });
 
 t.test('of a group, too; and of what may be on the screen though its service has not said so', async (t) => {

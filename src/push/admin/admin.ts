@@ -342,7 +342,7 @@ function viewItem(row: ItemRow, nowMs: number): PushView {
     campaign: row.campaign_id,
     state: outcome ?? 'waiting',
     reason,
-    why: whyOf({ outcome, reason, attempts, isPaused, nowMs, dueMs }),
+    why: whyOf({ outcome, reason, attempts, isOpened: row.opened_ms !== null, isPaused, nowMs, dueMs }),
     attempts,
     status: row.status,
     tookMs: row.took_ms,

@@ -24,6 +24,7 @@ export function whyOf({
   outcome,
   reason,
   attempts,
+  isOpened,
   isPaused,
   nowMs,
   dueMs,
@@ -31,6 +32,8 @@ export function whyOf({
   outcome: string | null;
   reason: string | null;
   attempts: number;
+  /** The app said that it was opened by it. */
+  isOpened: boolean;
   isPaused: boolean;
   nowMs: number;
   dueMs: number;
@@ -45,7 +48,9 @@ export function whyOf({
         : 'waits for its turn';
     }
     case 'accepted':
-      return 'its service took it; that is not to say that anybody saw it';
+      return isOpened
+        ? 'its service took it, and the app was opened by it'
+        : 'its service took it; that is not to say that anybody saw it';
     case 'skipped':
       return `not pushed: ${skips[reason as SkipReason] ?? reason}`;
     case 'expired':
