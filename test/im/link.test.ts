@@ -608,6 +608,11 @@ t.test('[H4] resume: the terminal keeps its place, unless another took it', asyn
   second.socket.terminate();
   await until(async () => (await stateOf(im, alice)) === 'offline');
   const third = await im.link(alice, { platform: 'Web', resume: second.login.link });
+  t.same(
+    [first, second, third].map(({ login }) => login.resumed),
+    [undefined, true, true],
+    'and is told so',
+  );
   t.equal(await stateOf(im, alice), 'online');
   await im.link(alice, { platform: 'Android' });
   await third.closed;
