@@ -22,6 +22,8 @@ interface Waiting {
   device: number;
   dueMs?: number;
   done?: Mark['outcome'];
+  more?: Partial<Item>;
+  deviceMore?: object;
 }
 
 /** A lane on items in memory, and a service that answers when it is told to. */
@@ -36,7 +38,13 @@ function openLane({ room = 1_000 }: { room?: number } = {}) {
   const marks: Mark[] = [];
   const halts: string[] = [];
   const looks: number[][] = [];
-  const state = { nowMs, isLost: false, auto: undefined as ((push: Sendable) => Outcome | undefined) | undefined };
+  const state = {
+    nowMs,
+    isLost: false,
+    most: 0,
+    isAway: false,
+    auto: undefined as ((push: Sendable) => Outcome | undefined) | undefined,
+  };
   const makeSender = (): Sender => ({
     room: () => room - sent.length,
     send: (push) =>
@@ -51,12 +59,13 @@ function openLane({ room = 1_000 }: { room?: number } = {}) {
           },
         };
         sent.push(one);
+        state.most = Math.max(state.most, sent.length);
       }),
     figures: () => ({ connections: 1, inFlight: 0, trouble: undefined }),
     close: async () => {},
   });
   let sender: Sender | undefined = makeSender();
-  const itemOf = ({ id, device }: Waiting): Item =>
+  const itemOf = ({ id, device, dueMs = 0, more, deviceMore }: Waiting): Item =>
     ({
       id,
       day: 1,
@@ -64,6 +73,7 @@ function openLane({ room = 1_000 }: { room?: number } = {}) {
       conversationId: 1,
       seq: id,
       messageDay: 1,
+      dueMs,
       deadlineMs: state.nowMs + 1_000_000,
       attempts: 0,
       isCounted: false,
@@ -84,7 +94,9 @@ function openLane({ room = 1_000 }: { room?: number } = {}) {
         last_there_ms: state.nowMs,
         is_on: true,
         not_before_ms: 0,
+        ...deviceMore,
       },
+      ...more,
     }) as unknown as Item;
   const items: Items = {
     async due(_, limit, underWay, full) {
@@ -122,6 +134,8 @@ function openLane({ room = 1_000 }: { room?: number } = {}) {
     },
     count: async () => new Map(),
     async mark(mark) {
+      await turn();
+      if (state.isAway) throw new Error('the database is away');
       marks.push(mark);
       const row = rows.find(({ id }) => id === mark.id);
       if (row === undefined) return;
@@ -209,16 +223,16 @@ t.test('a service that wants no more for a while is left alone, also by the next
 
 t.test('a device with thousands that wait holds up nobody else', async (t) => {
   const world = openLane();
-  for (let id = 1; id <= 3_000; id++) world.rows.push({ id, device: 1 });
-  world.rows.push({ id: 3_001, device: 2 });
+  for (let id = 1; id <= 3_000; id++) world.rows.push({ id, device: Math.ceil(id / 1_000) });
+  world.rows.push({ id: 3_001, device: 9 });
   const run = world.run();
-  await until(() => world.sent.some(({ push }) => push.token === 'token-2'));
-  t.equal(world.sent.length, 2, 'one of each device is under way');
+  await until(() => world.sent.some(({ push }) => push.token === 'token-9'));
+  t.equal(world.sent.length, 4, 'one of each device is under way');
   world.state.auto = () => ok;
   for (const one of world.sent.slice()) one.answer(ok);
   await run;
   t.ok(world.rows.every(({ done }) => done === 'accepted'));
-  const order = world.marks.filter(({ id }) => id <= 3_000).map(({ id }) => id);
+  const order = world.marks.filter(({ id }) => id <= 1_000).map(({ id }) => id);
   t.same(
     order,
     order.toSorted((a, b) => a - b),
@@ -235,6 +249,54 @@ t.test('few places: whoever is slow holds up nobody who comes after', async (t) 
   t.equal(world.sent.length, 1);
   world.sent[0]?.answer(ok);
   await run;
+});
+
+t.test('no more are sent at once than their service takes, also where devices have many', async (t) => {
+  const world = openLane({ room: 10 });
+  for (let id = 1; id <= 60; id++) world.rows.push({ id, device: id % 20 });
+  const run = world.run();
+  while (world.rows.some(({ done }) => done === undefined)) {
+    await turn();
+    world.sent[0]?.answer(ok);
+  }
+  await run;
+  t.equal(world.state.most, 10);
+});
+
+t.test('a service that takes nothing at the moment is asked again a second later', async (t) => {
+  const world = openLane({ room: 0 });
+  world.rows.push({ id: 1, device: 1 });
+  t.equal(await world.run(), nowMs + 1_000);
+  t.strictSame(world.looks, []);
+});
+
+t.test('a database that goes away ends the run: what is under way is waited for, nothing more is sent', async (t) => {
+  const world = openLane();
+  world.rows.push({ id: 1, device: 1 }, { id: 2, device: 1 }, { id: 3, device: 3 });
+  const run = world.run();
+  await until(() => world.sent.length === 2);
+  world.state.isAway = true;
+  world.sent[0]?.answer(ok);
+  await settle();
+  t.match(
+    world.sent.map(({ push }) => push.token),
+    ['token-3'],
+  );
+  world.sent[0]?.answer(ok);
+  await t.rejects(run, { message: 'the database is away' });
+  t.equal(world.sent.length, 0);
+});
+
+t.test('what was mended is tried at once, however long its service wanted to be left alone', async (t) => {
+  const world = openLane();
+  world.rows.push({ id: 1, device: 1 });
+  world.state.auto = () => wait;
+  t.equal(await world.run(), nowMs + 60_000);
+  world.brake.reset();
+  world.state.auto = () => ok;
+  world.rows.push({ id: 2, device: 2 });
+  t.equal(await world.run(), nowMs + 60_000, 'but for what has its own time');
+  t.match(world.rows, [{ done: undefined }, { done: 'accepted' }]);
 });
 
 t.test('refusals of credentials that have been replaced meanwhile stop nothing', async (t) => {
@@ -317,4 +379,48 @@ t.test('a lane that always has something to send makes room for one that waits f
   lanes.wake({ ...lane, channel: 'apns' });
   await until(() => ran.includes('apns'));
   t.match(later, [{ lane, delayMs: 0 }], 'and comes again');
+});
+
+t.test('a lane that is woken as its run ends runs again', async (t) => {
+  let runs = 0;
+  const { lanes, later } = openLanes(t, async () => {
+    runs += 1;
+    if (runs === 1) lanes.wake(lane);
+    return undefined;
+  });
+  lanes.wake(lane);
+  await until(() => runs === 2);
+  await settle();
+  t.equal(runs, 2);
+  t.strictSame(later, []);
+});
+
+t.test('what is not sent now, and what becomes of it', async (t) => {
+  const world = openLane();
+  const linked = { is_linked: true, is_background: false };
+  const badge = { kind: 2, conversationId: undefined, seq: 0 } as const;
+  const cases: [Pick<Waiting, 'more' | 'deviceMore'>, Partial<Mark>][] = [
+    [{ more: { campaignState: 'cancelled' } }, { outcome: 'dropped', reason: 'cancelled' }],
+    [{ more: { campaignState: 'paused' } }, { outcome: undefined, dueMs: nowMs + 60_000 }],
+    [{ deviceMore: { not_before_ms: nowMs + 7 } }, { outcome: undefined, dueMs: nowMs + 7 }],
+    [{ more: { deadlineMs: nowMs, reason: 'busy' } }, { outcome: 'expired', reason: 'busy' }],
+    [{ more: { device: undefined } }, { outcome: 'skipped', reason: 'no-device' }],
+    [
+      { more: badge, deviceMore: linked },
+      { outcome: 'skipped', reason: 'delivered' },
+    ],
+    [{ more: { ...badge, device: undefined } }, { outcome: 'skipped', reason: 'no-device' }],
+    [
+      { more: badge, deviceMore: { has_login: false } },
+      { outcome: 'skipped', reason: 'logged-out' },
+    ],
+    [{ deviceMore: linked }, { outcome: undefined, dueMs: nowMs + 10_000 }],
+  ];
+  for (const [index, [more]] of cases.entries()) world.rows.push({ id: index + 1, device: index + 1, ...more });
+  world.state.auto = () => ok;
+  await world.run();
+  t.match(
+    world.marks.toSorted((a, b) => a.id - b.id),
+    cases.map(([, mark]) => mark),
+  );
 });
