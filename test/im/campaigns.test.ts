@@ -370,6 +370,45 @@ t.test('[B5] a turn that comes late does nothing', async (t) => {
   );
 });
 
+t.test('[B5] nobody gets what a late turn brings of a sender who is gone', async (t) => {
+  const { accounts, im, start, ended, sender, setApps } = await open(t, 12);
+  await ended(await start());
+  setApps([]);
+  const numbers = accounts.map(({ no }) => no);
+  const last = Math.max(...numbers, sender.no);
+  const store = async (receivers: number[]) => {
+    const { rows } = await db.pool.query(
+      `select * from im_campaign_store((select id from campaign), $1, $2, $3, 2::smallint, $4)`,
+      [last, last + 100, receivers, Date.now()],
+    );
+    return rows;
+  };
+  await db.pool.query(`update campaign set state = 'running', through_id = $1, cursor_id = $2`, [last + 100, last]);
+
+  // It waits for a conversation, as the sender is deleted.
+  const client = await db.pool.connect();
+  await client.query('begin');
+  await client.query('select from conversation where account_a = any ($1) or account_b = any ($1) for update', [
+    [numbers[3]],
+  ]);
+  const storing = store(numbers);
+  await until(async () => {
+    const { rows } = await db.pool.query(`select from pg_stat_activity where wait_event_type = 'Lock'`);
+    return rows.length > 0;
+  });
+  await client.query('update account set deleted_ms = 1 where id = $1', [sender.no]);
+  await client.query('commit');
+  client.release();
+  t.strictSame(await storing, []);
+
+  const stranger = await im.accounts.ensure(imAppId, 'stranger' as AccountId);
+  t.strictSame(await store([...numbers, stranger.no]), []);
+  const { rows } = await db.pool.query<{ count: number }>('select count(*) as count from conversation');
+  t.match(rows, [{ count: 12 }], 'no conversation with somebody who is gone is made');
+  const { rows: state } = await db.pool.query('select state, cursor_id from campaign');
+  t.match(state, [{ state: 'running', cursor_id: last }], 'the next look ends it');
+});
+
 t.test('[B5] the sender is deleted, an app is away, and a database that fails for a while', async (t) => {
   const { app, im, start, report, ended, setApps, events } = await open(t, 60, { app: { campaignPerSec: 10 } });
   const from = await im.accounts.ensure(imAppId, 'shop' as AccountId);

@@ -341,6 +341,14 @@ t.test('[B2] how often im_push may be called', async (t) => {
   t.match(await call('openim/im_get_push_report', { TaskIds: [ids.at(-1)] }), { ErrorCode: 90016 });
   t.match(await call('openim/im_get_push_report', { TaskIds: [ids[0]] }), { ...ok, Reports: [{ Status: 1 }] });
 
+  // A clock that is set back an hour holds nobody up for an hour.
+  clock.advance(-3_600);
+  t.match(await other(), ok);
+  t.match(await other(), { ErrorCode: 90024 });
+  clock.advance(3_600 - 0.5);
+  t.match(await other(), { ErrorCode: 90024 }, 'of a process whose clock is behind');
+  clock.advance(2);
+
   const few = await openIm(t, { database, deps: { clock }, app: { campaignsPerDay: 3 } });
   const next = async () => {
     clock.advance(2);

@@ -29,6 +29,8 @@ export interface Audience {
   forget(account: Account): Promise<void>;
 }
 
+/** Behind the lock: a deletion takes the marks that it finds, and who found the account before it shall leave none behind. */
+const isThere = sql`(select a.deleted_ms is null from account a where a.id = t.account_id)`;
 /** Space of our advisory locks: names of attributes, of an app. */
 const lockSpace = 0x61_74_74_72;
 
@@ -109,7 +111,8 @@ export function createAudience({ db }: { db: Database }): Audience {
           select * from unnest(
             ${numbers}::bigint[], ${rows.map(([, slot]) => slot)}::smallint[], ${rows.map(([, , value]) => value)}::text[],
             ${rows.map(([{ sdkAppId }]) => sdkAppId)}::bigint[]
-          )
+          ) as t(account_id, slot, value, sdk_app_id)
+          where ${isThere}
           on conflict (account_id, slot) where slot >= 0 do update set value = excluded.value`.execute(trx);
       });
     },
@@ -145,6 +148,7 @@ export function createAudience({ db }: { db: Database }): Audience {
             select account_id, ${tagSlot}, value, sdk_app_id from unnest(
               ${numbers}::bigint[], ${rows.map(([, tag]) => tag)}::text[], ${rows.map(([{ sdkAppId }]) => sdkAppId)}::bigint[]
             ) as t(account_id, value, sdk_app_id)
+            where ${isThere}
             on conflict do nothing`.execute(trx);
           const { rows: full } = await sql<{ account_id: AccountNo; count: number }>`
             select account_id, count(*) as count from audience_mark

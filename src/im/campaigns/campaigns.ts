@@ -67,10 +67,11 @@ export function createCampaigns(deps: {
         const nowMs = Math.trunc(clock());
         const day = dayOf(app, nowMs);
         const { rows } = await sql<Before>`
-          select count(*) filter (where day = ${day}) as today, max(created_ms) as last_ms,
+          select count(*) filter (where day = ${day}) as today,
+            count(*) filter (where created_ms between ${nowMs - spacingMs} and ${nowMs + spacingMs}) as close,
             count(*) filter (where random = ${input.random} and created_ms > ${nowMs - repeatMs}) as repeats
           from campaign where sdk_app_id = ${sdkAppId}`.execute(trx);
-        const refusal = rows[0] === undefined ? undefined : refusalOf(rows[0], nowMs, perDay);
+        const refusal = rows[0] === undefined ? undefined : refusalOf(rows[0], perDay);
         if (refusal !== undefined) return refusal;
         const taskId = `${sdkAppId}_${admin.identifier}_${Math.floor(nowMs / 1_000)}_${input.random}`;
         await sql`
@@ -129,16 +130,17 @@ export function createCampaigns(deps: {
 /** What an app has started before. */
 interface Before {
   readonly today: number;
-  readonly last_ms: number | null;
+  /** Less than a second from now, either way: clocks of processes differ. One that was set back has some far ahead, which hold up nobody. */
+  readonly close: number;
   readonly repeats: number;
 }
 
-function refusalOf({ today, last_ms, repeats }: Before, nowMs: number, perDay: number): ImRefusal | undefined {
+function refusalOf({ today, close, repeats }: Before, perDay: number): ImRefusal | undefined {
   if (repeats > 0) {
     return { ok: false, error: 'PUSH_REPEATED', field: 'MsgRandom', reason: 'was used within the last 7 days' };
   }
   if (today >= perDay) return { ok: false, error: 'PUSHES_PER_DAY', allowed: `${perDay} a day` };
-  if (last_ms !== null && nowMs - last_ms <= spacingMs) return { ok: false, error: 'PUSH_TOO_SOON' };
+  if (close > 0) return { ok: false, error: 'PUSH_TOO_SOON' };
   return undefined;
 }
 

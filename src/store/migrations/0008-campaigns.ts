@@ -79,7 +79,8 @@ async function tables(db: Kysely<unknown>): Promise<void> {
  * stored by im_commit, and the campaign moves on from p_after to p_next, all in one transaction. Nothing is done unless the campaign runs
  * and stands at p_after: whoever comes late, or goes on after others took over, sends to nobody twice.
  *
- * Gives the messages that were stored. prev: the seq before it that the receiver sees. Accounts that were deleted get none.
+ * Gives the messages that were stored. prev: the seq before it that the receiver sees. Accounts that were deleted get none; where the
+ * sender was, nobody does, and the campaign stays where it is.
  *
  * Locks the campaign, then the conversations in order of id, as everybody does. The settings are those of im_commit, for the same reasons.
  */
@@ -113,6 +114,7 @@ async function storeFunction(db: Kysely<unknown>): Promise<void> {
     begin
       select * into k from campaign where id = p_campaign and state = 'running' and cursor_id = p_after for update;
       if not found then return; end if;
+      if (select x.deleted_ms is not null from account x where x.id = k.sender_id) then return; end if;
 
       -- Look-ups stand as queries of their own in lists and conditions: as joins, tables without statistics would be read whole for each row.
       with missing as (
@@ -132,6 +134,7 @@ async function storeFunction(db: Kysely<unknown>): Promise<void> {
       from (select t.a, ${conversation} as c from unnest(p_accounts) as t(a) offset 0) t where t.c is not null;
       perform 1 from conversation where id = any (v_conversations) order by id for update;
       -- Behind the locks: a deletion raises the epochs of the conversations that it finds.
+      if (select x.deleted_ms is not null from account x where x.id = k.sender_id) then return; end if;
       select array_agg(t.a order by t.a), array_agg(t.c order by t.a),
         array_agg((select c.auth_epoch from conversation c where c.id = t.c) order by t.a)
       into v_accounts, v_conversations, v_epochs
