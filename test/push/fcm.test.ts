@@ -249,6 +249,23 @@ t.test(
   },
 );
 
+t.test('a clock that is set back makes no rest longer', async (t) => {
+  let tokenFault: '503' | undefined;
+  const { clock, faults, sender } = await openFcmBench(t, { tokenFault: () => tokenFault });
+  const one = sender();
+  faults.set('a', [{ word: 'UNAVAILABLE' }, { word: 'UNAVAILABLE' }]);
+  t.match(await one.send(fcmPush('a')), { afterMs: 10_000 });
+  clock.nowMs -= 3_000_000;
+  t.match(await one.send(fcmPush('a')), { afterMs: 20_000 });
+
+  tokenFault = '503';
+  const other = sender();
+  t.match(await other.send(fcmPush('b')), { reason: 'token-http-503', afterMs: 10_000 });
+  clock.nowMs -= 3_000_000;
+  tokenFault = undefined;
+  t.match(await other.send(fcmPush('b')), { kind: 'ok' });
+});
+
 t.test("many failures with nothing good in between are the service's, not their pushes'", async (t) => {
   const { clock, faults, sender } = await openFcmBench(t);
   const one = sender();

@@ -54,6 +54,7 @@ export function createAccessTokens(
   /** The one request that is under way, for everybody. */
   let making: Promise<Outcome | undefined> | undefined;
   let restUntilMs = 0;
+  let restSinceMs = 0;
   let restMs = leastRestMs;
   let lastFailure: Outcome | undefined;
 
@@ -81,10 +82,14 @@ export function createAccessTokens(
     }
     const waitMs = Math.max(read.afterMs ?? 0, Math.round(restMs * (1 + random() / 2)));
     restMs = Math.min(longestRestMs, restMs * 2);
-    restUntilMs = clock() + waitMs;
+    restSinceMs = clock();
+    restUntilMs = restSinceMs + waitMs;
     lastFailure = retry(read.reason, read.status, waitMs);
     return lastFailure;
   }
+
+  /** A clock that was set back makes no rest longer. */
+  const isResting = (nowMs: number): boolean => nowMs >= restSinceMs && nowMs < restUntilMs;
 
   const makeOnce = (): Promise<Outcome | undefined> => {
     making ??= make().finally(() => {
@@ -98,10 +103,10 @@ export function createAccessTokens(
       const nowMs = clock();
       if (current !== undefined && nowMs < current.endMs) {
         // Nobody waits for the next one while this one is good.
-        if (nowMs >= current.renewMs && nowMs >= restUntilMs) void makeOnce();
+        if (nowMs >= current.renewMs && !isResting(nowMs)) void makeOnce();
         return { token: current.text };
       }
-      if (making === undefined && nowMs < restUntilMs && lastFailure?.kind === 'retry') {
+      if (making === undefined && isResting(nowMs) && lastFailure?.kind === 'retry') {
         return { outcome: { ...lastFailure, afterMs: Math.max(1_000, restUntilMs - nowMs) } };
       }
       const failure = await within(makeOnce(), deadline);

@@ -131,7 +131,7 @@ export function createFcmSender(deps: FcmSenderDeps, settings: FcmSettings, opti
       if (outcome.scope === 'device') return;
       failuresInRow += 1;
       trouble = outcome.reason;
-      if (outcome.reason === 'QUOTA_EXCEEDED') pace.slow(performance.now());
+      if (outcome.status === 429) pace.slow(performance.now());
     } else if (outcome.kind === 'halt') {
       trouble = outcome.reason;
     } else {
@@ -195,9 +195,12 @@ export function createFcmSender(deps: FcmSenderDeps, settings: FcmSettings, opti
 function createChannelWait(random: () => number) {
   let stepMs = leastRetryMs;
   let untilMs = 0;
+  let sinceMs = 0;
   return {
     next(nowMs: number): number {
-      if (nowMs >= untilMs) {
+      // A clock that was set back makes no rest longer.
+      if (nowMs >= untilMs || nowMs < sinceMs) {
+        sinceMs = nowMs;
         untilMs = nowMs + Math.round(stepMs * (1 + random() / 2));
         stepMs = Math.min(longestChannelMs, stepMs * 2);
       }
