@@ -161,6 +161,37 @@ t.test('[S2][S6] a group rings for those who want it, with card and name', async
   t.match((await ended(deaf.account, 2))[1], { outcome: 'skipped', reason: 'receive-option' });
 });
 
+t.test('[S2] a group of thousands: each device once, whatever page it stands on', async (t) => {
+  const sdkAppId = im.app.sdkAppId as never;
+  const alice = await im.link(name('alice'));
+  const bob = await phoneOf(name('bob'));
+  const { group } = await alice.ok('createGroup', { type: 'Private', name: 'Many', members: [bob.account] });
+  const prefix = name('many');
+  await pool.query(
+    'insert into account (sdk_app_id, identifier, created_ms) select $1, $2 || n, 1 from generate_series(1, 1500) n',
+    [sdkAppId, `${prefix}-`],
+  );
+  await pool.query(
+    `insert into member (account_id, conversation_id, from_seq, role, msg_flag)
+     select a.id, g.conversation_id, 1, 1, 'AcceptNotNotify' from account a, chat_group g where g.group_id = $1 and a.identifier like $2`,
+    [group, `${prefix}-%`],
+  );
+  await pool.query(
+    `insert into push_device (sdk_app_id, account_id, platform, generation, channel, token, registered_ms, seen_ms)
+     select $1, a.id, p, 1, 'apns', p || a.id, 1, 1 from account a, unnest(array['iOS', 'Android']) p where a.identifier like $2`,
+    [sdkAppId, `${prefix}-%`],
+  );
+  await alice.ok('send', { conversation: `group:${group}`, ...said('all') });
+  await ended(bob.account, 1);
+  const { rows } = await pool.query(
+    `select count(*) as n, count(distinct device_id) as devices from push_item i join chat_group g on g.conversation_id = i.conversation_id
+     where g.group_id = $1`,
+    [group],
+  );
+  t.match(rows, [{ n: 3_001, devices: 3_001 }]);
+  await pool.query("delete from push_device where token like 'iOS%' or token like 'Android%'");
+});
+
 t.test('[S5] a sender says that it is not pushed, or what it says', async (t) => {
   const bob = await phoneOf(name('bob'));
   const send = (OfflinePushInfo: object | undefined, more: object = {}) =>

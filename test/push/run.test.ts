@@ -415,6 +415,8 @@ t.test('what is not sent now, and what becomes of it', async (t) => {
       { outcome: 'skipped', reason: 'logged-out' },
     ],
     [{ deviceMore: linked }, { outcome: undefined, dueMs: nowMs + 10_000 }],
+    // Another terminal has it; it never waited for this one.
+    [{ more: { delivered_seq: 99 } }, { outcome: 'accepted' }],
   ];
   for (const [index, [more]] of cases.entries()) world.rows.push({ id: index + 1, device: index + 1, ...more });
   world.state.auto = () => ok;
