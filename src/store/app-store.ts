@@ -187,6 +187,11 @@ export function createAppStore(db: Database, deps: { sealer: Sealer; bus: Contro
     await sql`update outbox set done_ms = 0, outcome = 'dropped' where sdk_app_id = ${sdkAppId} and done_ms is null`.execute(
       trx,
     );
+    // Accounts and messages stay for an app that went by mistake, and so do campaigns: but they go on when somebody says so, not when there
+    // is an app of that number again.
+    await sql`
+      update campaign set state = 'paused', actor = 'app deleted'
+      where sdk_app_id = ${sdkAppId} and state in ('waiting', 'running')`.execute(trx);
     for (const table of [
       'dead_letter',
       'callback_gap',

@@ -203,6 +203,22 @@ t.test('a secret opens only with its master key, and keys rotate', async (t) => 
   t.same((await lost.get(1))?.settings, app(1, '/a'));
 });
 
+t.test('[B5] campaigns of an app that is deleted wait for an operator', async (t) => {
+  for (const sdkAppId of [1, 2]) await store.create(app(sdkAppId, `/${sdkAppId}`));
+  await db.pool.query(`
+    insert into campaign (sdk_app_id, task_id, admin, sender_id, random, msg_seq, day, terms, body, lifetime_sec, created_ms, state)
+    select app, state, 'admin', 1, 1, 1, 1, '{}', '[]', 0, 1, state
+    from unnest(array[1, 2]) as app, unnest(array['waiting', 'running', 'done', 'cancelled']) as state`);
+  t.ok((await store.delete(1)).ok);
+  const { rows } = await db.pool.query(
+    `select sdk_app_id as app, task_id, state, actor from campaign where state <> task_id order by task_id`,
+  );
+  t.strictSame(rows, [
+    { app: 1, task_id: 'running', state: 'paused', actor: 'app deleted' },
+    { app: 1, task_id: 'waiting', state: 'paused', actor: 'app deleted' },
+  ]);
+});
+
 t.test('[K7] an app with a long backlog goes a piece at a time: no statement is as long as the backlog', async (t) => {
   await db.pool.query(`
     create function refuse_many() returns trigger language plpgsql as $$ begin
