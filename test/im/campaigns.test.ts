@@ -550,6 +550,30 @@ t.test('[B5] receivers a second, of all campaigns of the app together', async (t
   t.ok(performance.now() - startedMs >= 1_700);
 });
 
+t.test('[B5] [B6] whoever does not fit costs no turn, however few receivers a second there may be', async (t) => {
+  const { accounts, start, ended } = await open(t, 200, { app: { campaignPerSec: 4 } });
+  const tag = (value: string) => ({ slot: -1, value });
+  const mark = (value: string, numbers: number[]) =>
+    db.pool.query(
+      'insert into audience_mark (account_id, slot, value, sdk_app_id) select id, -1, $1, $2 from unnest($3::bigint[]) as id',
+      [value, imAppId, numbers],
+    );
+  const numbers = accounts.map(({ no }) => no);
+  await mark('gold', numbers);
+  await mark('rare', numbers.slice(-2));
+  await db.pool.query(`
+    create table moves (cursor_id bigint);
+    create function note_move() returns trigger language plpgsql as $$ begin
+      insert into moves values (new.cursor_id); return null;
+    end $$;
+    create trigger note after update of cursor_id on campaign for each row execute function note_move()`);
+  t.teardown(() => db.pool.query('drop function note_move cascade; drop table moves'));
+  t.match(await ended(await start({ terms: { and: [tag('gold'), tag('rare')], or: [] } })), { finished: 2, total: 2 });
+  t.strictSame([...(await received()).keys()].sort(), numbers.slice(-2).sort());
+  const { rows } = await db.pool.query('select from moves');
+  t.ok(rows.length <= 3, `${rows.length} turns`);
+});
+
 t.test('[B5] the pace: so many a second, evenly, and no rush behind a pause', async (t) => {
   let nowMs = 0;
   const pace = createPace(() => nowMs, 500);

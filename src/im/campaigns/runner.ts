@@ -154,7 +154,10 @@ export function createRunner(
     if (stop.signal.aborted) return;
     const perSec = app.im.campaignPerSec;
     const { cursor: after, lifetimeSec } = campaign;
-    const { accounts, next } = await nextReceivers(db, selectionOf(campaign), { after, limit: pace.turn(perSec) });
+    // Looks at many however few may have their turn: where one of a million fits, the others are soon passed.
+    const found = await nextReceivers(db, selectionOf(campaign), { after, limit: maxTurn });
+    const accounts = found.accounts.slice(0, pace.turn(perSec));
+    const next = accounts.length < found.accounts.length ? (accounts.at(-1) ?? after) : found.next;
     const count = await (lifetimeSec === 0 || accounts.length === 0
       ? handOn(campaign, accounts, next)
       : store(campaign, accounts, next));
