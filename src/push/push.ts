@@ -120,7 +120,9 @@ export async function createPush(deps: PushDeps, options: PushOptions): Promise<
       pauses
         .mended(lane)
         .then(() => here?.lanes.wake(lane))
-        .catch((error: unknown) => logger.warn({ err: error }, 'push.resume.failed'));
+        .catch((error: unknown) =>
+          logger.warn({ reason: error instanceof Error ? error.message : String(error) }, 'push.resume.failed'),
+        );
     }
     const items = createItems({ pool: own.pool, clock });
     const laneRun = createLaneRun({

@@ -270,7 +270,7 @@ export function createPushAdmin(deps: {
           : {
               platform: row.platform,
               channel: row.channel,
-              token: `${row.token.slice(0, 6)}…${row.token.slice(-4)}`,
+              token: shortened(row.token),
               environment: row.environment,
               language: row.language,
               badge: row.badge,
@@ -317,6 +317,12 @@ export function createPushAdmin(deps: {
       return { resumed, pauses: await pausesOf(app) };
     },
   };
+}
+
+/** Its beginning and end: of a short one less, so that most of it stays unknown. */
+function shortened(token: string): string {
+  const shown = Math.min(6, Math.floor(token.length / 8));
+  return `${token.slice(0, shown)}…${token.slice(-Math.min(4, shown))}`;
 }
 
 function servicesOf({ push }: AppSettings): PushChannel[] {
