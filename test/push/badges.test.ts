@@ -137,3 +137,59 @@ t.test('[S3] badges are what is unread, whatever is read, recalled, held back an
     }
   }
 });
+
+t.test('[S3] what is read or recalled between two looks is not counted, what a report held is', async (t) => {
+  const dora = await im.link('dora');
+  const [phone, desktop] = [await im.link('eve', { platform: 'iOS' }), await im.link('eve', { platform: 'Mac' })];
+  await phone.ok('setToken', { channel: 'apns', token: 'cd'.repeat(32) });
+  const report = (unread: number) => phone.ok('report', { state: 'background', unread });
+  await report(5);
+  await world.push.pauses.pause({ sdkAppId, channel: undefined, reason: 'a test', actor: 'tester' });
+  const of = "join account a on a.id = x.account_id where a.identifier = 'eve'";
+  const items = async () =>
+    (await pool.query(`select x.id, x.day, x.seq from push_item x ${of} and x.kind = 1 order by x.id`)).rows;
+  const badge = async () => (await pool.query(`select x.badge from push_device x ${of}`)).rows[0].badge;
+  const send = async () => {
+    const before = (await items()).length;
+    const { seq } = await dora.ok('send', { conversation: 'c2c:eve', ...said() });
+    await until(async () => (await items()).length === before + 1);
+    return seq;
+  };
+  const count = async () => {
+    const all = await items();
+    await pool.query('select push_count($1, $2)', [all.map(({ id }) => id), all.map(({ day }) => day)]);
+  };
+  await desktop.ok('read', { conversation: 'c2c:dora', seq: await send() });
+  t.equal(await badge(), 5, 'what waits is not in it');
+  await count();
+  t.equal(await badge(), 5, 'what was read meanwhile');
+  await dora.ok('recall', { conversation: 'c2c:eve', seq: await send() });
+  await count();
+  t.equal(await badge(), 5, 'what was recalled meanwhile');
+
+  const seq = await send();
+  const client = await pool.connect();
+  await client.query('begin');
+  await client.query('delete from push_item where id = $1', [(await items()).at(-1)?.id]);
+  await client.query('update outbox set done_ms = null where consumer = 2 and seq = $1 and event = $2', [
+    seq,
+    'message',
+  ]);
+  await client.query(
+    `select push_read(a.id, o.conversation_id, $1, $2, 1) from account a, outbox o where a.identifier = 'eve'
+    and o.done_ms is null and o.consumer = 2 limit 1`,
+    [Number(seq) - 1, seq],
+  );
+  const { rows } = await client.query(`select x.badge from push_device x ${of}`);
+  await client.query('rollback');
+  client.release();
+  t.equal(rows[0].badge, 5, 'what was not even looked at');
+
+  await report(1);
+  await dora.ok('recall', { conversation: 'c2c:eve', seq });
+  t.equal(await badge(), 0, 'its app had counted it');
+  const last = await send();
+  await report(1);
+  await desktop.ok('read', { conversation: 'c2c:dora', seq: last });
+  t.equal(await badge(), 0);
+});
