@@ -99,9 +99,12 @@ export function createGroupCache(
     return result;
   }
 
-  /** What cannot be read now is read after the next interruption. */
+  /** What cannot be read without a connection is read with the next one; of that others tell. */
   function behind(request: string, run: (isOurs: () => boolean) => Promise<void>): void {
-    inTurn(run).catch((error: unknown) => emit({ type: 'request-failed', request, error: toImError(error) }));
+    inTurn(run).catch((reason: unknown) => {
+      const error = toImError(reason);
+      if (error.code !== 'NETWORK') emit({ type: 'request-failed', request, error });
+    });
   }
 
   const keyOf = (account: string): string => `im/${client.sdkAppId}=${encodeURIComponent(account)}/groups`;
