@@ -243,7 +243,14 @@ t.test('[B2] [B6] im_push and its report', async (t) => {
   const both = await call('openim/im_get_push_report', { TaskIds: [second, first, second] });
   t.match(both, { ...ok, Reports: [{ TaskId: second }, { TaskId: first, Finished: 1 }, { TaskId: second }] });
 
+  // As if an operator had cancelled it before it began: whatever is not waiting has a StartTime.
   await settled();
+  await database.db.pool.query(
+    `update campaign set state = 'cancelled', started_ms = null, selected = 0, finished = 0 where task_id = $1`,
+    [second],
+  );
+  t.match(await report(second), { Status: 2, StartTime: /^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d$/, Finished: 0, Total: 0 });
+
   const { rows } = await database.db.pool.query(`select seq from message where push = '{"Title":"news"}'`);
   t.equal(rows.length, 3, 'what devices are to show goes with the messages');
 

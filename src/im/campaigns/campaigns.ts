@@ -25,6 +25,7 @@ export interface CampaignInput {
 export interface CampaignReport {
   readonly taskId: string;
   readonly state: CampaignState;
+  /** Of one that was cancelled before it began: when that was. */
   readonly startedMs: number | undefined;
   readonly finished: number;
   readonly total: number;
@@ -103,7 +104,7 @@ export function createCampaigns(deps: {
       }>({
         name: 'im_campaign_report',
         text: `
-          select task_id, state, started_ms, finished, selected from campaign
+          select task_id, state, coalesce(started_ms, ended_ms) as started_ms, finished, selected from campaign
           where sdk_app_id = $1 and task_id = any ($2)`,
         values: [sdkAppId, taskIds],
       });

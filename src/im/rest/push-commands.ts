@@ -20,7 +20,7 @@ const push = defineCommand({
   generation: '2018',
   summary: 'Sends a message to all accounts of the app, or to those with certain tags or attributes.',
   notes:
-    'Receivers are the accounts that there are when it begins, that were imported or have logged in; the sender is none. It goes on by itself: im_get_push_report says how far it is. Without MsgLifeTime only those who are online get it, and it is stored nowhere. Nobody is asked or told by callback. It is in the history of receivers, not in the sender’s. At most 100 a day of the app (`im.campaignsPerDay`), more than a second apart.',
+    'Receivers are the accounts that there are when it begins, that were imported or have logged in; the sender is none. Tags and attributes count as they are when an account’s turn comes. It goes on by itself: im_get_push_report says how far it is. Without MsgLifeTime only those who are online get it, and it is stored nowhere. Nobody is asked or told by callback. It is in the history of receivers, not in the sender’s. At most 100 a day of the app (`im.campaignsPerDay`), more than a second apart.',
   rate: 1,
   request: Type.Object({
     Condition: Type.Optional(
