@@ -227,11 +227,16 @@ t.test('the brake: token after token refused is no fault of tokens', async (t) =
   fresh.reset();
   t.strictSame(noteAll(fresh, many(gone, 49)), []);
 
+  const unsure: Outcome = { kind: 'gone', reason: 'BadDeviceToken', status: 400, sinceMs: undefined, isSure: false };
   const healthy = createBrake();
-  t.strictSame(noteAll(healthy, [...many(ok, 101), ...many(gone, 99)]), [], 'others get through');
+  t.strictSame(noteAll(healthy, [...many(ok, 101), ...many(unsure, 99)]), [], 'others get through');
   t.ok(healthy.isTokenSound());
-  t.equal(healthy.note(gone), 'too-many-tokens-refused: Unregistered', 'half of the last 200');
-  t.strictSame(noteAll(healthy, [...many(ok, 200), ...many(gone, 99)]), [], 'what was long ago counts no more');
+  t.equal(healthy.note(unsure), 'too-many-tokens-refused: BadDeviceToken', 'half of the last 200');
+  t.strictSame(noteAll(healthy, [...many(ok, 200), ...many(unsure, 99)]), [], 'what was long ago counts no more');
+
+  const old = createBrake();
+  t.strictSame(noteAll(old, [...many(ok, 11), ...many(gone, 189)]), [], 'many have left, of which the service is sure');
+  t.equal(old.note(gone), 'too-many-tokens-refused: Unregistered', 'but not nearly all');
   const other: Outcome = { kind: 'retry', reason: 'x', status: 503, afterMs: 0, scope: 'push', isSure: true };
   t.strictSame(noteAll(createBrake(), many(other, 500)), [], 'failures of another kind are no refusals');
 });

@@ -19,28 +19,32 @@ export interface Brake {
 const windowSize = 200;
 /** Fewer say nothing. */
 const leastRefused = 50;
-const maxShare = 0.5;
+/**
+ * Of answers that are refusals. Where a service says for certain that a token has ended, as it does of many in a campaign to people who left
+ * long ago, nearly all have to be.
+ */
+const maxShare = { unsure: 0.5, all: 0.95 };
 
 export function createBrake(): Brake {
-  /** Whether each of the last was refused for its token's sake. */
-  let last: boolean[] = [];
-  let refused = 0;
+  let last: ('ok' | 'sure' | 'unsure')[] = [];
+  const count = (what: (typeof last)[number]): number => last.filter((one) => one === what).length;
 
   return {
     note(outcome) {
       if (outcome.kind !== 'ok' && outcome.kind !== 'gone') return undefined;
-      const isRefused = outcome.kind === 'gone';
-      last.push(isRefused);
-      if (isRefused) refused += 1;
-      if (last.length > windowSize && last.shift() === true) refused -= 1;
-      if (!isRefused || refused < leastRefused || refused < maxShare * last.length) return undefined;
-      return `too-many-tokens-refused: ${outcome.reason}`;
+      last.push(outcome.kind === 'ok' ? 'ok' : outcome.isSure ? 'sure' : 'unsure');
+      if (last.length > windowSize) last.shift();
+      if (outcome.kind === 'ok' || last.length < leastRefused) return undefined;
+      const unsure = count('unsure');
+      const all = unsure + count('sure');
+      const isTooMuch = (refused: number, share: number) => refused >= leastRefused && refused >= share * last.length;
+      const isHalt = isTooMuch(unsure, maxShare.unsure) || isTooMuch(all, maxShare.all);
+      return isHalt ? `too-many-tokens-refused: ${outcome.reason}` : undefined;
     },
     restUntilMs: 0,
-    isTokenSound: () => last.some((isRefused) => !isRefused),
+    isTokenSound: () => last.includes('ok'),
     reset() {
       last = [];
-      refused = 0;
       this.restUntilMs = 0;
     },
   };
