@@ -59,6 +59,7 @@ const faultTable: readonly [fault: string, outcome: Outcome, shows: number][] = 
   ['PERMISSION_DENIED', { kind: 'halt', reason: 'PERMISSION_DENIED', status: 403 }, 0],
   ['NOT_FOUND', { kind: 'halt', reason: 'NOT_FOUND', status: 404 }, 0],
   ['UNSPECIFIED_ERROR', { kind: 'bad', reason: 'UNSPECIFIED_ERROR', status: 500 }, 0],
+  ['429', { ...channel, reason: 'http-429', status: 429, afterMs: 60_000, isSure: true }, 0],
   ['502', { kind: 'retry', scope: 'push', reason: 'http-502', status: 502, afterMs: 10_000, isSure: false }, 0],
   ['504', { kind: 'retry', scope: 'push', reason: 'http-504', status: 504, afterMs: 10_000, isSure: false }, 0],
   ['garbage', { kind: 'retry', scope: 'push', reason: 'malformed', status: 200, afterMs: 10_000, isSure: false }, 1],
@@ -482,9 +483,12 @@ t.test("the project's quota slows the sender, a device's own does not", async (t
   faults.set('a', [{ word: 'QUOTA_EXCEEDED:device' }]);
   await one.send(fcmPush('a'));
   t.ok(one.room() > 0);
-  faults.set('a', [{ word: 'QUOTA_EXCEEDED' }]);
-  await one.send(fcmPush('a'));
-  t.equal(one.room(), 0);
+  for (const word of ['QUOTA_EXCEEDED', '429'] as const) {
+    const one = sender({}, { perMin: 6_000 });
+    faults.set('a', [{ word }]);
+    await one.send(fcmPush('a'));
+    t.equal(one.room(), 0, word);
+  }
 });
 
 t.test(
@@ -658,7 +662,7 @@ t.test('the sandbox refuses what Google refuses, by field', async (t) => {
   for (const word of fcmRefusals) {
     const { status, headers, body } = fcmRefusal(word, 'p', 5);
     t.equal(headers['retry-after'], '5');
-    if (status === 502 || status === 504) t.match(headers['content-type'], /^text\/html/);
+    if (/^[0-9]+$/.test(word)) t.match(headers['content-type'], /^text\/html/);
     else t.match(JSON.parse(body), { error: { code: status, status: /^[A-Z_]+$/ } });
     t.same(parseFcmFault(word), { word });
   }

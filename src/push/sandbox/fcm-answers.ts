@@ -28,6 +28,7 @@ export const fcmRefusals = [
   /** The project, or the path, is not there. */
   'NOT_FOUND',
   /** Of the machines in front of it: a page. */
+  '429',
   '502',
   '504',
 ] as const;
@@ -135,6 +136,7 @@ const refusals: Record<FcmRefusal, (project: string) => SandboxAnswer> = {
     ),
   UNSPECIFIED_ERROR: () => googleError(500, 'UNKNOWN', 'Unknown error.', fcmError('UNSPECIFIED_ERROR')),
   NOT_FOUND: () => googleError(404, 'NOT_FOUND', 'Requested entity was not found.'),
+  '429': () => page(429, 'Too Many Requests', 'Too many requests came from here.'),
   '502': () =>
     page(502, 'Bad Gateway', 'The server encountered a temporary error and could not complete your request.'),
   '504': () => page(504, 'Gateway Timeout', 'The server did not answer in time.'),
