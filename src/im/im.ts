@@ -129,7 +129,6 @@ export async function createIm(deps: ImDeps, options: ImOptions): Promise<Im> {
       await presence.endAll(account, end, end === 'kicked-by-admin' ? Math.floor(clock() / 1_000) : undefined);
       if (end !== 'account-deleted') return;
       await leaveAll(context, account);
-      await audience.forget(account);
     },
     clock,
     logger,

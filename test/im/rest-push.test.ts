@@ -207,6 +207,48 @@ t.test('im_add_tag, im_get_tag, im_remove_tag and im_remove_all_tags', async (t)
   );
 });
 
+t.test('whoever locks several accounts does so in order of their names', async (t) => {
+  // Made in the other order than their names.
+  for (const name of ['y2', 'y1']) await call('im_open_login_svc/multiaccount_import', { Accounts: [name] });
+  const { pool } = database.db;
+  const both = ['y2', 'y1'];
+  for (const [command, body] of [
+    ['openim/im_add_tag', { UserTags: both.map((To_Account) => ({ To_Account, Tags: ['late'] })) }],
+    ['openim/im_remove_all_tags', { To_Account: both }],
+    ['im_open_login_svc/account_delete', { DeleteItem: both.map((UserID) => ({ UserID })) }],
+  ] as const) {
+    const client = await pool.connect();
+    await client.query('begin');
+    // As an import of both does.
+    const lock = (name: string) => client.query('select from account where identifier = $1 for update', [name]);
+    await lock('y1');
+    const answer = call(command, body);
+    await until(async () => {
+      const { rows } = await pool.query(`select from pg_stat_activity where wait_event_type = 'Lock'`);
+      return rows.length > 0;
+    });
+    await lock('y2');
+    await client.query('commit');
+    client.release();
+    t.match(await answer, { ErrorCode: 0 }, command);
+  }
+});
+
+t.test('an account that is deleted has no marks from the commit on, whatever becomes of the process', async (t) => {
+  const { pool } = database.db;
+  await call('im_open_login_svc/multiaccount_import', { Accounts: ['y3'] });
+  await call('openim/im_add_tag', { UserTags: [{ To_Account: 'y3', Tags: ['gold'] }] });
+  await pool.query(`
+    create function has_marks() returns trigger language plpgsql as $$ begin
+      if exists (select from audience_mark where account_id = new.id) then raise exception 'it has marks'; end if;
+      return null;
+    end $$;
+    create constraint trigger marks after update of deleted_ms on account deferrable initially deferred
+      for each row execute function has_marks()`);
+  t.teardown(() => pool.query('drop function has_marks cascade'));
+  t.match(await call('im_open_login_svc/account_delete', { DeleteItem: [{ UserID: 'y3' }] }), { ErrorCode: 0 });
+});
+
 t.test('[B2] [B6] im_push and its report', async (t) => {
   await call('openim/im_add_tag', { UserTags: [{ To_Account: 'mo', Tags: ['gold', 'north'] }] });
   await call('openim/im_set_attr', { UserAttrs: [{ To_Account: 'zed', Attrs: { city: 'Oslo' } }] });

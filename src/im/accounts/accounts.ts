@@ -124,9 +124,13 @@ export function createAccounts(
     async delete(sdkAppId, identifiers) {
       const accounts = await db.kysely.transaction().execute(async (transaction) => {
         const { rows } = await sql<{ id: number; identifier: AccountId }>`
-          update account set deleted_ms = ${clock()}, profile = '{}'
-          where sdk_app_id = ${sdkAppId} and identifier = any (${[...identifiers]}) and deleted_ms is null
-          returning id, identifier`.execute(transaction);
+          with locked as (
+            select id from account
+            where sdk_app_id = ${sdkAppId} and identifier = any (${[...identifiers]}) and deleted_ms is null
+            order by identifier for no key update
+          )
+          update account a set deleted_ms = ${clock()}, profile = '{}' from locked where a.id = locked.id
+          returning a.id, a.identifier`.execute(transaction);
         if (rows.length === 0) return [];
         const numbers = rows.map(({ id }) => id);
         // In order of id, like everybody who locks several.
@@ -141,6 +145,7 @@ export function createAccounts(
         // From now on nobody is reached by it (S9), whatever becomes of this process after the commit.
         await sql`delete from push_device where account_id = any (${numbers})`.execute(transaction);
         await sql`delete from push_settings where account_id = any (${numbers})`.execute(transaction);
+        await sql`delete from audience_mark where account_id = any (${numbers})`.execute(transaction);
         // First: whoever hears of the kick knows by then that it is a deletion.
         await bus.publish('accounts', { sdkAppId, identifiers: rows.map(({ identifier }) => identifier) }, transaction);
         // An account that is gone has no sessions and UserSigs, whatever becomes of this process after the commit.

@@ -25,8 +25,6 @@ export interface Audience {
   ): Promise<{ ok: true } | { ok: false; index: number; count: number }>;
   removeTags(entries: readonly (readonly [Account, readonly string[]])[]): Promise<void>;
   removeAllTags(accounts: readonly Account[]): Promise<void>;
-  /** Of an account that was deleted. */
-  forget(account: Account): Promise<void>;
 }
 
 /** Behind the lock: a deletion takes the marks that it finds, and who found the account before it shall leave none behind. */
@@ -38,9 +36,12 @@ export function createAudience({ db }: { db: Database }): Audience {
   const { kysely } = db;
   const change = <T>(work: (trx: Kysely<Schema>) => Promise<T>): Promise<T> => kysely.transaction().execute(work);
 
-  /** Whoever changes marks of an account waits for whoever does, and nobody for somebody who waits for him. */
+  /**
+   * Whoever changes marks of an account waits for whoever does, and nobody for somebody who waits for him: in order of names, in which
+   * accounts are imported and deleted, too.
+   */
   async function lock(trx: Kysely<Schema>, numbers: readonly AccountNo[]): Promise<void> {
-    await sql`select from account where id = any (${numbers}) order by id for no key update`.execute(trx);
+    await sql`select from account where id = any (${numbers}) order by identifier for no key update`.execute(trx);
   }
 
   async function readNames(from: Kysely<Schema>, sdkAppId: SdkAppId): Promise<Map<number, string>> {
@@ -182,10 +183,6 @@ export function createAudience({ db }: { db: Database }): Audience {
         await lock(trx, numbers);
         await sql`delete from audience_mark where account_id = any (${numbers}) and slot = ${tagSlot}`.execute(trx);
       });
-    },
-
-    async forget({ no }) {
-      await sql`delete from audience_mark where account_id = ${no}`.execute(kysely);
     },
   };
 }
