@@ -7,6 +7,8 @@ import type { Account, AccountNo } from '../../src/im/model.ts';
 import { utf8Bytes } from '../../src/wire/index.ts';
 import { openTestDatabase } from '../support/database.ts';
 
+t.setTimeout(120_000);
+
 const { db } = await openTestDatabase(t);
 const audience = createAudience({ db });
 const selecting = db.another({ max: 2, statementMs: 10_000, settings: selectionSettings });

@@ -15,6 +15,8 @@ import { imAppId, openIm, type TestIm, type TestImOptions } from '../support/im.
 import { textBody } from '../support/im-draft.ts';
 import { metricOf } from '../support/metrics.ts';
 
+t.setTimeout(120_000);
+
 const database = await openTestDatabase(t);
 const { db } = database;
 const everybody: Terms = { and: [], or: [] };

@@ -16,6 +16,8 @@ import { createCertificate } from '../support/certificates.ts';
 import { openTestDatabase, until } from '../support/database.ts';
 import { metricOf } from '../support/metrics.ts';
 
+t.setTimeout(120_000);
+
 const { db, logger, metrics: dbMetrics } = await openTestDatabase(t);
 const sealer = createSealer([Buffer.alloc(32, 7)]);
 

@@ -6,6 +6,8 @@ import { checkValue } from '../../src/server/config/index.ts';
 import { type PushChannel, PushSchema, type PushSettings } from '../../src/store/index.ts';
 import { type MessageElement, parseMessageBody, parseOfflinePushInfo } from '../../src/wire/index.ts';
 
+t.setTimeout(120_000);
+
 /** How a push reads: content, line, titles, sounds; all that PUSH §3.1 and §3.2 say. */
 
 /** Settings as an app would have them. */
