@@ -28,7 +28,17 @@ interface Snippet {
 
 /** The command as a process, and what it says an app needs. */
 async function sandbox(t: Test, ...args: string[]) {
-  const command = [main, 'push', 'sandbox', '--folder', join(folder, 'sandbox'), '--apns-port', '0', '--fcm-port', '0'];
+  const command = [
+    main,
+    'push',
+    'sandbox',
+    '--folder',
+    join(folder, 'two words'),
+    '--apns-port',
+    '0',
+    '--fcm-port',
+    '0',
+  ];
   const child = spawn(process.execPath, [...command, ...args], {
     env: { PATH: process.env.PATH },
     stdio: ['ignore', 'pipe', 'pipe'],
@@ -108,16 +118,16 @@ t.test(
     t.match(stdout, /key: "\[redacted\]" # file, read from .*apns\.p8\n/);
     t.match(stdout, /serviceAccount: "\[redacted\]" # file, read from .*service-account\.json\n/);
     t.notOk(stdout.includes(traceOf(key)) || stdout.includes('BEGIN'));
-    t.match(text, /qalgate app set <app> --file \S+push\.yaml --apns-key-file \S+apns\.p8 \\\n/);
+    t.match(text, /qalgate app set <app> --file '.*two words.*push\.yaml' --apns-key-file '.*apns\.p8' \\\n/);
   },
 );
 
 t.test('push sandbox: the same folder gives the same credentials; JSON for programs', async (t) => {
-  const files = ['apns.p8', 'ca.pem'].map((name) => readFileSync(join(folder, 'sandbox', name), 'utf8'));
-  const account = JSON.parse(readFileSync(join(folder, 'sandbox', 'service-account.json'), 'utf8'));
+  const files = ['apns.p8', 'ca.pem'].map((name) => readFileSync(join(folder, 'two words', name), 'utf8'));
+  const account = JSON.parse(readFileSync(join(folder, 'two words', 'service-account.json'), 'utf8'));
   const { out, push, sender, child, exited } = await sandbox(t, '--json', '--fault', '=slow:1', '--topic', 'org.x');
   t.same(
-    ['apns.p8', 'ca.pem'].map((name) => readFileSync(join(folder, 'sandbox', name), 'utf8')),
+    ['apns.p8', 'ca.pem'].map((name) => readFileSync(join(folder, 'two words', name), 'utf8')),
     files,
   );
   const again = JSON.parse(readFileSync(push.fcm.serviceAccountFile, 'utf8'));

@@ -5,7 +5,7 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import pg from 'pg';
 import t, { type Test } from 'tap';
-import { createLaneLocks, type LaneLock, type LaneLocks } from '../../src/store/index.ts';
+import { createLaneLocks, type LaneLock, type LaneLocks, queueBackendOf } from '../../src/store/index.ts';
 import { makeTestLogger, openTestDatabase, until } from '../support/database.ts';
 import { openTcpNetwork } from '../support/tcp-network.ts';
 
@@ -316,6 +316,7 @@ t.test('it closes in time while nothing answers, and while it connects', async (
   await mustTake(asking.locks, 'b');
   network.silence();
   const unanswered = asking.locks.take(lane('c'));
+  unanswered.catch(() => {});
   t.ok((await closing(idle)) < 2_500);
   t.ok((await closing(asking)) < 2_500);
   await t.rejects(unanswered);
@@ -351,4 +352,24 @@ t.test('signs of life come between the statements, never with them', async (t) =
   });
   process.off('warning', warn);
   t.strictSame(warnings, []);
+});
+
+t.test('a connection of the queue that the server ends between two statements ends no process', async (t) => {
+  const backend = queueBackendOf(db, { kind: 'postgres' });
+  if (backend.kind !== 'postgres') return t.fail('it is of the database');
+  const pool = new pg.Pool(backend.connection);
+  pool.on('error', () => {});
+  t.teardown(() => pool.end());
+  const client = await pool.connect();
+  const { rows } = await client.query<{ pid: number }>('select pg_backend_pid() as pid');
+  await db.pool.query('select pg_terminate_backend($1)', [rows[0]?.pid]);
+  const isBroken = () =>
+    client.query('select').then(
+      () => false,
+      () => true,
+    );
+  // Not by a statement: it would be the one to hear of it.
+  await new Promise((resolve) => client.once('end', resolve));
+  t.ok(await isBroken());
+  client.release(true);
 });

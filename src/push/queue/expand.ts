@@ -15,6 +15,7 @@ import {
   readingJoins,
 } from './device-facts.ts';
 import { type Lane, laneId, priorities } from './lane.ts';
+import { inTransaction } from './transaction.ts';
 
 /** Makes pushes of messages: finds the devices of those who get one, and writes down a push for each, or why there is none. */
 export interface Expand {
@@ -270,27 +271,10 @@ export function createExpand(deps: {
   return {
     async run(signal, wakeLane) {
       while (!signal.aborted) {
-        const client = await pool.connect();
-        let isBroken = true;
-        try {
-          await client.query('begin');
-          const found = new Map<string, Lane>();
-          const isMore = await expand(client, found);
-          await client.query('commit');
-          isBroken = false;
-          for (const lane of found.values()) wakeLane(lane);
-          if (!isMore) break;
-        } catch (error) {
-          await client.query('rollback').then(
-            () => {
-              isBroken = false;
-            },
-            () => {},
-          );
-          throw error;
-        } finally {
-          client.release(isBroken);
-        }
+        const found = new Map<string, Lane>();
+        const isMore = await inTransaction(pool, (client) => expand(client, found));
+        for (const lane of found.values()) wakeLane(lane);
+        if (!isMore) break;
       }
     },
   };

@@ -11,6 +11,7 @@ import {
   readingJoins,
 } from './device-facts.ts';
 import { type Lane, priorities } from './lane.ts';
+import { inTransaction } from './transaction.ts';
 
 /** Settings of the connections that the queue works on: with its partitions PostgreSQL would plan for longer than it works. */
 export const queueSettings = {
@@ -194,10 +195,7 @@ export function createItems({ pool, clock }: { pool: pg.Pool; clock: Clock }): I
       const batch = marked.toSorted((a, b) => a.id - b.id);
       const changes = batch.flatMap(({ device }) => device ?? []).sort((a, b) => a.id - b.id);
       const nowMs = clock();
-      const client = await pool.connect();
-      let isBroken = true;
-      try {
-        await client.query('begin');
+      await inTransaction(pool, async (client) => {
         for (const change of changes) await changeDevice(client, change);
         await client.query({
           name: 'push_mark',
@@ -225,19 +223,7 @@ export function createItems({ pool, clock }: { pool: pg.Pool; clock: Clock }): I
             batch.map(({ attempt }) => cleanOf(attempt?.id)),
           ],
         });
-        await client.query('commit');
-        isBroken = false;
-      } catch (error) {
-        await client.query('rollback').then(
-          () => {
-            isBroken = false;
-          },
-          () => {},
-        );
-        throw error;
-      } finally {
-        client.release(isBroken);
-      }
+      });
       return batch.map(() => undefined);
     },
     { max: maxMarks, spacingMs },

@@ -102,10 +102,15 @@ ${indented(stringify({ push: settings }, { lineWidth: 0 }).trimEnd())}
 
 and an app of the database by
 
-  qalgate app set <app> --file ${patchFile} --apns-key-file ${apns.keyFile} \\
-    --fcm-service-account-file ${fcm.serviceAccountFile}
+  qalgate app set <app> --file ${quoted(patchFile)} --apns-key-file ${quoted(apns.keyFile)} \\
+    --fcm-service-account-file ${quoted(fcm.serviceAccountFile)}
 
 Ctrl-C ends it; pushes:`;
+}
+
+/** As a shell takes it for one word. */
+function quoted(path: string): string {
+  return /^[\w./:@%+,=-]+$/.test(path) ? path : `'${path.replaceAll("'", "'\\''")}'`;
 }
 
 /** A push as people read it. Pure. */

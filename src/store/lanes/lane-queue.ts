@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Job, Queue, Worker } from 'bullmq';
-import type pg from 'pg';
+import pg from 'pg';
 import type { Logger, Metrics } from '../../observe/index.ts';
 import type { Database } from '../connection.ts';
 import { redisOptions } from '../redis.ts';
@@ -116,6 +116,17 @@ export async function migrateQueues(client: pg.ClientBase): Promise<void> {
   );
 }
 
+/**
+ * BullMQ has connections between two statements that nobody listens to: one that the server ends just then would end the process. The next
+ * statement hears of it.
+ */
+class HeardClient extends pg.Client {
+  constructor(config?: pg.ClientConfig) {
+    super(config);
+    this.on('error', () => {});
+  }
+}
+
 /** As {@link migrateQueues}, on a connection of its own. */
 export async function makeQueueTables(db: Pick<Database, 'pool'>): Promise<void> {
   const client = await db.pool.connect();
@@ -139,6 +150,8 @@ export function queueBackendOf(
     connectionTimeoutMillis: 5_000,
     statement_timeout: 10_000,
     query_timeout: 12_000,
+    // For its pools.
+    Client: HeardClient,
   };
   return { kind: 'postgres', connection };
 }
