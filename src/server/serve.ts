@@ -384,6 +384,7 @@ async function openOps(
     callbacks === undefined
       ? {}
       : { circuits: () => ({ before: callbacks.before.circuits(), after: callbacks.circuits() }) };
+  const queues = [callbacks, push].flatMap((one) => (one === undefined ? [] : [one.queue]));
   const ops = await createOps(
     {
       logger,
@@ -405,7 +406,7 @@ async function openOps(
       }),
       checkApp,
       effectiveConfig: () => shownConfig,
-      ...(callbacks === undefined || push === undefined ? {} : { queues: [callbacks.queue, push.queue] }),
+      ...(queues.length === 0 ? {} : { queues }),
       ...(groupDrops === undefined ? {} : { groupDrops }),
     },
     { tokens: config.ops.tokens },
