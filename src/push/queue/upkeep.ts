@@ -141,7 +141,13 @@ export function createUpkeep(
     }
     if (clock() - forgotMs < forgetEveryMs) return;
     forgotMs = clock();
-    const { rowCount } = await pool.query('delete from push_device where seen_ms < $1', [clock() - forgetDays * dayMs]);
+    // Devices in the order of all who lock several; one that is in use is not forgotten.
+    const { rowCount } = await pool.query(
+      `delete from push_device where id in (
+         select id from push_device where seen_ms < $1 order by id for update skip locked
+       )`,
+      [clock() - forgetDays * dayMs],
+    );
     forgotten.inc(rowCount ?? 0);
   }
 
