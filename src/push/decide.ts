@@ -7,7 +7,6 @@
 export const skipReasons = [
   'push-flag',
   'no-text',
-  'online-only',
   'recalled',
   'read',
   'delivered',

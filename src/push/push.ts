@@ -7,6 +7,7 @@ import {
   type Database,
   type LaneQueue,
   makeQueueTables,
+  pushChannels,
   queueBackendOf,
   type Sealer,
 } from '../store/index.ts';
@@ -146,7 +147,7 @@ export async function createPush(deps: PushDeps, options: PushOptions): Promise<
         run: laneRun.run,
         look() {
           senders.refresh();
-          return lanesWithWork(apps, items.nextDueMs, clock);
+          return items.dueLanes(lanesOf(apps.list()));
         },
         clock,
         logger,
@@ -196,22 +197,11 @@ export async function createPush(deps: PushDeps, options: PushOptions): Promise<
   };
 }
 
-/** Lanes that have something due, of all apps that have a service. */
-async function lanesWithWork(
-  apps: { list(): AppSettings[] },
-  nextDueMs: (lane: Lane) => Promise<number | undefined>,
-  clock: Clock,
-): Promise<Lane[]> {
-  const found: Lane[] = [];
-  for (const { sdkAppId, push } of apps.list()) {
-    for (const channel of ['apns', 'fcm'] as const) {
-      const lane = { sdkAppId: sdkAppId as SdkAppId, channel };
-      if (push[channel] === undefined) continue;
-      const dueMs = await nextDueMs(lane);
-      if (dueMs !== undefined && dueMs <= clock()) found.push(lane);
-    }
-  }
-  return found;
+/** The lanes of all apps, one for each service that an app has. */
+function lanesOf(apps: readonly AppSettings[]): Lane[] {
+  return apps.flatMap(({ sdkAppId, push }) =>
+    pushChannels.flatMap((channel) => (push[channel] === undefined ? [] : { sdkAppId: sdkAppId as SdkAppId, channel })),
+  );
 }
 
 /** Asks other processes, not for every message: the first at once, those that come within a moment together. Lost ones are found by a look. */

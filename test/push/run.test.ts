@@ -98,7 +98,7 @@ function openLane({ room = 1_000 }: { room?: number } = {}) {
       },
       ...more,
     }) as unknown as Item;
-  const items: Items = {
+  const items: Omit<Items, 'dueLanes'> = {
     async due(_, limit, underWay, full) {
       const found = rows.filter(
         ({ id, device, dueMs = 0, done }) =>

@@ -3,7 +3,6 @@ import type { SkipReason } from '../decide.ts';
 const skips: Record<SkipReason, string> = {
   'push-flag': 'the sender asked that it is not pushed (PushFlag 1)',
   'no-text': 'there was nothing to show: a custom element without Desc',
-  'online-only': 'the message was for those who are online alone',
   recalled: 'the message was recalled or deleted before',
   read: 'the account had read it by then',
   delivered: 'the terminal was in the foreground, and had it',

@@ -89,6 +89,8 @@ export interface Items {
   due(lane: Lane, limit: number, underWay: readonly number[], full: readonly number[]): Promise<Item[]>;
   /** When something of the lane is due; undefined: nothing waits, or it is paused. */
   nextDueMs(lane: Lane): Promise<number | undefined>;
+  /** Those of the lanes that have something due and are not paused: one round trip for all of them. */
+  dueLanes(lanes: readonly Lane[]): Promise<Lane[]>;
   /** The messages of these, by `conversation seq`. */
   messages(items: readonly Item[]): Promise<Map<string, MessageRow>>;
   /**
@@ -249,6 +251,31 @@ export function createItems({ pool, clock }: { pool: pg.Pool; clock: Clock }): I
         values: [sdkAppId, channel, Object.values(priorities), ...days()],
       });
       return rows[0]?.due_ms ?? undefined;
+    },
+
+    async dueLanes(lanes) {
+      if (lanes.length === 0) return [];
+      const { rows } = await pool.query<{ position: number }>({
+        name: 'push_due_lanes',
+        text: `
+          select k.position - 1 as position from unnest($1::bigint[], $2::text[]) with ordinality as k(app, channel, position)
+          where exists (
+            select 1 from unnest($3::smallint[]) as p(priority) cross join lateral (
+              select 1 from push_item
+              where sdk_app_id = k.app and channel = k.channel and priority = p.priority and done_ms is null and due_ms <= $4
+                and day between $5 and $6
+              limit 1
+            ) due
+          ) and not exists (select 1 from push_pause p where p.sdk_app_id = k.app and p.channel in ('', k.channel))`,
+        values: [
+          lanes.map(({ sdkAppId }) => sdkAppId),
+          lanes.map(({ channel }) => channel),
+          Object.values(priorities),
+          clock(),
+          ...days(),
+        ],
+      });
+      return rows.flatMap(({ position }) => lanes[position] ?? []);
     },
 
     async messages(items) {

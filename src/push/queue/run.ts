@@ -28,7 +28,7 @@ const maxOfDevice = 8;
 const idleMs = 250;
 
 export function createLaneRun(deps: {
-  items: Items;
+  items: Omit<Items, 'dueLanes'>;
   apps: AppLookup;
   senderOf(lane: Lane): Sender | undefined;
   brakeOf(lane: Lane): Brake;
