@@ -164,7 +164,7 @@ export function createAppStore(db: Database, deps: { sealer: Sealer; bus: Contro
     for (const table of ['push_device', 'dead_letter']) {
       await inChunks(sql`
         delete from ${sql.table(table)} where id in (
-          select id from ${sql.table(table)} where sdk_app_id = ${sdkAppId} limit ${chunkRows}
+          select id from ${sql.table(table)} where sdk_app_id = ${sdkAppId} order by id limit ${chunkRows} for update
         )`);
     }
   }
@@ -180,8 +180,15 @@ export function createAppStore(db: Database, deps: { sealer: Sealer; bus: Contro
   /** What has come since it was cleared goes with it. */
   async function remove(trx: Kysely<Schema>, sdkAppId: SdkAppId): Promise<void> {
     await trx.deleteFrom('session_revocation').where('sdk_app_id', '=', sdkAppId).execute();
-    // Nobody is told any more; the rows go with their day.
-    await sql`update push_item set done_ms = 0, outcome = 'dropped' where sdk_app_id = ${sdkAppId} and done_ms is null`.execute(
+    // Nobody is told any more; the rows go with their day. Devices and pushes in the order in which all lock several of them.
+    await sql`
+      with locked as (select id from push_device where sdk_app_id = ${sdkAppId} order by id for update)
+      delete from push_device d using locked where d.id = locked.id`.execute(trx);
+    await sql`
+      with locked as (
+        select id, day from push_item where sdk_app_id = ${sdkAppId} and done_ms is null order by id for update
+      )
+      update push_item i set done_ms = 0, outcome = 'dropped' from locked where i.id = locked.id and i.day = locked.day`.execute(
       trx,
     );
     await sql`update outbox set done_ms = 0, outcome = 'dropped' where sdk_app_id = ${sdkAppId} and done_ms is null`.execute(
@@ -199,7 +206,6 @@ export function createAppStore(db: Database, deps: { sealer: Sealer; bus: Contro
       'callback_trace',
       'callback_key_use',
       'callback_replay',
-      'push_device',
       'push_pause',
     ]) {
       await sql`delete from ${sql.table(table)} where sdk_app_id = ${sdkAppId}`.execute(trx);

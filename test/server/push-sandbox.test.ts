@@ -79,7 +79,10 @@ async function askApns({ endpoint, caFile, topic, keyId, teamId }: Snippet['apns
   const [headers] = (await once(stream, 'response')) as [IncomingHttpHeaders];
   let body = '';
   for await (const chunk of stream) body += chunk;
+  // Before the sandbox may go: what it ends would be an error of the session.
+  const closed = once(session, 'close');
   session.close();
+  await closed;
   return { status: headers[':status'], body, signature };
 }
 

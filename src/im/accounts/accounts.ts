@@ -143,7 +143,9 @@ export function createAccounts(
           transaction,
         );
         // From now on nobody is reached by it (S9), whatever becomes of this process after the commit.
-        await sql`delete from push_device where account_id = any (${numbers})`.execute(transaction);
+        await sql`
+          with locked as (select id from push_device where account_id = any (${numbers}) order by id for update)
+          delete from push_device d using locked where d.id = locked.id`.execute(transaction);
         await sql`delete from push_settings where account_id = any (${numbers})`.execute(transaction);
         await sql`delete from audience_mark where account_id = any (${numbers})`.execute(transaction);
         // First: whoever hears of the kick knows by then that it is a deletion.

@@ -1,6 +1,9 @@
 import { type Kysely, sql } from 'kysely';
 import { patchFunction } from './patch-function.ts';
 
+/** Space of our advisory locks: tokens that are being set. */
+const tokenLockSpace = 0x74_6f_6b_6e;
+
 /** Pushes (RULES S): where a device is reached, what is to be pushed to whom and what became of it. Times are milliseconds. */
 export async function up(db: Kysely<unknown>): Promise<void> {
   await tables(db);
@@ -119,6 +122,7 @@ async function tables(db: Kysely<unknown>): Promise<void> {
  * push_device_set binds a token to the terminal whose link sets it; from then on it is of nobody else (S9). False: the link has lost its place.
  */
 async function deviceFunction(db: Kysely<unknown>): Promise<void> {
+  const tokenLock = sql.raw(String(tokenLockSpace));
   await sql`
     create function push_device_set(
       p_app bigint, p_account bigint, p_platform text, p_link text, p_channel text, p_token text, p_environment text, p_language text,
@@ -128,36 +132,32 @@ async function deviceFunction(db: Kysely<unknown>): Promise<void> {
     declare
       v_generation bigint;
     begin
-      -- A login that comes meanwhile waits, and ends what is set here.
+      -- A login that comes meanwhile waits, and ends what is set here. So does whoever sets another token of this terminal.
       select t.generation into v_generation from terminal t
-        where t.account_id = p_account and t.platform = p_platform and t.link_id = p_link and t.node_id is not null for share;
+        where t.account_id = p_account and t.platform = p_platform and t.link_id = p_link and t.node_id is not null
+        for no key update;
       if not found then return false; end if;
-      for attempt in 1 .. 5 loop
-        begin
-          -- In the order of their ids, as all others do.
-          perform 1 from push_device d
-            where d.sdk_app_id = p_app and d.channel = p_channel and d.token = p_token
-              or d.account_id = p_account and d.platform = p_platform
-            order by d.id for update;
-          delete from push_device d
-            where d.sdk_app_id = p_app and d.channel = p_channel and d.token = p_token
-              and not (d.account_id = p_account and d.platform = p_platform);
-          insert into push_device as d (
-            sdk_app_id, account_id, platform, generation, channel, token, environment, language, registered_ms, seen_ms
-          ) values (
-            p_app, p_account, p_platform, v_generation, p_channel, p_token, p_environment, p_language, p_now_ms, p_now_ms
-          )
-          on conflict (account_id, platform) do update set
-            generation = excluded.generation, channel = excluded.channel, token = excluded.token,
-            environment = excluded.environment, language = excluded.language, registered_ms = excluded.registered_ms,
-            seen_ms = excluded.seen_ms, not_before_ms = 0,
-            badge = case when d.token = excluded.token then d.badge else 0 end;
-          return true;
-        exception when unique_violation then
-          -- Another account set the same token at this moment: the later one has it.
-        end;
-      end loop;
-      raise exception 'the token is being set over and over';
+      -- One after another for a token: nobody else binds it between what is locked here and what is written.
+      perform pg_advisory_xact_lock(${tokenLock}, hashtext(p_app || ' ' || p_channel || ' ' || p_token));
+      -- In the order of their ids, as all others do.
+      perform 1 from push_device d
+        where d.sdk_app_id = p_app and d.channel = p_channel and d.token = p_token
+          or d.account_id = p_account and d.platform = p_platform
+        order by d.id for update;
+      delete from push_device d
+        where d.sdk_app_id = p_app and d.channel = p_channel and d.token = p_token
+          and not (d.account_id = p_account and d.platform = p_platform);
+      insert into push_device as d (
+        sdk_app_id, account_id, platform, generation, channel, token, environment, language, registered_ms, seen_ms
+      ) values (
+        p_app, p_account, p_platform, v_generation, p_channel, p_token, p_environment, p_language, p_now_ms, p_now_ms
+      )
+      on conflict (account_id, platform) do update set
+        generation = excluded.generation, channel = excluded.channel, token = excluded.token,
+        environment = excluded.environment, language = excluded.language, registered_ms = excluded.registered_ms,
+        seen_ms = excluded.seen_ms, not_before_ms = 0,
+        badge = case when d.token = excluded.token then d.badge else 0 end;
+      return true;
     end $$`.execute(db);
 }
 
