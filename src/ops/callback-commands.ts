@@ -197,6 +197,7 @@ const shownFields = [
   'account',
   'from',
   'to',
+  'group',
   'urlHash',
   'since',
   'until',
@@ -211,7 +212,7 @@ export function changedCallbacks(path: string, body: unknown): string[] {
   const ids: unknown = values.get('ids');
   const said = shownFields.flatMap((name) => {
     const value: unknown = values.get(name);
-    return ['string', 'number', 'boolean'].includes(typeof value) ? `${name}=${String(value).slice(0, 40)}` : [];
+    return ['string', 'number', 'boolean'].includes(typeof value) ? `${name}=${String(value).slice(0, 48)}` : [];
   });
   const named = Array.isArray(ids) ? `ids=${ids.slice(0, 5).map(String).join(',')}${ids.length > 5 ? ',…' : ''}` : [];
   return [[change, ...said, named].flat().join(' ')];

@@ -1,7 +1,7 @@
 import t from 'tap';
 import { readDecision } from '../../src/callbacks/before/decision.ts';
 import { readSent } from '../../src/callbacks/checks/sent-record.ts';
-import { parseExplain, parseList } from '../../src/callbacks/index.ts';
+import { parseDrop, parseExplain, parseList, parseReplay, parseRetry } from '../../src/callbacks/index.ts';
 import { bodyOf } from '../../src/callbacks/relay/bodies.ts';
 import { createOutbox } from '../../src/callbacks/relay/outbox.ts';
 import type { Group } from '../../src/im/groups/model.ts';
@@ -209,6 +209,52 @@ t.test('groups that are gone are found by their id; a group is asked for alone',
   }
   t.match(parseExplain({ group: 'g', key: '1_2_3' }, 0), { ok: false });
   t.match(parseExplain({ group: 'g', seq: 0 }, 0), { ok: false, field: 'seq' });
+});
+
+t.test('[O2] what waits and what was given up is tried, sent again and dropped group by group', async (t) => {
+  const must = <T>(read: { ok: true; value: T } | { ok: false; reason: string }): T => {
+    if (read.ok) return read.value;
+    throw new Error(read.reason);
+  };
+  const now = service.clock();
+  const one = await tea();
+  const other = await tea();
+  for (const { group, bob } of [one, one, other]) await service.send(bob, group);
+  const { groupId, conversationId } = one.group;
+  const states = async () => {
+    const { rows } = await db.pool.query<{ state: string }>(
+      `select coalesce(outcome, case when next_attempt_ms > 0 then 'later' else 'due' end) as state from outbox
+       where drain_key = any ($1) and event = $2 order by id`,
+      [[conversationId, other.group.conversationId].map(String), after],
+    );
+    return rows.map(({ state }) => state);
+  };
+  await db.pool.query('update outbox set next_attempt_ms = $1', [now + 60_000]);
+  t.match(await admin.retry(app, must(parseRetry({ group: groupId }, now))), { retried: 2, isAll: true });
+  t.strictSame(await states(), ['due', 'due', 'later']);
+  t.match(await admin.retry(app, must(parseRetry({ group: 'nowhere' }, now))), { retried: 0, isAll: true });
+
+  const drop = (order: object) => admin.drop(app, must(parseDrop(order, now)), 'oncall');
+  t.match(await drop({ state: 'waiting', group: 'nowhere' }), { waiting: 0, dead: 0, isAll: true });
+  t.match(await drop({ state: 'waiting', group: groupId, until: '1d' }), { waiting: 0 }, 'within a time');
+  t.match(await drop({ state: 'waiting', group: groupId }), { waiting: 2, dead: 0, isAll: true });
+  t.strictSame(await states(), ['dropped', 'dropped', 'later']);
+
+  await db.pool.query(`update outbox set done_ms = $1, outcome = 'delivered' where event = $2`, [now, after]);
+  const told = { source: 'outbox', since: '1h', group: groupId };
+  t.match(await admin.replay(app, must(parseReplay({ ...told, preview: true }, now)), 'oncall'), {
+    value: { total: 2 },
+  });
+  t.match(await admin.replay(app, must(parseReplay(told, now)), 'oncall'), {
+    value: { total: 2, replays: [{ filter: { group: groupId } }] },
+  });
+  for (const parse of [parseReplay, parseDrop, parseRetry]) {
+    const refused = parse({ group: groupId, account: 'a' }, now);
+    t.match(refused, { ok: false, field: 'group', reason: 'stands beside account' });
+    t.match(parse({ ids: [1], group: groupId }, now), { ok: false, field: 'group', reason: 'stands beside ids' });
+    t.match(parse({ group: 'ü' }, now), { ok: false, field: 'group', reason: /form/, allowed: /printable ASCII/ });
+    t.match(parse({}, now), { ok: false, field: 'all', allowed: /group/ });
+  }
 });
 
 t.test('[O3] what is no message: tips, questions before actions, and what nobody wants to be told of', async (t) => {

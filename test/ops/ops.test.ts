@@ -673,6 +673,8 @@ t.test(
     t.equal((await act(`replays/${replay.id}/cancel`)).status, 204);
     t.equal((await act(`replays/${replay.id}/cancel`)).status, 404);
     t.match(await act('retry', { all: true }), { status: 200, json: { retried: 0, isAll: true } });
+    const ofGroup = { state: 'waiting', group: '@TGS#1' };
+    t.match(await act('drop', ofGroup), { json: { dropped: { waiting: 0, dead: 0 } } }, 'none is of a group');
     t.match(await act('drop', { state: 'waiting', command: 'State.StateChange' }), {
       json: { dropped: { waiting: 1, dead: 0 } },
     });
@@ -691,6 +693,7 @@ t.test(
         [`${app.sdkAppId}/replays/${replay.id}/cancel`, 'ok'],
         [`${app.sdkAppId}/replays/${replay.id}/cancel`, 'NOT_FOUND'],
         [`${app.sdkAppId}/retry all=true`, 'ok'],
+        [`${app.sdkAppId}/drop state=waiting group=@TGS#1`, 'ok'],
         [`${app.sdkAppId}/drop state=waiting command=State.StateChange`, 'ok'],
       ],
     );

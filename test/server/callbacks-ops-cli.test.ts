@@ -151,6 +151,11 @@ t.test('[O2] replay, cancel, retry, drop, pause, resume', async (t) => {
   });
   t.match(await run('cancel', '1'), { code: 1, stderr: /no replay 1 that is running/ });
 
+  const ofGroup = ['--group', 'tea'];
+  t.match(await run('replay', ...ofGroup), { code: 1, stderr: /nothing that fits/ }, 'none is of a group');
+  t.match(await run('retry', ...ofGroup), { code: 0, stdout: /^0 do not wait/ });
+  t.match(await run('drop', '--state', 'waiting', ...ofGroup, '--yes'), { code: 0, stdout: /^dropped: 0 that waited/ });
+  t.match(await run('retry', ...ofGroup, '--account', 'carol'), { code: 2, stderr: /cannot be used with/ });
   t.match(await run('retry', '--all'), { code: 0, stdout: /^1 do not wait for their time any more; / });
   t.match(await run('drop', '--state', 'dead', '--all'), { code: 2, stderr: /repeat with --yes/ });
   t.match(await run('drop', '--state', 'dead', '--all', '--yes'), {

@@ -2,7 +2,7 @@ import type { AppSettings, Result } from '../../store/index.ts';
 import type { CallbackCommand } from '../../wire/index.ts';
 import { endpointsOf, urlHash } from '../endpoint/endpoint.ts';
 import { createFields, type EventName, type Fields } from '../explain/fields.ts';
-import { type EventFilter, type EventState, readFilter } from '../explain/queries.ts';
+import { type EventFilter, type EventState, filterFields, readFilter } from '../explain/queries.ts';
 
 /** What operators do to events, read and checked. */
 
@@ -41,7 +41,8 @@ export interface PauseOrder {
   readonly urlHash?: string;
 }
 
-const selectionFields = ['ids', 'all', 'command', 'account', 'from', 'to', 'since', 'until'] as const;
+const narrowing = [...filterFields, 'since', 'until'] as const;
+const selectionFields = ['ids', 'all', ...narrowing] as const;
 export const replayFields = [...selectionFields, 'source', 'state', 'perSec', 'preview'] as const;
 export const dropFields = [...selectionFields, 'state'] as const;
 export const retryFields = selectionFields;
@@ -128,7 +129,6 @@ function readSelection(fields: Fields, everything: string): Selection {
   const sinceMs = fields.moment('since');
   const untilMs = fields.moment('until');
   const all = fields.flag('all');
-  const narrowing = ['command', 'account', 'from', 'to', 'since', 'until'];
   const other = [...narrowing, 'all'].find((name) => fields.has(name));
   if (fields.has('ids') && other !== undefined) fields.refuse(other, 'stands beside ids', 'ids alone');
   // Nobody means everything by saying nothing.

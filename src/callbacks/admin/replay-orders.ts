@@ -40,6 +40,7 @@ export interface ReplayFilterView {
   readonly command?: CallbackCommand;
   readonly account?: string;
   readonly conversation?: readonly [string, string];
+  readonly group?: string;
   readonly since?: string;
   readonly until?: string;
   readonly states?: readonly string[];
@@ -214,6 +215,7 @@ function viewReplay(row: ReplayRow): ReplayView {
       ...(filter.command === undefined ? {} : { command: filter.command }),
       ...(filter.account === undefined ? {} : { account: filter.account }),
       ...(filter.pair === undefined ? {} : { conversation: filter.pair }),
+      ...(filter.groupId === undefined ? {} : { group: filter.groupId }),
       ...(sinceMs === undefined ? {} : { since: timeText(sinceMs) }),
       ...(untilMs === undefined ? {} : { until: timeText(untilMs) }),
       ...(row.source === 'outbox' ? { states } : {}),

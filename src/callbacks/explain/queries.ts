@@ -63,7 +63,7 @@ const maxRangeMs = 31 * dayMs;
 const maxLimit = 1_000;
 const maxU32 = 4_294_967_295;
 
-const filterFields = ['command', 'account', 'from', 'to', 'group'] as const;
+export const filterFields = ['command', 'account', 'from', 'to', 'group'] as const;
 const rangeFields = ['since', 'until'] as const;
 const pageFields = ['limit', 'after'] as const;
 export const explainFields = ['id', 'key', 'seq', ...filterFields, ...rangeFields, ...pageFields] as const;

@@ -44,7 +44,8 @@ export function callbacksDropCommand(context: CliContext): Command {
 Examples:
   $ qalgate callbacks drop 17 18 --app 1400000000 --yes
   $ qalgate callbacks drop --app 1400000000 --state dead --until 7d --yes
-  $ qalgate callbacks drop --app 1400000000 --state waiting --command State.StateChange --yes`,
+  $ qalgate callbacks drop --app 1400000000 --state waiting --command State.StateChange --yes
+  $ qalgate callbacks drop --app 1400000000 --state waiting --group club --yes`,
     )
     .action(async (events: string[], options: CallbacksOptions & { yes?: true }) => {
       const ids = events.length === 0 ? {} : { ids: events };

@@ -3,7 +3,6 @@ import { type Explained, type Explanation, explainFields, parseExplain, type Ste
 import {
   type CallbacksOptions,
   given,
-  groupOption,
   readOrFail,
   toJson,
   withApp,
@@ -20,8 +19,7 @@ export function callbacksExplainCommand(context: CliContext): Command {
     withFilter(withApp(new Command('explain')))
       .addOption(new Option('--key <key>', 'with --from and --to: the message of that MsgKey').conflicts('seq'))
       .option('--seq <number>', 'with --from and --to, or --group: the message of that number')
-      .option('--id <event>', 'an event by its number or webhook-id')
-      .addOption(groupOption()),
+      .option('--id <event>', 'an event by its number or webhook-id'),
   )
     .description(
       'Tell of messages and actions which callbacks they caused, what became of each, and why there was none. ' +

@@ -12,7 +12,6 @@ import { formatExplanation } from './callbacks-explain.ts';
 import {
   type CallbacksOptions,
   given,
-  groupOption,
   readOrFail,
   table,
   toJson,
@@ -29,9 +28,9 @@ import { indented, printable, readableBody } from './printable.ts';
 /** `qalgate callbacks list` */
 export function callbacksListCommand(context: CliContext): Command {
   return withPage(
-    withFilter(withApp(new Command('list')))
-      .addOption(groupOption())
-      .addOption(new Option('--state <state>', 'what became of them so far').choices(eventStates)),
+    withFilter(withApp(new Command('list'))).addOption(
+      new Option('--state <state>', 'what became of them so far').choices(eventStates),
+    ),
   )
     .description(
       'List events for an app and what became of them: those of the last 24 hours, the newest first; all that wait, the oldest ' +

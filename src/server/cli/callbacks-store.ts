@@ -30,12 +30,10 @@ export function withFilter(command: Command): Command {
     .option('--account <account>', 'of whom it is')
     .addOption(new Option('--from <account>', 'with --to: of this conversation').conflicts('account'))
     .addOption(new Option('--to <account>', 'the other account of the conversation').conflicts('account'))
+    .addOption(new Option('--group <group>', 'of a group').conflicts(['account', 'from', 'key']))
     .option('--since <time>', 'what happened since then: 2026-11-26, 2026-11-26T10:00:00Z, or how long ago, such as 2h')
     .option('--until <time>', 'and until then');
 }
-
-/** Of a group, which stands for itself. */
-export const groupOption = () => new Option('--group <group>', 'of a group').conflicts(['account', 'from', 'key']);
 
 export function withPage(command: Command): Command {
   return command
