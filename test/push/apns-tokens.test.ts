@@ -218,6 +218,67 @@ t.test(
   },
 );
 
+t.test('a hold that comes while a token is being made is not lost with what the database said before', async (t) => {
+  const key = makeKey('HELDMEANWH');
+  const now = { ms: startMs };
+  const [a, b] = [makeProcess(key, now), makeProcess(key, now)];
+  // Locks of ours by which its writing can be held up, and its next look.
+  const [writing, looking] = [7_001, 7_002];
+  await sql`
+    create function hold_up() returns trigger language plpgsql as $$
+    begin
+      if new.team_id || ' ' || new.key_id like 'TEAMTEAMTE HELDMEANWH:%' then
+        perform pg_advisory_lock(tg_argv[0]::bigint);
+        perform pg_advisory_unlock(tg_argv[0]::bigint);
+      end if;
+      return new;
+    end $$`.execute(db.kysely);
+  for (const [event, lock] of [
+    ['update', writing],
+    ['insert', looking],
+  ] as const) {
+    await sql
+      .raw(
+        `create trigger hold_up_${event} before ${event} on push_provider_token for each row execute function hold_up(${lock})`,
+      )
+      .execute(db.kysely);
+  }
+  const client = db.createClient();
+  await client.connect();
+  const waiting = (lock: number) =>
+    until(async () => {
+      const { rows } = await client.query(
+        "select 1 from pg_locks where locktype = 'advisory' and objid = $1 and not granted",
+        [lock],
+      );
+      return rows.length > 0;
+    });
+  await client.query('select pg_advisory_lock($1)', [writing]);
+  const first = a.get();
+  await waiting(writing);
+  await client.query('select pg_advisory_lock($1)', [looking]);
+  // The token is ten minutes old by now.
+  now.ms += 10 * minMs;
+  a.tooMany();
+  await waiting(looking);
+  await client.query('select pg_advisory_unlock($1)', [writing]);
+  const found = await first;
+  await client.query('select pg_advisory_unlock($1)', [looking]);
+  await until(async () => (await a.count('read')) === 2);
+  const ended = once(client, 'end');
+  await client.end();
+  await ended;
+  await sql`drop function hold_up cascade`.execute(db.kysely);
+
+  t.ok('text' in found);
+  if (!('text' in found)) return;
+  t.equal((await b.token()).text, found.text);
+  b.expired(found);
+  now.ms = startMs + 25 * minMs;
+  t.same(await b.get(), { afterMs: 5 * minMs, reason: 'ExpiredProviderToken' }, 'the others hear of it, too');
+  t.equal(await a.count('held'), 1);
+});
+
 t.test('a clock that was put back makes a new token', async (t) => {
   const now = { ms: startMs };
   const one = makeProcess(makeKey('BACKWARDSX'), now);

@@ -68,7 +68,10 @@ function createTokenSource(
   // A key that was replaced under its id has a row of its own.
   const keyId = `${key.keyId}:${fingerprint}`;
   const context = `provider token ${teamId} ${keyId}`;
+  /** As the database had it last. */
   let state: TokenState = { token: undefined, heldUntilMs: 0 };
+  /** As this process was told itself; the database may not know it yet. */
+  let heldUntilMs = 0;
   /** The last that APNs called expired. */
   let expired: string | undefined;
   let renewing: Promise<ProviderToken | { afterMs: number; reason: string }> | undefined;
@@ -98,7 +101,7 @@ function createTokenSource(
   }
 
   function renewed(stored: TokenState, nowMs: number): TokenState {
-    const known = stored.heldUntilMs >= state.heldUntilMs ? stored : { ...stored, heldUntilMs: state.heldUntilMs };
+    const known = stored.heldUntilMs >= heldUntilMs ? stored : { ...stored, heldUntilMs };
     if (nextStep(known, nowMs, expired) !== 'mint') return known;
     metrics.tokens.inc({ event: 'minted' });
     return { ...known, token: mintProviderToken(key, nowMs) };
@@ -168,10 +171,10 @@ function createTokenSource(
       logger.warn({ ageMs: clock() - token.issuedMs }, 'push.apns.token.expired');
     },
     tooMany() {
-      const heldUntilMs = clock() + betweenMs;
+      const untilMs = clock() + betweenMs;
       // All that are in flight on the connection hear the same.
-      if (heldUntilMs - state.heldUntilMs < 1_000) return;
-      state = { ...state, heldUntilMs };
+      if (Math.abs(untilMs - heldUntilMs) < 1_000) return;
+      heldUntilMs = untilMs;
       metrics.tokens.inc({ event: 'held' });
       logger.warn({}, 'push.apns.token.held');
       // For the other processes, at once: one that is under way does not know of it.
