@@ -1,4 +1,5 @@
 import { type Kysely, sql } from 'kysely';
+import { patchFunction } from './patch-function.ts';
 
 const messagesAtOnce = 125;
 
@@ -6,6 +7,7 @@ const messagesAtOnce = 125;
 export async function up(db: Kysely<unknown>): Promise<void> {
   await tables(db);
   await storeFunction(db);
+  await waitingPushes(db);
 }
 
 async function tables(db: Kysely<unknown>): Promise<void> {
@@ -170,4 +172,20 @@ async function storeFunction(db: Kysely<unknown>): Promise<void> {
         ended_ms = case when p_next >= k.through_id then p_now_ms end
       where id = k.id;
     end $$`.execute(db);
+}
+
+/**
+ * Messages of campaigns that wait to be looked at for pushes have keys that begin with a letter, behind those of people's messages, which are
+ * numbers: whoever takes entries in order of their keys has people's first, however many a campaign has left there.
+ */
+async function waitingPushes(db: Kysely<unknown>): Promise<void> {
+  await patchFunction(db, 'im_commit', [
+    [
+      'select v_day, bit, sdk_app_id, conversation_id::text,',
+      `select v_day, bit, sdk_app_id, case when origin like '{"campaign":%' then 'c' else '' end || conversation_id,`,
+    ],
+  ]);
+  await patchFunction(db, 'push_read', [
+    ['o.drain_key = p_conversation::text', `o.drain_key in (p_conversation::text, 'c' || p_conversation)`],
+  ]);
 }
