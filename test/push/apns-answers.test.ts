@@ -132,7 +132,9 @@ t.test('[S7] `retry-after` in seconds and as a date, an hour at most; it concern
   t.match(after('99999999'), retry('channel', 3_600_000, 'spent'));
   t.match(after('Thu, 26 Nov 2026 12:02:00 GMT'), retry('channel', 120_000, 'spent'));
   t.match(after('Thu, 26 Nov 2026 11:02:00 GMT'), retry('channel', 1_000, 'spent'), 'a date that is over');
-  t.match(after('soon'), retry('push', 1_000, 'spent'), 'none that can be read');
+  for (const wrong of ['soon', '', '-5', '1.5', '1e3']) {
+    t.match(after(wrong), retry('push', 1_000, 'spent'), `${wrong}: none that can be read`);
+  }
   t.match(read(429, { reason: 'TooManyRequests' }, { retryAfter: '90' }), retry('device', 90_000));
   t.match(read(502, 'page', { retryAfter: '60' }), retry('channel', 60_000, 'good', false));
 });

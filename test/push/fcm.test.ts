@@ -6,14 +6,15 @@ import { dirname, join } from 'node:path';
 import fc from 'fast-check';
 import t from 'tap';
 import { createLogger } from '../../src/observe/index.ts';
-import { createAccessTokens, grant } from '../../src/push/fcm/access-token.ts';
-import { judge, retryAfterMs } from '../../src/push/fcm/answers.ts';
+import { createAccessTokens, grant, readToken } from '../../src/push/fcm/access-token.ts';
+import { judge } from '../../src/push/fcm/answers.ts';
 import { exchange } from '../../src/push/fcm/exchange.ts';
 import { createLines } from '../../src/push/fcm/lines.ts';
 import { fcmMetrics } from '../../src/push/fcm/metrics.ts';
 import { createPace } from '../../src/push/fcm/pace.ts';
 import { fcmPayload } from '../../src/push/payload/fcm.ts';
 import type { Outcome } from '../../src/push/provider.ts';
+import { retryAfterMs } from '../../src/push/retry-after.ts';
 import { fcmRefusal, fcmRefusals } from '../../src/push/sandbox/fcm-answers.ts';
 import { fcmBreaks, parseFcmFault } from '../../src/push/sandbox/fcm-faults.ts';
 import { readFcmRequest } from '../../src/push/sandbox/fcm-message.ts';
@@ -375,19 +376,35 @@ t.test('access tokens that cannot be had: what can be mended by waiting waits, w
   }
 });
 
-t.test('a token that ends while its renewal fails is used to its end', async (t) => {
-  let fault: '503' | undefined;
-  const { fcm, clock, log, sender } = await openFcmBench(t, { tokenFault: () => fault });
-  const one = sender();
-  t.match(await one.send(fcmPush('a')), { kind: 'ok' });
-  fault = '503';
-  clock.nowMs += 3_400_000;
-  t.match(await one.send(fcmPush('a')), { kind: 'ok' });
-  await until(() => log().includes('push.fcm.token.failed'));
-  for (let i = 0; i < 5; i += 1) t.match(await one.send(fcmPush('a')), { kind: 'ok' });
-  t.equal(fcm.grants, 2, 'not at each push');
-  clock.nowMs += 300_000;
-  t.match(await one.send(fcmPush('a')), { kind: 'retry', reason: 'token-http-503', scope: 'channel', isSure: true });
+t.test(
+  'a token whose renewal fails is used to its end, and the token endpoint is not asked at each push',
+  async (t) => {
+    for (const [asked, end] of [
+      ['503', { kind: 'retry', reason: 'token-http-503', scope: 'channel', isSure: true }],
+      ['unauthorized_client', { kind: 'halt', reason: 'unauthorized_client' }],
+    ] as const) {
+      let fault: typeof asked | undefined;
+      const { fcm, clock, log, sender } = await openFcmBench(t, { tokenFault: () => fault });
+      const one = sender();
+      t.match(await one.send(fcmPush('a')), { kind: 'ok' });
+      fault = asked;
+      clock.nowMs += 3_400_000;
+      t.match(await one.send(fcmPush('a')), { kind: 'ok' });
+      await until(() => log().includes('push.fcm.token.failed'));
+      for (let i = 0; i < 5; i += 1) t.match(await one.send(fcmPush('a')), { kind: 'ok' });
+      t.equal(fcm.grants, 2, 'not at each push');
+      clock.nowMs += 300_000;
+      t.match(await one.send(fcmPush('a')), end, asked);
+    }
+  },
+);
+
+t.test('a token endpoint that asks for years gets an hour', async (t) => {
+  const asked = (retryAfter: string) =>
+    readToken({ kind: 'answer', answer: { status: 503, retryAfter, body: '' }, date: undefined }, 0);
+  t.match(asked('30'), { isFinal: false, afterMs: 30_000 });
+  t.match(asked('9999999999'), { isFinal: false, afterMs: 3_600_000 });
+  t.match(asked('Thu, 01 Jan 2099 00:00:00 GMT'), { isFinal: false, afterMs: 3_600_000 });
 });
 
 t.test('an access token that was refused long ago takes no new one along', async (t) => {

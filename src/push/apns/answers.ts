@@ -1,4 +1,5 @@
 import type { Outcome, Sendable } from '../provider.ts';
+import { retryAfterMs } from '../retry-after.ts';
 
 /** What each answer of APNs means for a push (PUSH §1.5). Pure. */
 
@@ -45,7 +46,6 @@ const waits = {
   /** No answer of APNs at all, but of something before it. */
   strangerMs: 15_000,
 };
-const maxRetryAfterMs = 3_600_000;
 
 /** What one answer comes to, and what it says of its connection. */
 export function readAnswer(
@@ -56,7 +56,7 @@ export function readAnswer(
   const { status, id } = answer;
   if (status === 200) return { outcome: { kind: 'ok', id, status }, reason: 'ok', connection: 'good' };
   const { reason, timestampMs } = readBody(answer.body);
-  const afterMs = readRetryAfter(answer.retryAfter, nowMs);
+  const afterMs = retryAfterMs(answer.retryAfter, nowMs);
   const outcome =
     reason === undefined
       ? strange(status, afterMs, environment)
@@ -120,11 +120,4 @@ function readBody(body: string): { reason: string | undefined; timestampMs: numb
   } catch {
     return { reason: undefined, timestampMs: undefined };
   }
-}
-
-/** Seconds, or a date (RFC 9110 §10.2.3). Undefined: none that can be read. At most an hour. */
-function readRetryAfter(text: string | undefined, nowMs: number): number | undefined {
-  if (text === undefined) return undefined;
-  const ms = /^[0-9]+$/.test(text) ? Number(text) * 1_000 : Date.parse(text) - nowMs;
-  return Number.isNaN(ms) ? undefined : Math.min(Math.max(ms, 0), maxRetryAfterMs);
 }

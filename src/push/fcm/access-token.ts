@@ -3,7 +3,7 @@ import type { Counter } from 'prom-client';
 import type { Logger } from '../../observe/index.ts';
 import type { parseServiceAccount } from '../../store/index.ts';
 import type { Outcome } from '../provider.ts';
-import { retryAfterMs } from './answers.ts';
+import { retryAfterMs } from '../retry-after.ts';
 import type { Exchange, ExchangeResult } from './exchange.ts';
 
 export type ServiceAccount = NonNullable<ReturnType<typeof parseServiceAccount>>;
@@ -37,6 +37,8 @@ const longestRestMs = 300_000;
 const clockOffMs = 240_000;
 const maxTokenChars = 8_192;
 
+type Retry = Extract<Outcome, { kind: 'retry' }>;
+
 interface Token {
   readonly text: string;
   readonly renewMs: number;
@@ -56,7 +58,8 @@ export function createAccessTokens(
   let restUntilMs = 0;
   let restSinceMs = 0;
   let restMs = leastRestMs;
-  let lastFailure: Outcome | undefined;
+  /** What those hear that come before {@link restUntilMs}; undefined: they may try. */
+  let lastFailure: Retry | undefined;
 
   async function make(): Promise<Outcome | undefined> {
     const nowMs = clock();
@@ -76,16 +79,13 @@ export function createAccessTokens(
     }
     tokens.inc({ event: 'failed' });
     logger.warn({ reason: read.reason, status: read.status }, 'push.fcm.token.failed');
-    if (read.isFinal) {
-      // Nothing is left to try, and whoever mended it shall not have to wait.
-      return { kind: 'halt', reason: read.reason, status: read.status };
-    }
     const waitMs = Math.max(read.afterMs ?? 0, Math.round(restMs * (1 + random() / 2)));
     restMs = Math.min(longestRestMs, restMs * 2);
     restSinceMs = clock();
     restUntilMs = restSinceMs + waitMs;
-    lastFailure = retry(read.reason, read.status, waitMs);
-    return lastFailure;
+    // Who has no token need not wait where it has been refused: waiting mends nothing, and whoever mends it wants to see that.
+    lastFailure = read.isFinal ? undefined : retry(read.reason, read.status, waitMs);
+    return lastFailure ?? { kind: 'halt', reason: read.reason, status: read.status };
   }
 
   /** A clock that was set back makes no rest longer. */
@@ -106,7 +106,7 @@ export function createAccessTokens(
         if (nowMs >= current.renewMs && !isResting(nowMs)) void makeOnce();
         return { token: current.text };
       }
-      if (making === undefined && isResting(nowMs) && lastFailure?.kind === 'retry') {
+      if (making === undefined && isResting(nowMs) && lastFailure !== undefined) {
         return { outcome: { ...lastFailure, afterMs: Math.max(1_000, restUntilMs - nowMs) } };
       }
       const failure = await within(makeOnce(), deadline);
@@ -121,7 +121,7 @@ export function createAccessTokens(
 }
 
 /** Nothing was sent to a device: it is certain that none shows anything. */
-function retry(reason: string, status: number | undefined, afterMs: number): Outcome {
+function retry(reason: string, status: number | undefined, afterMs: number): Retry {
   return { kind: 'retry', reason, status, afterMs, scope: 'channel', isSure: true };
 }
 

@@ -1,4 +1,5 @@
 import type { Outcome } from '../provider.ts';
+import { longestAskedMs, retryAfterMs } from '../retry-after.ts';
 
 /** What the answers of FCM HTTP v1 mean (PUSH §2.2). Pure. */
 
@@ -26,8 +27,6 @@ export type FcmJudgement = Outcome | { readonly kind: 'reauthorize'; readonly st
 /** Google asks for no less between two attempts. */
 export const leastRetryMs = 10_000;
 const leastQuotaMs = 60_000;
-/** What a service says about later is believed so far. */
-const maxRetryAfterMs = 3_600_000;
 
 export function judge(answer: FcmAnswer, circumstances: Circumstances): FcmJudgement {
   const { status, body } = answer;
@@ -131,16 +130,7 @@ function spread(ms: number, random: number): number {
 function saidOf({ retryAfter }: FcmAnswer, retryMs: number | undefined, nowMs: number): number | undefined {
   const fieldMs = retryAfterMs(retryAfter, nowMs);
   if (fieldMs === undefined && retryMs === undefined) return undefined;
-  return Math.min(maxRetryAfterMs, Math.max(1_000, fieldMs ?? 0, retryMs ?? 0));
-}
-
-/** Of `Retry-After`: seconds, or a date as HTTP writes it; undefined where it says neither. */
-export function retryAfterMs(field: string | undefined, nowMs: number): number | undefined {
-  const text = field?.trim() ?? '';
-  if (/^[0-9]{1,10}$/.test(text)) return Number(text) * 1_000;
-  if (!/^[A-Z][a-z]{2,8}[, ]/.test(text)) return undefined;
-  const atMs = Date.parse(text.endsWith(' GMT') ? text : `${text} GMT`);
-  return Number.isNaN(atMs) ? undefined : Math.max(0, atMs - nowMs);
+  return Math.min(longestAskedMs, Math.max(1_000, fieldMs ?? 0, retryMs ?? 0));
 }
 
 interface FcmError {
