@@ -847,6 +847,94 @@ t.test('a group of 1,000: what is said in one turn leaves in one write a member'
   t.ok(most <= speakers.length / 2, `${speakers.length} messages came in up to ${most} writes`);
 });
 
+t.test(
+  '[G8][G10][G11][G22][G39] no member, too low a role, dismissed meanwhile: each request says so, and does nothing',
+  async (t) => {
+    const im = await open(t);
+    const names = ['owner', 'admin', 'plain', 'other', 'stranger'].map(name);
+    const links = await Promise.all(names.map((one) => im.link(one)));
+    const [owner, admin, plain, , stranger] = links as [TestLink, TestLink, TestLink, TestLink, TestLink];
+    const [, adminName, , other] = names;
+    const made = async () => {
+      const group = await groupOf('Public', owner);
+      const MemberList = names.slice(1, 4).map((Member_Account) => ({ Member_Account }));
+      await im.call('group_open_http_svc/add_group_member', { GroupId: group, MemberList, Silence: 1 });
+      await owner.ok('modifyMember', { group, account: adminName, role: 'Admin' });
+      await owner.ok('send', { conversation: `group:${group}`, ...said('first') });
+      return group;
+    };
+    const group = await made();
+    const dismissed = await made();
+    await owner.ok('dismissGroup', { group: dismissed });
+
+    const accounts = [other];
+    const answer = { key: '1', auth: 'x', agrees: true };
+    /** Of a request, who gets it: 'all': each member. Of the conversation those that name it. */
+    type Row = [what: string, fields: object, who: 'all' | 'managers' | 'owner' | 'nobody'];
+    const ofGroup: Row[] = [
+      ['group', {}, 'all'],
+      ['groupMembers', {}, 'all'],
+      ['mutedMembers', {}, 'managers'],
+      ['modifyGroup', { name: 'New' }, 'managers'],
+      ['modifyGroup', { muted: true }, 'managers'],
+      ['inviteMembers', { accounts }, 'managers'],
+      ['removeMembers', { accounts }, 'managers'],
+      ['muteMembers', { accounts, seconds: 5 }, 'managers'],
+      ['removeMembers', { accounts: [adminName] }, 'owner'],
+      ['muteMembers', { accounts: [adminName], seconds: 5 }, 'owner'],
+      ['modifyMember', { account: other, nameCard: 'x' }, 'managers'],
+      ['modifyMember', { account: other, role: 'Admin' }, 'owner'],
+      ['modifyMember', { account: other, receive: 'Discard' }, 'nobody'],
+      ['modifyMember', { nameCard: 'me' }, 'all'],
+      ['modifyMember', { receive: 'AcceptNotNotify' }, 'all'],
+      ['transferGroup', { to: other }, 'owner'],
+      ['dismissGroup', {}, 'owner'],
+      ['quitGroup', {}, 'all'],
+    ];
+    const ofConversation: Row[] = [
+      ['send', said('x'), 'all'],
+      ['recall', { seq: 1 }, 'managers'],
+      ['read', { seq: 1 }, 'all'],
+      ['sync', { since: 0 }, 'all'],
+      ['history', {}, 'all'],
+    ];
+    const rows = [
+      ...ofGroup.map(([what, fields, who]) => ({ what, who, of: (id: string) => ({ group: id, ...fields }) })),
+      ...ofConversation.map(([what, fields, who]) => ({
+        what,
+        who,
+        of: (id: string) => ({ conversation: `group:${id}`, ...fields }),
+      })),
+    ];
+    const before = await snapshot(im.db);
+    for (const { what, who, of } of rows) {
+      const title = `${what} ${JSON.stringify(of('x')).slice(0, 80)}`;
+      const [no, gone] = [await stranger.ask(what, of(group)), await owner.ask(what, of(dismissed))];
+      t.match(
+        no.error,
+        { code: 10007, name: 'GROUP_FORBIDDEN', reason: /is no member of the group/ },
+        `${title}: no member`,
+      );
+      t.notOk((no.error as { field?: string }).field, 'it is about no field');
+      t.match(gone.error, { code: 10010, name: 'GROUP_UNKNOWN' }, `${title}: dismissed`);
+      const low = who === 'all' ? [] : who === 'managers' ? [plain] : [plain, admin];
+      // Others' messages are an admin's to recall, so a plain member is told of that message.
+      const code = what === 'recall' ? 10032 : 10007;
+      for (const link of low) t.match((await link.ask(what, of(group))).error, { code }, `${title}: too low`);
+      if (who === 'nobody') t.match((await owner.ask(what, of(group))).error, { code }, `${title}: not even its owner`);
+    }
+    for (const [what, of] of [
+      ['findGroup', { group: dismissed }],
+      ['applyToGroup', { group: dismissed }],
+      ['answerApplication', { group: dismissed, ...answer }],
+      ['answerInvitation', { group: dismissed, ...answer }],
+    ] as const) {
+      t.match((await stranger.ask(what, of)).error, { code: 10010, name: 'GROUP_UNKNOWN' }, what);
+    }
+    t.equal(await snapshot(im.db), before, 'nothing was changed');
+  },
+);
+
 t.test('every request of groups says which field is wrong, why, and what would be right', async (t) => {
   const im = await open(t);
   const [alice, bob] = [name('alice'), name('bob')];
@@ -855,16 +943,25 @@ t.test('every request of groups says which field is wrong, why, and what would b
   const room = await groupOf('AVChatRoom', a);
   const conversation = `group:${group}`;
   const good = said('x');
+  const tooMany = Array.from({ length: 501 }, (_, i) => `many-${i}`);
   const cases: [string, object, object][] = [
     ['createGroup', { name: 'x' }, { field: 'type', reason: 'is missing' }],
     ['createGroup', { type: 'Public' }, { field: 'name', reason: 'is missing' }],
     ['createGroup', { type: 'Club', name: 'x' }, { code: 10004, field: 'type', allowed: /Public/ }],
     ['createGroup', { type: 'Public', name: 'x'.repeat(31) }, { code: 10004, field: 'name', allowed: /30 bytes/ }],
+    ['createGroup', { type: 'Public', name: 'é'.repeat(16) }, { code: 10004, field: 'name', allowed: /30 bytes/ }],
+    ['createGroup', { type: 'Public', name: 'x', introduction: `${'é'.repeat(120)}x` }, { field: 'introduction' }],
+    ['createGroup', { type: 'Public', name: 'x', notification: `${'é'.repeat(150)}x` }, { field: 'notification' }],
     ['createGroup', { type: 'Public', name: 'a\u0000b' }, { field: 'name', reason: /U\+0000/ }],
     ['createGroup', { type: 'Public', name: '\ud800' }, { field: 'name', reason: /well-formed/ }],
     ['createGroup', { type: 'Public', name: 7 }, { field: 'name', reason: 'must be a string' }],
     ['createGroup', { type: 'Public', name: 'x', members: [bob, ''] }, { field: 'members[1]' }],
     ['createGroup', { type: 'Public', name: 'x', members: ['nobody at all'] }, { code: 10019, field: 'members' }],
+    [
+      'createGroup',
+      { type: 'Public', name: 'x', members: tooMany },
+      { field: 'members', reason: 'has 501 entries', allowed: 'at most 500' },
+    ],
     ['createGroup', { type: 'Public', name: 'x', members: 'x' }, { field: 'members', allowed: 'at most 500 entries' }],
     ['createGroup', { type: 'Public', name: 'x', maxMembers: 0 }, { field: 'maxMembers', allowed: '1 … 1000000' }],
     ['createGroup', { type: 'Public', name: 'x', maxMembers: 2_001 }, { code: 10004, field: 'maxMembers' }],
@@ -888,9 +985,11 @@ t.test('every request of groups says which field is wrong, why, and what would b
     ['groupMembers', { group, roles: ['King'] }, { field: 'roles[0]', allowed: 'Owner, Admin, Member' }],
     ['groupMembers', { group, limit: 201 }, { field: 'limit', allowed: '1 … 200' }],
     ['groupMembers', { group, accounts: [7] }, { field: 'accounts[0]' }],
+    ['inviteMembers', { group, accounts: tooMany }, { field: 'accounts', allowed: 'at most 500' }],
     ['inviteMembers', { group }, { field: 'accounts', reason: 'is missing' }],
     ['inviteMembers', { group, accounts: [] }, { field: 'accounts', reason: 'is empty' }],
     ['inviteMembers', { group, accounts: ['nobody at all'] }, { code: 10019, field: 'accounts' }],
+    ['removeMembers', { group, accounts: tooMany }, { field: 'accounts', allowed: 'at most 500' }],
     ['removeMembers', { group, accounts: [bob], reason: 7 }, { field: 'reason', reason: 'must be a string' }],
     [
       'removeMembers',
@@ -901,9 +1000,17 @@ t.test('every request of groups says which field is wrong, why, and what would b
     ['modifyMember', { group, receive: 'Sometimes' }, { field: 'receive', allowed: /Discard/ }],
     ['modifyMember', { group, role: 'Owner' }, { field: 'role', allowed: 'Admin, Member' }],
     ['modifyMember', { group, nameCard: 'x'.repeat(51) }, { code: 10004, field: 'nameCard' }],
+    ['modifyMember', { group, nameCard: `${'é'.repeat(25)}x` }, { code: 10004, field: 'nameCard' }],
+    ['modifyMember', { group, custom: { Unknown: 'x' } }, { code: 10004, field: 'custom', reason: /"Unknown"/ }],
     ['modifyMember', { group, account: bob, nameCard: 'x' }, { code: 10004, field: 'account' }],
+    ['muteMembers', { group, accounts: tooMany, seconds: 1 }, { field: 'accounts', allowed: 'at most 500' }],
     ['muteMembers', { group, accounts: [bob] }, { field: 'seconds', reason: 'is missing' }],
     ['muteMembers', { group, accounts: [bob], seconds: -1 }, { field: 'seconds', allowed: '0 … 4294967295' }],
+    [
+      'applyToGroup',
+      { group, words: `${'é'.repeat(120)}x` },
+      { field: 'words', allowed: 'at most 240 bytes of UTF-8' },
+    ],
     ['applyToGroup', { group, words: 'x'.repeat(241) }, { field: 'words', allowed: 'at most 240 bytes of UTF-8' }],
     [
       'answerApplication',

@@ -145,13 +145,18 @@ export function createGroupProfiles(
       return changes.run(found.value.roster.group.conversationId, async (change) => {
         const members = await change.members([actor.account.no, target.value.no]);
         const member = members.get(target.value.no);
+        const standing = standingOf(actor, members.get(actor.account.no)?.role);
+        const isSelf = actor.authority === 'self' && target.value.no === actor.account.no;
+        const forbidden = mayEditMember(change.type, standing, member?.role ?? 'none', {
+          isSelf,
+          fields: Object.keys(fields),
+        });
+        // First of all: whoever is no member hears nothing of who is one.
+        if (forbidden !== undefined) return forbidden;
         if (member === undefined) {
           return { ok: false, error: 'GROUP_PARAMETER', field: 'Member_Account', reason: 'is no member of the group' };
         }
-        const standing = standingOf(actor, members.get(actor.account.no)?.role);
-        const isSelf = actor.authority === 'self' && member.no === actor.account.no;
         const fault =
-          mayEditMember(change.type, standing, member.role, { isSelf, fields: Object.keys(fields) }) ??
           (fields.role === undefined ? undefined : maySetRole(change.type, standing, member.role)) ??
           (fields.muteSec === undefined ? undefined : mayMute(change.type, standing, member.role)) ??
           memberFieldFault(app, change.group.type, fields.custom, { standing, isSelf });

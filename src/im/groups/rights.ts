@@ -146,7 +146,7 @@ export function mayMute(type: GroupTypeRow, standing: Standing, target: GroupRol
 export function mayEditMember(
   type: GroupTypeRow,
   standing: Standing,
-  target: GroupRole,
+  target: GroupRole | 'none',
   { isSelf, fields }: { isSelf: boolean; fields: readonly string[] },
 ): MayBe {
   if (!isMember(standing)) return noMember;
