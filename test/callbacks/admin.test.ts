@@ -40,7 +40,8 @@ function openReplays(t: { teardown(fn: () => unknown): void }, everyMs = 3_600_0
     {
       db,
       control,
-      wake: (app, key, command) => woken.push(`${app} ${key} ${command}`),
+      wake: (app, key, command, { probe } = { probe: false }) =>
+        woken.push(`${app} ${key} ${command}${probe ? ' probe' : ''}`),
       nodeId,
       clock: Date.now,
       logger,
@@ -305,7 +306,10 @@ t.test('[O2] what waits for its next attempt can be tried now', async (t) => {
   await writeEvent(db, app.sdkAppId, { key: 'a3' });
   t.strictSame(await admin.retry(app, selection({ all: true })), { retried: 2, isAll: true });
   await until(() => woken.length === 2);
-  t.strictSame(woken.toSorted(), [`${app.sdkAppId} a1 State.StateChange`, `${app.sdkAppId} a2 State.StateChange`]);
+  t.strictSame(
+    woken.toSorted(),
+    ['a1', 'a2'].map((key) => `${app.sdkAppId} ${key} State.StateChange probe`),
+  );
   t.equal((await rowsOf(app.sdkAppId, 'next_attempt_ms > 0')).length, 0);
 });
 
@@ -477,6 +481,20 @@ t.test('[K6] [O2] with the relay: given up, sent again to the byte; paused and r
     id: new RegExp(`_${held[1]}$`),
     headers: { 'qalgate-gap': new RegExp(`_${held[0]}$`) },
   });
+});
+
+t.test('[O2] [K7] a retry has an endpoint tried at once that counts as dead, and with it all that waits', async (t) => {
+  const backend = await openRecordingBackend(t, () => 503);
+  const app = callbackApp(++sdkAppId, { url: backend.url });
+  // A number that no generator gives: whoever waits for his time waits for days.
+  const relay = await openCallbacks(t, { db }, [app], { random: () => 1e6, tuning: { gate: { probeMs: 1 } } });
+  for (let key = 0; key < 5; key++) await relay.event({ key: `d${key}` });
+  await until(() => relay.callbacks.circuits()[0]?.state === 'open');
+  await relay.event({ key: 'behind' });
+  await until(async () => (await rowsOf(app.sdkAppId, 'next_attempt_ms > 0')).length === 5);
+  backend.behave(() => 200);
+  t.match(await admin.retry(app, selection({ all: true })), { retried: 5 });
+  await until(async () => (await rowsOf(app.sdkAppId, waiting)).length === 0);
 });
 
 t.test('a replay can be cancelled; runs by itself; refuses what cannot be', async (t) => {

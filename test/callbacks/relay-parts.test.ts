@@ -235,6 +235,7 @@ const lane = (key: number | string, { id }: Endpoint = endpoint('a')): Lane => (
 function openGate(t: Test, options: Partial<GateOptions> = {}) {
   const woken: Lane[] = [];
   const looks = { count: 0 };
+  const luck = { number: 0.5 };
   const metrics = createMetrics();
   let nowMs = 1_000;
   const gate = createGate(
@@ -244,13 +245,13 @@ function openGate(t: Test, options: Partial<GateOptions> = {}) {
         looks.count += 1;
       },
       clock: () => nowMs++,
-      random: () => 0.5,
+      random: () => luck.number,
       metrics,
     },
     { concurrency: 32, ...options },
   );
   t.teardown(() => gate.close());
-  return { gate, woken, looks, metrics };
+  return { gate, woken, looks, luck, metrics };
 }
 
 async function mustEnter(gate: Gate, one: Endpoint): Promise<Slot> {
@@ -426,6 +427,33 @@ t.test('[K7] the lane that is called as a probe came last; if it does not come, 
   slot.release('delivered');
   t.equal(gate.isDead(a.id), false);
 });
+
+t.test(
+  '[O2] [K7] a dead endpoint that is said to answer gets its probe without the pause, and others soon',
+  async (t) => {
+    const { gate, woken, luck } = openGate(t, { probeMs: 10 });
+    const a = endpoint('a');
+    gate.probe(a.id);
+    // A number that no generator gives: the pauses are days now.
+    luck.number = 1e8;
+    await kill(gate, a);
+    gate.away(a, lane(1));
+    gate.probe(endpoint('b').id);
+    await until(() => (circuitOf(gate, a)?.state === 'open' ? true : undefined));
+    t.equal(await gate.enter(a), undefined);
+    gate.probe(a.id);
+    // As soon as a probe may follow at all.
+    const early = await until(() => gate.enter(a));
+    t.strictSame(woken, [], 'without being called');
+    t.equal(await gate.enter(a), undefined, 'one at a time');
+    luck.number = 0.5;
+    gate.probe(a.id);
+    early.release('dead');
+    await until(() => woken.length === 1);
+    (await until(() => gate.enter(a))).release('alive');
+    t.equal(gate.isDead(a.id), false, 'what was said while a probe was out holds for the next one');
+  },
+);
 
 t.test('[K7] when it answers again every lane that was sent away is woken', async (t) => {
   const { gate, woken, looks, metrics } = openGate(t, { probeMs: 60_000 });

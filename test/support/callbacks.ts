@@ -109,7 +109,7 @@ export async function openCallbacks(
   t: Test,
   { db }: { db: Database },
   apps: AppSettings[],
-  options: Partial<CallbacksOptions> & { clock?: () => number } = {},
+  options: Partial<CallbacksOptions> & { clock?: () => number; random?: () => number } = {},
 ): Promise<TestCallbacks> {
   const { logger, events } = makeTestLogger();
   const metrics = createMetrics();
@@ -122,7 +122,7 @@ export async function openCallbacks(
       apps: { get: (sdkAppId) => current.find((app) => app.sdkAppId === sdkAppId), list: () => current },
       ownAddresses: () => [],
       clock: options.clock ?? Date.now,
-      random: Math.random,
+      random: options.random ?? Math.random,
       logger,
       metrics,
     },

@@ -74,6 +74,7 @@ export function createChanges({
           await publishWakes(control, {
             sdkAppId,
             keys: keys.map(({ drain_key: drainKey, event: command }) => ({ drainKey, command })),
+            probe: false,
           });
         }
       }
@@ -162,6 +163,7 @@ export function createChanges({
       await publishWakes(control, {
         sdkAppId,
         keys: rows.map(({ drain_key: drainKey, event: command }) => ({ drainKey, command })),
+        probe: true,
       });
       logger.info({ sdkAppId, events: rows.length }, 'callbacks.retried');
       return { retried: rows.length, isAll: rows.length < maxRetried };

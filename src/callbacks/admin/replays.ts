@@ -6,6 +6,7 @@ import type { AfterCommand, SdkAppId } from '../../wire/index.ts';
 import { type Db, dayOf } from '../explain/events.ts';
 import type { EventState } from '../explain/queries.ts';
 import { relayTasks } from '../explain/waiting.ts';
+import type { Relay } from '../relay/relay.ts';
 import type { ReplaySource } from './orders.ts';
 import { entryFits, letterFits, type Resolved } from './selecting.ts';
 import { readWakes } from './wakes.ts';
@@ -65,8 +66,7 @@ export function createReplays(
   deps: {
     db: Database;
     control: Pick<ControlBus, 'subscribe'>;
-    /** Has what waits for a key sent, without waiting for its time. */
-    wake(sdkAppId: SdkAppId, drainKey: string, command: AfterCommand): void;
+    wake: Relay['wake'];
     /** Names this process in the lease. */
     nodeId: string;
     clock: () => number;
@@ -83,7 +83,9 @@ export function createReplays(
   const stop = new AbortController();
   const unsubscribe = control.subscribe('callbacks', (payload) => {
     const wakes = readWakes(payload);
-    for (const { drainKey, command } of wakes?.keys ?? []) wake(wakes?.sdkAppId ?? 0, drainKey, command);
+    if (wakes === undefined) return;
+    const { sdkAppId, keys, probe } = wakes;
+    for (const { drainKey, command } of keys) wake(sdkAppId, drainKey, command, { probe });
   });
 
   /** The lease's token, if it is ours. Renewed at half of its time, as each renewal is a write. */

@@ -35,6 +35,8 @@ export interface Gate {
   isParked(lane: Lane): boolean;
   /** Whether it gets probes only, so that there is no use in waking its lanes. */
   isDead(endpointId: string): boolean;
+  /** Somebody says that the endpoint answers again: if it counts as dead, it gets a probe now, and others soon. */
+  probe(endpointId: string): void;
   /** Since when, by `clock`, the endpoint is known to answer again after it was dead; 0: it was not. */
   recoveredMs(endpointId: string): number;
   /** When, by `clock`, anything was delivered to it. */
@@ -331,6 +333,16 @@ export function createGate(
 
     isParked: (lane) => states.get(lane.endpointId)?.parked.has(laneId(lane)) === true,
     isDead: (endpointId) => (states.get(endpointId)?.breaker.state ?? 'closed') !== 'closed',
+
+    probe(endpointId) {
+      const state = states.get(endpointId);
+      if (state === undefined || state.breaker.state === 'closed') return;
+      // One that is out may have been sent before the endpoint was mended: the next one is to follow soon.
+      state.probeMs = probeMs;
+      scheduleProbe(state);
+      state.probeAtMs = 0;
+    },
+
     recoveredMs: (endpointId) => states.get(endpointId)?.recoveredMs ?? 0,
     lastSuccessMs: (endpointId) => states.get(endpointId)?.lastSuccessMs ?? 0,
 

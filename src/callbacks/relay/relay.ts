@@ -54,8 +54,8 @@ const turnMs = 10;
 
 /** Sends what stands in the outbox (DESIGN §7). */
 export interface Relay {
-  /** Wakes the lane of an entry: it need not wait for its time any more. */
-  wake(sdkAppId: SdkAppId, drainKey: string, command: AfterCommand): void;
+  /** Wakes the lane of an entry: it need not wait for its time any more. With `probe` its endpoint is tried even if it counts as dead. */
+  wake(sdkAppId: SdkAppId, drainKey: string, command: AfterCommand, options?: { probe: boolean }): void;
   circuits(): Circuit[];
   backlog(): readonly BacklogFigure[];
   /** Looks at the bounds of the backlog now. */
@@ -186,10 +186,12 @@ export function createRelay(deps: RelayDeps, options: RelayOptions): Relay {
   }, options.concurrency);
 
   return {
-    wake(sdkAppId, drainKey, command) {
+    wake(sdkAppId, drainKey, command, { probe } = { probe: false }) {
       const app = apps.get(sdkAppId);
       const endpoint = app === undefined ? undefined : endpointOf(app, command);
-      if (endpoint !== undefined) waker.wakeNow([{ sdkAppId, endpointId: endpoint.id, drainKey }]);
+      if (endpoint === undefined) return;
+      if (probe) gate.probe(endpoint.id);
+      waker.wakeNow([{ sdkAppId, endpointId: endpoint.id, drainKey }]);
     },
     circuits: gate.circuits,
     backlog: backlog.figures,

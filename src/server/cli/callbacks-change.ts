@@ -93,7 +93,7 @@ export function callbacksRetryCommand(context: CliContext): Command {
         context.print(
           options.json
             ? toJson({ retried: total })
-            : `${total} do not wait for their time any more; an endpoint that seems dead gets one callback at a time, every 30 s at the latest`,
+            : `${total} do not wait for their time any more; an endpoint that seems dead gets one of them now, and all when it answers`,
         );
       });
     });
