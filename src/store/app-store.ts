@@ -376,7 +376,7 @@ function exists(app: AppSettings): Refusal {
 }
 
 function ownedByFile(sdkAppId: SdkAppId): Refusal {
-  const reason = `app ${sdkAppId} comes from the configuration file: change it there and start again`;
+  const reason = `app ${sdkAppId} comes from the configuration: change it there and start again`;
   return { ok: false, code: 'CONFLICT', field: 'sdkAppId', reason };
 }
 

@@ -5,11 +5,14 @@ import { emptyOk, okJson, type RequestDeps, type RequestHandler } from './reques
 
 /** Tokens have no fixed length; APNs' are hex, FCM's letters, digits and some marks. */
 const tokenForms = {
-  apns: { pattern: /^[0-9A-Fa-f]{16,400}$/, allowed: 'the token of APNs in hexadecimal digits' },
-  fcm: { pattern: /^[A-Za-z0-9_:-]{16,1024}$/, allowed: 'the registration token of FCM' },
+  apns: { pattern: /^[0-9A-Fa-f]{16,400}$/, allowed: '16 … 400 hexadecimal digits' },
+  fcm: { pattern: /^[A-Za-z0-9_:-]{16,1024}$/, allowed: '16 … 1024 of A-Z a-z 0-9 _ : -' },
 } as const;
 const languageForm = { pattern: /^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,4}$/, allowed: 'a language such as en or zh-CN' };
-const soundForm = { pattern: /^[\x20-\x7e]{0,100}$/, allowed: 'the name of a file, or nothing for no sound' };
+const soundForm = {
+  pattern: /^[\x20-\x7e]{0,100}$/,
+  allowed: 'the name of a file, at most 100 printable ASCII characters; empty: no sound; null: the app’s',
+};
 
 /** `report`, `setToken`, `removeToken`, `pushSettings`, `setPushSettings`, `pushOpened`: how a terminal is reached while it is not there (S3, S4). */
 export function deviceRequests({ presence, devices }: RequestDeps): Record<string, RequestHandler> {
