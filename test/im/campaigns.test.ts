@@ -435,13 +435,20 @@ t.test('[B5] the sender is deleted, an app is away, and a database that fails fo
   await db.pool.query('alter function im_campaign_away rename to im_campaign_store');
   setApps([{ ...app, im: { ...app.im, campaignPerSec: 0 } }]);
   t.match(await ended(third), { state: 'done', finished: 60 });
-  // One that cannot be carried out holds up no other.
+  // Those that cannot be carried out hold up no other, however many they are.
   setApps([]);
   const broken = await start();
   await db.pool.query(`update campaign set terms = 'x' where task_id = $1`, [broken]);
+  await db.pool.query(
+    `insert into campaign (sdk_app_id, task_id, admin, sender_id, random, msg_seq, day, terms, body, lifetime_sec, created_ms)
+     select sdk_app_id, 'broken' || i, admin, sender_id, random, msg_seq, day, terms, body, lifetime_sec, created_ms
+     from campaign, generate_series(1, 24) as i where task_id = $1`,
+    [broken],
+  );
   setApps([{ ...app, im: { ...app.im, campaignPerSec: 0 } }]);
   t.match(await ended(await start({ lifetimeSec: 0 })), { state: 'done' });
   t.match(await report(broken), { state: 'waiting' });
+  await db.pool.query(`delete from campaign where task_id like 'broken%'`);
   await db.pool.query(`update campaign set terms = $2 where task_id = $1`, [broken, JSON.stringify(everybody)]);
   t.match(await ended(broken), { state: 'done', finished: 60 });
   const counts = [...(await received()).values()];

@@ -40,12 +40,12 @@ interface OpenRow {
   cursor_id: number;
 }
 
-/** Campaigns that go on, of an app, the oldest first; some more than a process works at. */
+/** Campaigns of an app that go on, but for those that rest, the oldest first: as many as have turns one after another. */
 export const openCampaigns = `
   select k.id, k.sdk_app_id, k.state, k.sender_id, s.identifier, s.deleted_ms, k.random, k.msg_seq, k.terms, k.body, k.push,
     k.lifetime_sec, k.through_id, k.cursor_id
   from campaign k join account s on s.id = k.sender_id
-  where k.sdk_app_id = $1 and k.state in ('waiting', 'running')
+  where k.sdk_app_id = $1 and k.state in ('waiting', 'running') and k.id <> all ($2::bigint[])
   order by k.id limit 20`;
 
 export function toOpenCampaign(row: OpenRow): OpenCampaign {

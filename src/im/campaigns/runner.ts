@@ -109,24 +109,26 @@ export function createRunner(
     if (lock === undefined) return;
     const pace = createPace(() => performance.now(), maxTurn);
     /** Until when those that failed rest: the others go on. */
-    const resting = new Map<number, number>();
+    const failed = new Map<number, number>();
     try {
       while (mayGoOn(lock)) {
+        const resting = [...failed].filter(([, untilMs]) => untilMs > performance.now()).map(([id]) => id);
         const { rows } = await db.pool.query<OpenRow>({
           name: 'im_campaigns_open',
           text: openCampaigns,
-          values: [sdkAppId],
+          values: [sdkAppId, resting],
         });
-        if (rows.length === 0) return;
-        const due = rows.filter(({ id }) => (resting.get(id) ?? 0) <= performance.now());
-        if (due.length === 0) await rest(lookMs);
-        for (const row of due) {
+        if (rows.length === 0) {
+          if (resting.length === 0) return;
+          await rest(lookMs);
+        }
+        for (const row of rows) {
           if (!mayGoOn(lock)) return;
           try {
             await turn(toOpenCampaign(row), pace);
           } catch (error) {
             fail(error, { sdkAppId, campaign: row.id });
-            resting.set(row.id, performance.now() + lookMs);
+            failed.set(row.id, performance.now() + lookMs);
           }
         }
       }
