@@ -1,9 +1,9 @@
-import { sql } from 'kysely';
 import type { Actor } from '../group-services.ts';
 import type { Account, ConversationId } from '../model.ts';
 import type { GroupContext } from './context.ts';
 import type { OpenChange } from './group-change.ts';
 import type { GroupMember } from './model.ts';
+import { closeRequests } from './open-request.ts';
 import { isMember } from './rows.ts';
 
 /** Ends stays and tells of it. */
@@ -51,20 +51,19 @@ export async function letGo(
 
 /**
  * Takes an account that was deleted out of its groups, as if it had quit them; a group that it owned goes on without an owner. What it
- * asked for, or was asked, is nobody's any more.
+ * asked for, or was asked, is nobody's any more. Nothing of it comes after: whoever takes it in, or asks it, holds it and finds it deleted.
  */
-export async function leaveAll({ db, changes, clock }: GroupContext, account: Account): Promise<void> {
-  // First: whoever agrees to one of them later finds it handled, and into which group one got him before shows in what follows.
-  await sql`
-    update group_request set handled_ms = ${clock()}, result = 'gone'
-    where account_id = ${account.no} and handled_ms is null`.execute(db.kysely);
+export async function leaveAll({ db, changes }: GroupContext, account: Account): Promise<void> {
   const { rows } = await db.pool.query<{ conversation_id: ConversationId }>(
-    `select m.conversation_id from member m where m.account_id = $1 and ${isMember} order by m.conversation_id`,
+    `select m.conversation_id from member m where m.account_id = $1 and ${isMember}
+     union select conversation_id from group_request where account_id = $1 and handled_ms is null
+     order by conversation_id`,
     [account.no],
   );
   const actor: Actor = { account, authority: 'self', origin: { platform: 'RESTAPI', address: '' } };
   for (const { conversation_id: id } of rows) {
     await changes.run(id, async (change) => {
+      await closeRequests(change, [account]);
       const self = (await change.members([account.no])).get(account.no);
       if (self !== undefined) await letGo(change, actor, [self], 'quit', { isGone: true });
       return { ok: true, value: undefined };

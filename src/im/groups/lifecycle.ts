@@ -6,6 +6,7 @@ import type { Account } from '../model.ts';
 import { checkGroupId, checkGroupTexts, newGroupId } from './check-fields.ts';
 import { askBefore, checkWords, findAccounts, findGroup, type GroupContext, standingOf } from './context.ts';
 import type { GroupTypeRow } from './group-types.ts';
+import { closeAllRequests } from './open-request.ts';
 import { mayCreate, mayDismiss } from './rights.ts';
 import { customFieldFault, dayOf, groupsPerDayOf, memberFieldFault, typeFault } from './settings.ts';
 
@@ -27,7 +28,11 @@ export function createLifecycle(context: GroupContext): Pick<Groups, 'create' | 
       const isImport = draft.importedSec !== undefined;
       const refusal =
         mayCreate(type, actor.authority) ??
-        checkDraft(draft, type, isImport) ??
+        checkDraft(
+          actor.authority === 'self' ? { ...draft, owner: actor.account.identifier } : draft,
+          type,
+          isImport,
+        ) ??
         checkGroupTexts(draft) ??
         (draft.groupId === undefined ? undefined : checkGroupId(draft.groupId)) ??
         customFieldFault(app, draft.type, draft.custom, standingOf(actor, 'Owner')) ??
@@ -92,9 +97,7 @@ export function createLifecycle(context: GroupContext): Pick<Groups, 'create' | 
           actor,
         );
         await change.dismiss();
-        await sql`
-          update group_request set handled_ms = ${clock()}, result = 'gone'
-          where conversation_id = ${group.conversationId} and handled_ms is null`.execute(tx);
+        await closeAllRequests(change);
         if (type.quota === 'daily') await countDismissed(tx, group.sdkAppId);
         return { ok: true, value: undefined };
       });

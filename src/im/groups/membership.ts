@@ -52,13 +52,13 @@ export function createMembership(context: GroupContext): Pick<Groups, 'add' | 'r
         const reason = 'nobody is invited before the owner has said something: until then the group is hidden';
         return { ok: false, error: 'GROUP_FORBIDDEN', field: 'GroupId', reason };
       }
-      const outcomes = new Map<AccountId, AddOutcome>();
-      for (const account of accounts) {
-        const isMember = members.has(account.no);
-        outcomes.set(account.identifier, isMember ? 'was-member' : 'asked');
-        if (!isMember) await openRequest(context, change, { kind: 'invitation', account, inviter: actor.account });
+      const asked = accounts.filter(({ no }) => !members.has(no));
+      await change.hold(asked.map(({ no }) => no));
+      for (const account of asked) {
+        await openRequest(context, change, { kind: 'invitation', account, inviter: actor.account });
       }
-      return { ok: true, value: outcomes };
+      const outcomeOf = ({ no }: Account): AddOutcome => (members.has(no) ? 'was-member' : 'asked');
+      return { ok: true, value: new Map(accounts.map((account) => [account.identifier, outcomeOf(account)])) };
     });
   }
 

@@ -36,9 +36,11 @@ export interface OpenChange {
   managers(): Promise<GroupMember[]>;
   everybody(): Promise<GroupMember[]>;
   /**
-   * Begins stays of accounts that are no members: their first seq is the next one, everything before counts as read. With one that is
-   * deleted the whole change is refused.
+   * Refuses the whole change where one of the accounts is deleted; until it ends a deletion of them waits, and then finds what it has made of
+   * them. All that a change is about at once: whoever locks several accounts does so in order of names.
    */
+  hold(nos: readonly AccountNo[]): Promise<void>;
+  /** Begins stays of accounts, which it holds, and which are no members: their first seq is the next one, everything before counts as read. */
   join(
     accounts: readonly { account: Account; role?: GroupRole; joinedSec?: number; custom?: CustomFields }[],
   ): Promise<void>;
@@ -147,20 +149,20 @@ export function createChange(
     },
     managers: () => selectMembers(sql`m.role > ${roleNumbers.Member}`),
     everybody: () => selectMembers(sql`true`),
+    async hold(nos) {
+      const { rows } = await sql<{ deleted_ms: number | null }>`
+        select deleted_ms from account where id = any (${[...nos]}::bigint[]) order by identifier for share`.execute(
+        tx,
+      );
+      // Since it was looked for, perhaps by another process.
+      if (rows.every(({ deleted_ms }) => deleted_ms === null)) return;
+      throw new Refused({ ok: false, error: 'GROUP_ACCOUNT_UNKNOWN', reason: 'an account has been deleted meanwhile' });
+    },
     async join(accounts) {
       if (accounts.length === 0) return;
       const flag = type.defaultMsgFlag;
       const nos = accounts.map(({ account }) => account.no);
-      // Since it was looked for, perhaps by another process.
-      const { rows: deleted } = await sql`
-        select from account where id = any (${nos}::bigint[]) and deleted_ms is not null limit 1`.execute(tx);
-      if (deleted.length > 0) {
-        throw new Refused({
-          ok: false,
-          error: 'GROUP_ACCOUNT_UNKNOWN',
-          reason: 'an account has been deleted meanwhile',
-        });
-      }
+      await change.hold(nos);
       await sql`
         insert into member (
           account_id, conversation_id, from_seq, read_seq, read_time, read_counted, role, joined_sec, msg_flag, name_card, custom,

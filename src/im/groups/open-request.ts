@@ -8,7 +8,7 @@ import type { OpenChange } from './group-change.ts';
 export const requestKinds = { application: 1, invitation: 2 } as const;
 export type RequestKind = keyof typeof requestKinds;
 
-/** Writes down an application or an invitation, or renews the one that is open, and tells those who answer it (G12, G15). */
+/** Writes down an application or an invitation of an account that is held, or renews the one that is open, and tells those who answer it (G12, G15). */
 export async function openRequest(
   context: GroupContext,
   change: OpenChange,
@@ -40,11 +40,18 @@ export async function openRequest(
   });
 }
 
-/** The accounts have become members: whatever they were asked, or asked for, nobody answers any more (G20). */
+/** Whatever the accounts were asked, or asked for, nobody answers any more (G20): they have become members, or are gone. */
 export async function closeRequests({ tx, group, nowSec }: OpenChange, accounts: readonly Account[]): Promise<void> {
   if (accounts.length === 0) return;
   await sql`
     update group_request set handled_ms = ${nowSec * 1_000}, result = 'gone'
     where conversation_id = ${group.conversationId} and account_id = any (${accounts.map(({ no }) => no)})
       and handled_ms is null`.execute(tx);
+}
+
+/** Those of all accounts: the group is gone. */
+export async function closeAllRequests({ tx, group, nowSec }: OpenChange): Promise<void> {
+  await sql`
+    update group_request set handled_ms = ${nowSec * 1_000}, result = 'gone'
+    where conversation_id = ${group.conversationId} and handled_ms is null`.execute(tx);
 }

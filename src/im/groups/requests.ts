@@ -125,6 +125,7 @@ export function createRequests(
           const refusal = mayApply(change.type, self?.role ?? 'none', change.group.applyOption);
           if (refusal !== undefined) return refusal;
           if (change.group.applyOption === 'NeedPermission') {
+            await change.hold([actor.account.no]);
             await openRequest(context, change, {
               kind: 'application',
               account: actor.account,

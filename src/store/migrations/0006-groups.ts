@@ -205,8 +205,10 @@ async function noticesFunction(db: Kysely<unknown>): Promise<void> {
       end if;
       with made as (
         insert into conversation (sdk_app_id, kind, account_a)
-        select p_app, 3, a from (select distinct a from unnest(p_accounts) as a order by a) t
+        -- All in one order, or two that make the same ones would wait for each other.
+        select p_app, 3, a from (select distinct a from unnest(p_accounts) as a) t
         where not exists (select from conversation c where c.kind = 3 and c.account_a = t.a)
+        order by a
         on conflict (account_a) where kind = 3 do nothing
         returning id, account_a
       )

@@ -5,7 +5,7 @@ import type { Account } from '../../../src/im/model.ts';
 import type { GroupDecision, GroupQuestion } from '../../../src/im/ports.ts';
 import type { LinkEvent } from '../../../src/im/services.ts';
 import type { AccountId, AfterCommand, ImResult } from '../../../src/wire/index.ts';
-import { makeTestLogger, openTestDatabase } from '../../support/database.ts';
+import { makeTestLogger, openTestDatabase, until } from '../../support/database.ts';
 import { imAppId, openIm, type TestImOptions } from '../../support/im.ts';
 
 t.setTimeout(120_000);
@@ -239,6 +239,16 @@ t.test('[G3] [G1] what a group cannot be made of is refused, and nothing is left
     t.match(await im.groups.create(admin, input as never), { ok: false, ...refusal }, JSON.stringify(input));
   }
   t.match(await im.groups.create(self(mo), { type: 'BChatRoom', name: 'news' }), { ok: false });
+  t.match(
+    await im.groups.create(self(mo), {
+      type: 'Public',
+      name: 'tea',
+      maxMembers: 1,
+      members: [{ account: owner.identifier }],
+    }),
+    { error: 'GROUP_PARAMETER', field: 'MemberList', reason: 'has 2 members with the owner' },
+    'who creates it is one of them',
+  );
   t.equal(await count(), before);
   must(await im.groups.create(admin, { ...draft, groupId: 'club-of-tea' }));
   t.match(await im.groups.create(admin, { ...draft, groupId: 'club-of-tea' }), { error: 'GROUP_ID_OWN' });
@@ -523,9 +533,7 @@ t.test(
     await db.pool.query('update account set deleted_ms = 1 where id = $1', [mo.no]);
     const next = await openGroups(t);
     const members = async (groupId: string) => must(await next.im.groups.members(admin, groupId, {})).members.length;
-    while ((await members(first)) === 3 || (await members(second)) === 2) {
-      await new Promise((resolve) => setTimeout(resolve, 10));
-    }
+    await until(async () => (await members(first)) < 3 && (await members(second)) < 2);
     t.notOk((await roster(first)).some((one) => one.startsWith(mo.identifier)));
     t.match((await told(second)).at(-1), { command: 'Group.CallbackAfterMemberExit', fields: { ExitType: 'Quit' } });
     const { rows } = await db.pool.query('select result from group_request where account_id = $1', [mo.no]);
@@ -636,6 +644,45 @@ t.test('who was deleted meanwhile is taken in by no process', async (t) => {
   t.match(await im.groups.apply(self(mo), groupId, {}), refusal);
   t.equal((await roster(groupId)).length, 1);
   t.equal((await im.groups.find(imAppId, groupId))?.memberCount, 1);
+});
+
+t.test('who is being deleted is taken in, or asked, before or not at all: nothing of it is left', async (t) => {
+  const { im, owner, mo, self, admin, make, roster } = await openGroups(t);
+  const ownerless = async () => must(await im.groups.create(admin, { type: 'Private', name: 'tea' })).groupId;
+  must(await im.groups.add(admin, await ownerless(), [mo.identifier]));
+  const [joined, invited, applied] = [await ownerless(), await make('Public'), await make('Public')];
+  // Somebody holds the inboxes of those who are told: so the changes wait with what they have done.
+  const holder = await db.pool.connect();
+  t.teardown(() => holder.release());
+  await holder.query('begin');
+  await holder.query('select from conversation where kind = 3 and account_a = any ($1) for update', [
+    [owner.no, mo.no],
+  ]);
+  const works = [
+    im.groups.add(admin, joined, [mo.identifier]),
+    im.groups.add(self(owner), invited, [mo.identifier]),
+    im.groups.apply(self(mo), applied, {}),
+  ];
+  const waitIn = (part: string, count: number) =>
+    until(async () => {
+      const { rows } = await db.pool.query(
+        `select 1 from pg_stat_activity where wait_event_type = 'Lock' and position($1 in query) > 0`,
+        [part],
+      );
+      return rows.length === count;
+    });
+  await waitIn('from im_notices', 3);
+  const deletion = im.accounts.delete(imAppId, [mo.identifier]);
+  await waitIn('update account a set deleted_ms', 1);
+  await holder.query('rollback');
+  for (const work of works) must<unknown>(await work);
+  await deletion;
+  t.strictSame(await roster(joined), []);
+  const { rows } = await db.pool.query('select result from group_request where account_id = $1', [mo.no]);
+  t.strictSame(rows, [{ result: 'gone' }, { result: 'gone' }]);
+  // A process that has not heard of it yet.
+  const late = must(await im.groups.create(admin, { type: 'Public', name: 'late', owner: owner.identifier }));
+  t.match(await im.groups.apply(self(mo), late.groupId, {}), { error: 'GROUP_ACCOUNT_UNKNOWN', reason: /deleted/ });
 });
 
 t.test('to others than its owner a hidden group is not there, whatever is done in it', async (t) => {
