@@ -47,19 +47,19 @@ export function given(options: object, names: readonly string[]): Record<string,
   return Object.fromEntries(names.filter((name) => values.has(name)).map((name) => [name, values.get(name)]));
 }
 
-/** The value, or the end of the command with what is wrong with which option. */
-export function readOrFail<T>(read: Result<T>): T {
+/** The value, or the end of the command with what is wrong with which option. @param argument what ids are called on the command line */
+export function readOrFail<T>(read: Result<T>, argument = '<event>'): T {
   if (read.ok) return read.value;
-  throw new CliError(exitCodes.usage, textOf(read));
+  throw new CliError(exitCodes.usage, textOf(read, argument));
 }
 
-function textOf({ field, reason, allowed }: Refusal): string {
-  const where = field === undefined ? '' : `${optionOf(field)}: `;
+function textOf({ field, reason, allowed }: Refusal, argument: string): string {
+  const where = field === undefined ? '' : `${optionOf(field, argument)}: `;
   return `${where}${reason}${allowed === undefined ? '' : `; allowed: ${allowed}`}`;
 }
 
-function optionOf(field: string): string {
-  if (field.startsWith('ids')) return '<event>';
+function optionOf(field: string, argument: string): string {
+  if (field.startsWith('ids')) return argument;
   return `--${field.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
 }
 

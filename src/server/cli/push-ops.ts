@@ -123,7 +123,10 @@ export function pushRetryCommand(context: CliContext): Command {
     .option('--all', 'all of the app')
     .addHelpText('after', '\nExample:\n  $ qalgate push retry --app 1400000000 --all')
     .action(async (ids: string[], options: Options) => {
-      const order = readOrFail(parseOrder({ ...given(options, orderFields), ...(ids.length === 0 ? {} : { ids }) }));
+      const order = readOrFail(
+        parseOrder({ ...given(options, orderFields), ...(ids.length === 0 ? {} : { ids }) }),
+        '<push>',
+      );
       await withPushes(context, options, async ({ admin, app }) => {
         let total = 0;
         for (let isAll = false; !isAll; ) {
@@ -149,7 +152,10 @@ export function pushDropCommand(context: CliContext): Command {
     .option('-y, --yes', 'really')
     .addHelpText('after', '\nExample:\n  $ qalgate push drop --app 1400000000 --state waiting --campaign 7 --yes')
     .action(async (ids: string[], options: Options) => {
-      const order = readOrFail(parseDrop({ ...given(options, dropFields), ...(ids.length === 0 ? {} : { ids }) }));
+      const order = readOrFail(
+        parseDrop({ ...given(options, dropFields), ...(ids.length === 0 ? {} : { ids }) }),
+        '<push>',
+      );
       if (!options.yes) {
         throw new CliError(exitCodes.usage, 'what is dropped never rings; repeat with --yes to do it');
       }
