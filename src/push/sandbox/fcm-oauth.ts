@@ -2,8 +2,7 @@ import { createPublicKey, type KeyObject, randomBytes, verify } from 'node:crypt
 import type { SandboxAnswer } from './fcm-answers.ts';
 
 /** What the token endpoint can be told to do instead: an OAuth error by its word, a page, a token that nobody takes, or no token at all. */
-export const tokenFaults = ['invalid_grant', 'unauthorized_client', '503', 'dead-token', 'no-token'] as const;
-export type TokenFault = (typeof tokenFaults)[number];
+export type TokenFault = 'invalid_grant' | 'unauthorized_client' | '503' | 'dead-token' | 'no-token';
 
 /** Google's OAuth for one service account: access tokens for signed grants (RFC 7523). */
 export interface FcmOauth {
@@ -13,8 +12,6 @@ export interface FcmOauth {
   isValid(authorization: string): boolean;
   /** All that were given out end. */
   revoke(): void;
-  /** Given out so far. */
-  readonly issued: number;
 }
 
 export interface FcmOauthOptions {
@@ -35,11 +32,9 @@ export function createFcmOauth({ clientEmail, privateKey, tokenUri, clock, lifeS
   const key = createPublicKey(privateKey);
   /** Until when each is valid, by its text; the oldest first. */
   const tokens = new Map<string, number>();
-  let issued = 0;
 
   function issue(isDead: boolean): SandboxAnswer {
     const token = `ya29.${randomBytes(48).toString('base64url')}`;
-    issued += 1;
     if (!isDead) tokens.set(token, clock() + lifeSec * 1_000);
     if (tokens.size > maxTokens) tokens.delete(tokens.keys().next().value as string);
     return json(200, { access_token: token, expires_in: lifeSec, token_type: 'Bearer' });
@@ -72,9 +67,6 @@ export function createFcmOauth({ clientEmail, privateKey, tokenUri, clock, lifeS
       return untilMs !== undefined && untilMs > clock();
     },
     revoke: () => tokens.clear(),
-    get issued() {
-      return issued;
-    },
   };
 }
 

@@ -1,13 +1,13 @@
 import { generateKeyPairSync, randomBytes } from 'node:crypto';
-import { once } from 'node:events';
 import { createSecureServer, type Http2ServerRequest, type Http2ServerResponse, type Http2Session } from 'node:http2';
 import { createServer } from 'node:https';
-import type { AddressInfo, Socket } from 'node:net';
-import { LRUCache } from 'lru-cache';
 import { fcmRefusal, type SandboxAnswer } from './fcm-answers.ts';
-import { breakOff, type FcmFault, refusalOf, write } from './fcm-faults.ts';
+import { breakOff, type FcmBreak, type FcmFault, refusalOf, write } from './fcm-faults.ts';
 import { type FcmMessage, readFcmRequest } from './fcm-message.ts';
 import { createFcmOauth, type TokenFault } from './fcm-oauth.ts';
+import { createMinuteQuota } from './fcm-quota.ts';
+import { listen, urlOf } from './listener.ts';
+import { createRecord, type Shown } from './record.ts';
 
 /** A request of `messages:send` as it came, and what was said to it. */
 export interface FcmArrival {
@@ -23,20 +23,16 @@ export interface FcmArrival {
 }
 
 /** What a device shows under one key: the tag of its notifications, else the collapse key, else each is by itself. */
-export interface FcmShown {
-  readonly key: string;
+export interface FcmShown extends Shown {
   readonly title: string | undefined;
   readonly body: string | undefined;
   readonly count: number | undefined;
-  /** How many messages have been shown here, one in the place of the other. */
-  readonly times: number;
 }
 
 export interface FcmSandboxOptions {
   readonly tls: { readonly key: string; readonly cert: string };
   readonly host?: string;
   readonly port?: number;
-  readonly projectId?: string;
   /** Of the service account, PEM; by default one is made. */
   readonly privateKey?: string;
   /** What it speaks, by ALPN; both. */
@@ -75,8 +71,6 @@ export interface FcmSandbox {
   shown(token: string): readonly FcmShown[];
   /** All access tokens end. */
   revokeTokens(): void;
-  /** Every connection ends, without a word. */
-  cut(): void;
   close(): Promise<void>;
 }
 
@@ -88,6 +82,8 @@ interface Judged {
   readonly fault?: FcmFault;
 }
 
+const projectId = 'qalgate-sandbox';
+const clientEmail = `push@${projectId}.iam.gserviceaccount.com`;
 const tokenPath = '/token';
 const maxBodyBytes = 65_536;
 const bodyMs = 10_000;
@@ -96,12 +92,11 @@ const maxShown = 100;
 
 /** Rejects when it cannot listen there. */
 export async function openFcmSandbox(options: FcmSandboxOptions): Promise<FcmSandbox> {
-  const { tls, host = '127.0.0.1', port = 0, projectId = 'qalgate-sandbox', protocols = ['h2', 'http/1.1'] } = options;
+  const { tls, host = '127.0.0.1', port = 0, protocols = ['h2', 'http/1.1'] } = options;
   const { clock = Date.now, tokenLifeSec = 3_599, latencyMs = 0, maxArrivals = 1_000, maxDevices = 10_000 } = options;
   const { perMin = Number.POSITIVE_INFINITY, perDeviceMin = Number.POSITIVE_INFINITY } = options;
   const { fault: faultOf, tokenFault, onArrival } = options;
   const keyPem = options.privateKey ?? makePrivateKey();
-  const clientEmail = `push@${projectId}.iam.gserviceaccount.com`;
   let url = '';
   const oauth = createFcmOauth({
     clientEmail,
@@ -110,21 +105,11 @@ export async function openFcmSandbox(options: FcmSandboxOptions): Promise<FcmSan
     clock,
     lifeSec: tokenLifeSec,
   });
-  const arrivals: FcmArrival[] = [];
-  const devices = new LRUCache<string, Map<string, FcmShown>>({ max: maxDevices });
-  const minute = createMinute(perMin, perDeviceMin, maxDevices);
-  const counts = { received: 0, taken: 0, grants: 0 };
-  const sockets = new Set<Socket>();
+  const record = createRecord<FcmArrival, FcmShown>({ maxArrivals, maxDevices, maxShown, onArrival });
+  const quota = createMinuteQuota(perMin, perDeviceMin, maxDevices);
+  const counts = { taken: 0, grants: 0 };
   /** Sessions that want no more requests. */
   const leaving = new WeakSet<Http2Session>();
-
-  function keep(arrival: FcmArrival): void {
-    counts.received += 1;
-    arrivals.push(arrival);
-    // In blocks: one at a time would move all the others each time.
-    if (arrivals.length >= maxArrivals * 2) arrivals.splice(0, arrivals.length - maxArrivals);
-    onArrival?.(arrival);
-  }
 
   function take(message: FcmMessage, isDryRun: boolean): SandboxAnswer {
     const id = `0:${Math.floor(clock() * 1_000)}%${randomBytes(8).toString('hex')}`;
@@ -143,19 +128,12 @@ export async function openFcmSandbox(options: FcmSandboxOptions): Promise<FcmSan
   function show({ token, notification, android }: FcmMessage, id: string): void {
     const ours = android?.notification;
     if (notification === undefined && ours === undefined) return;
-    const shown = devices.get(token) ?? new Map<string, FcmShown>();
-    devices.set(token, shown);
-    const key = ours?.tag ?? android?.collapse_key ?? id;
-    const times = (shown.get(key)?.times ?? 0) + 1;
-    shown.delete(key);
-    shown.set(key, {
-      key,
+    record.show(token, {
+      key: ours?.tag ?? android?.collapse_key ?? id,
       title: ours?.title ?? notification?.title,
       body: ours?.body ?? notification?.body,
       count: ours?.notification_count,
-      times,
     });
-    if (shown.size > maxShown) shown.delete(shown.keys().next().value as string);
   }
 
   function judge(path: string, authorization: string, body: string): Judged {
@@ -170,7 +148,7 @@ export async function openFcmSandbox(options: FcmSandboxOptions): Promise<FcmSan
     const read = readFcmRequest(body);
     const token = read.ok ? read.message.token : read.token;
     const at = token === undefined ? {} : { token };
-    const over = minute.count(token, clock());
+    const over = quota.count(token, clock());
     if (over !== undefined) return { ...refuse(over, 60), ...at };
     const fault = token === undefined ? undefined : faultOf?.(token);
     const asked = refusalOf(fault);
@@ -201,12 +179,11 @@ export async function openFcmSandbox(options: FcmSandboxOptions): Promise<FcmSan
     const isAnswered = answer.status !== 0 && fault?.word !== 'lost';
     const protocol = request.stream === undefined ? 'http/1.1' : 'h2';
     const status = !isAnswered ? 0 : fault?.word === 'garbage' || fault?.word === 'endless' ? 200 : answer.status;
-    keep({ atMs: clock(), protocol, token, body, status, answered: word });
+    record.keep({ atMs: clock(), protocol, token, body, status, answered: word });
     const waitMs = fault?.word === 'slow' ? (fault.amount ?? 0) : latencyMs;
     if (waitMs > 0) await new Promise((resolve) => void setTimeout(resolve, waitMs).unref());
     if (fault === undefined || fault.word === 'slow') write(response, answer);
-    else
-      breakOff(fault.word as Exclude<typeof fault.word, Parameters<typeof fcmRefusal>[0]>, request, response, answer);
+    else breakOff(fault.word as FcmBreak, request, response, answer);
   }
 
   const secure = { key: tls.key, cert: tls.cert, minVersion: 'TLSv1.2' } as const;
@@ -218,29 +195,17 @@ export async function openFcmSandbox(options: FcmSandboxOptions): Promise<FcmSan
         settings: { maxConcurrentStreams: 100 },
       })
     : createServer(secure);
-  server.on('connection', (socket: Socket) => {
-    sockets.add(socket);
-    socket.on('error', () => {});
-    socket.once('close', () => sockets.delete(socket));
-  });
-  server.on('sessionError', () => {});
-  server.on('tlsClientError', () => {});
   server.on('request', (request: Http2ServerRequest, response: Http2ServerResponse) => {
     request.on('error', () => {});
     response.on('error', () => {});
     // A client that went away: there is nobody to answer.
     receive(request, response).catch(() => response.destroy());
   });
-  server.listen(port, host);
-  await once(server, 'listening');
-  const { port: actual, address, family } = server.address() as AddressInfo;
-  url = `https://${family === 'IPv6' ? `[${address}]` : address}:${actual}`;
-  const cut = (): void => {
-    for (const socket of sockets) socket.destroy();
-  };
+  const listener = await listen(server, { host, port });
+  url = urlOf(host, listener.address.port);
   return {
     url,
-    port: actual,
+    port: listener.address.port,
     serviceAccount: JSON.stringify(
       {
         type: 'service_account',
@@ -254,9 +219,9 @@ export async function openFcmSandbox(options: FcmSandboxOptions): Promise<FcmSan
       undefined,
       2,
     ),
-    arrivals,
+    arrivals: record.arrivals,
     get received() {
-      return counts.received;
+      return record.received;
     },
     get taken() {
       return counts.taken;
@@ -265,18 +230,11 @@ export async function openFcmSandbox(options: FcmSandboxOptions): Promise<FcmSan
       return counts.grants;
     },
     get connections() {
-      return sockets.size;
+      return listener.connections;
     },
-    shown: (token) => [...(devices.get(token)?.values() ?? [])],
+    shown: record.shown,
     revokeTokens: () => oauth.revoke(),
-    cut,
-    async close() {
-      if (!server.listening) return;
-      const closed = once(server, 'close');
-      server.close();
-      cut();
-      await closed;
-    },
+    close: listener.close,
   };
 }
 
@@ -300,27 +258,4 @@ async function readBody(request: Http2ServerRequest): Promise<string | undefined
   } finally {
     clearTimeout(timer);
   }
-}
-
-/** Counts messages by minutes of the clock, of the project and of each device. */
-function createMinute(perMin: number, perDeviceMin: number, maxDevices: number) {
-  let minute = 0;
-  let all = 0;
-  const byDevice = new LRUCache<string, number>({ max: maxDevices });
-  return {
-    count(token: string | undefined, nowMs: number): 'QUOTA_EXCEEDED' | 'QUOTA_EXCEEDED:device' | undefined {
-      const now = Math.floor(nowMs / 60_000);
-      if (now !== minute) {
-        minute = now;
-        all = 0;
-        byDevice.clear();
-      }
-      all += 1;
-      if (all > perMin) return 'QUOTA_EXCEEDED';
-      if (token === undefined) return undefined;
-      const ofDevice = (byDevice.get(token) ?? 0) + 1;
-      byDevice.set(token, ofDevice);
-      return ofDevice > perDeviceMin ? 'QUOTA_EXCEEDED:device' : undefined;
-    },
-  };
 }

@@ -29,6 +29,7 @@ export async function openRelay(target: { host: string; port: number }, listen: 
   });
   server.listen(listen.port, listen.host);
   await once(server, 'listening');
+  server.on('error', () => {});
   const relay: Relay = {
     port: (server.address() as AddressInfo).port,
     silence() {
@@ -41,6 +42,7 @@ export async function openRelay(target: { host: string; port: number }, listen: 
       return count;
     },
     async close() {
+      if (!server.listening) return;
       const closed = once(server, 'close');
       server.close();
       for (const socket of sockets) socket.destroy();
