@@ -48,12 +48,12 @@ export function given(options: object, names: readonly string[]): Record<string,
 }
 
 /** The value, or the end of the command with what is wrong with which option. @param argument what ids are called on the command line */
-export function readOrFail<T>(read: Result<T>, argument = '<event>'): T {
+export function readOrFail<T>(read: Result<T>, argument?: string): T {
   if (read.ok) return read.value;
   throw new CliError(exitCodes.usage, textOf(read, argument));
 }
 
-function textOf({ field, reason, allowed }: Refusal, argument: string): string {
+function textOf({ field, reason, allowed }: Refusal, argument = '<event>'): string {
   const where = field === undefined ? '' : `${optionOf(field, argument)}: `;
   return `${where}${reason}${allowed === undefined ? '' : `; allowed: ${allowed}`}`;
 }
