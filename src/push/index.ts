@@ -1,4 +1,4 @@
-export { createPushAdmin, type DeviceView, type PushAdmin, type PushSummary, type PushView } from './admin/admin.ts';
+export { createPushAdmin, type PushAdmin, type PushSummary } from './admin/admin.ts';
 export {
   dropFields,
   orderFields,
@@ -10,6 +10,7 @@ export {
   pushStates,
   queryFields,
 } from './admin/queries.ts';
+export type { PushView } from './admin/views.ts';
 export {
   createDevices,
   type DeviceInput,

@@ -50,7 +50,7 @@ export interface Sender {
   /** Never rejects, and always ends: within its own deadline (10 s by default). */
   send(push: Sendable): Promise<Outcome>;
   figures(): SenderFigures;
-  /** What is under way ends first, within a second or two. */
+  /** What is under way ends first, within a second or two. Never rejects. */
   close(): Promise<void>;
 }
 

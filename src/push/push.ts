@@ -83,6 +83,8 @@ export async function createPush(deps: PushDeps, options: PushOptions): Promise<
   await using stack = new AsyncDisposableStack();
   const pauses = createPauses({ db, clock });
   if (options.queue.kind === 'postgres' && options.isAlone) await makeQueueTables(db);
+  // Whoever had mended it meanwhile started us; if not, the services say so again.
+  if (options.sends) await pauses.mendedAll();
   const queue = await createLaneQueue<Job>({ logger, metrics }, queueBackendOf(db, options.queue), {
     name: 'push',
     laneId: (job) => (job.kind === 'expand' ? 'expand' : laneId(job)),
@@ -99,42 +101,51 @@ export async function createPush(deps: PushDeps, options: PushOptions): Promise<
     const locks = createLaneLocks({ db, logger }, tuning.lockMs === undefined ? {} : { lockMs: tuning.lockMs });
     stack.defer(() => locks.close());
     const tokens = createProviderTokens({ db, sealer, clock, logger, metrics });
-    // Whoever had mended it meanwhile started us; if not, the services say so again.
-    await pauses.mendedAll();
     const senders = createSenders({
       apps,
       make: {
         apns: (settings) => createApnsSender({ tokens, clock, random, logger, metrics }, settings),
         fcm: (settings) => createFcmSender({ clock, random, logger, metrics }, settings),
       },
-      onChange: mend,
+      onChange(lane) {
+        brakeOf(lane).reset();
+        mended.set(laneId(lane), lane);
+      },
     });
     stack.defer(() => senders.close());
+    /** Lanes whose pauses end with the next look, as their services have new credentials. */
+    const mended = new Map<string, Lane>();
     const brakes = new Map<string, Brake>();
     const brakeOf = (lane: Lane): Brake => {
       const brake = brakes.get(laneId(lane)) ?? createBrake();
       brakes.set(laneId(lane), brake);
       return brake;
     };
-    function mend(lane: Lane): void {
-      brakes.get(laneId(lane))?.reset();
-      pauses
-        .mended(lane)
-        .then(() => here?.lanes.wake(lane))
-        .catch((error: unknown) =>
-          logger.warn({ reason: error instanceof Error ? error.message : String(error) }, 'push.resume.failed'),
-        );
+    async function endMended(): Promise<void> {
+      for (const [id, lane] of [...mended]) {
+        mended.delete(id);
+        try {
+          await pauses.mended(lane);
+        } catch (error) {
+          mended.set(id, lane);
+          throw error;
+        }
+      }
     }
+    const skipped = metrics.counter('qalgate_push_skipped_total', 'Pushes that were not to be, by why', ['reason']);
     const items = createItems({ pool: own.pool, clock });
     const laneRun = createLaneRun({
       items,
       apps,
       senderOf: senders.get,
       brakeOf,
-      async halt(lane, reason) {
+      async halt(lane, reason, by) {
         brakeOf(lane).reset();
         await pauses.pause({ ...lane, reason, actor: service });
+        // Credentials that were changed meanwhile may have ended pauses before there was this one.
+        if (senders.get(lane) !== by) mended.set(laneId(lane), lane);
       },
+      skipped,
       clock,
       random,
       logger,
@@ -145,8 +156,9 @@ export async function createPush(deps: PushDeps, options: PushOptions): Promise<
         callLater: (lane, delayMs) => queue.wake([{ kind: 'send', ...lane }], { delayMs }),
         locks,
         run: laneRun.run,
-        look() {
+        async look() {
           senders.refresh();
+          await endMended();
           return items.dueLanes(lanesOf(apps.list()));
         },
         clock,
@@ -156,7 +168,7 @@ export async function createPush(deps: PushDeps, options: PushOptions): Promise<
       { concurrency: options.concurrency, ...tuning },
     );
     stack.defer(() => lanes.close());
-    const expand = createExpand({ pool: own.pool, apps, clock, metrics });
+    const expand = createExpand({ pool: own.pool, apps, skipped, clock, metrics });
     const expander = createExpander({ expand, wakeLane: lanes.wake, logger, metrics }, tuning);
     stack.defer(() => expander.close());
     const upkeep = createUpkeep(

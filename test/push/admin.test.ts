@@ -70,7 +70,8 @@ t.test('[O3] for each push that did not happen the reason can be looked up, by a
     const { pushes } = await list({ state: 'skipped' });
     return pushes.length > 0 && pushes;
   });
-  t.match(flagged, { key: other.MsgKey, account: null, reason: 'push-flag', why: /PushFlag 1/ });
+  t.match(flagged, { key: other.MsgKey, account: 'bob', platform: null, reason: 'push-flag', why: /PushFlag 1/ });
+  t.match(await list({ account: 'bob', key: other.MsgKey as string }), { pushes: [{ reason: 'push-flag' }] });
 
   await im.call('im_open_login_svc/kick', { Identifier: 'bob' });
   const { MsgKey: late } = await send('bob');
@@ -127,6 +128,61 @@ t.test('[O2] what was given up is sent again, or dropped; what waits is paused, 
   t.match(await admin.resume(app(), undefined), { resumed: 1, pauses: [] });
   await until(async () => (await list({ account: 'carol', state: 'accepted' })).pushes.length === 2);
   t.match((await list({ account: 'carol', limit: 2 })).next, Number);
+});
+
+t.test('[O3] what waits says for what', async (t) => {
+  const { pool } = database.db;
+  await phone('dave');
+  await admin.pause(app(), undefined, 'oncall');
+  await send('dave');
+  const whyNow = async () => {
+    const [one] = (await list({ account: 'dave' })).pushes;
+    return one === undefined ? undefined : [one.why, one.dueAt];
+  };
+  await until(whyNow);
+  t.strictSame(await whyNow(), ['waits: pushes of the app are paused', null]);
+  const lateMs = world.clock() + 3_600_000;
+  const late = new Date(lateMs).toISOString();
+  const { rows } = await pool.query(
+    `insert into campaign (sdk_app_id, task_id, state, admin, sender_id, random, msg_seq, day, terms, body, lifetime_sec, created_ms)
+     select sdk_app_id, 'task', 'paused', 'admin', id, 1, 1, 0, '[]', '[]', 60, 0 from account where identifier = 'alice' returning id`,
+  );
+  const change = (set: string, values: unknown[]) =>
+    pool.query(
+      `update push_item i set ${set} from account a where a.id = i.account_id and a.identifier = 'dave'`,
+      values,
+    );
+  await change('campaign_id = $1, due_ms = $2', [rows[0].id, lateMs]);
+  await admin.resume(app(), undefined);
+  t.strictSame(await whyNow(), ['waits: its campaign is paused', late]);
+  await pool.query("update campaign set state = 'running'");
+  t.strictSame(await whyNow(), ['waits for its turn', late]);
+  await pool.query('update push_device set not_before_ms = $1', [lateMs]);
+  t.strictSame(await whyNow(), ['waits: its service wants no more for the device at the moment', late]);
+  await change("attempts = 2, reason = 'TooManyRequests'", []);
+  t.strictSame(await whyNow(), ['waits for another attempt, after 2; the last came to: TooManyRequests', late]);
+  await change('attempts = 0, reason = null', []);
+  await pool.query('update push_device set not_before_ms = 0');
+  await pool.query(
+    `update message m set stored_ms = $1 from push_item i join account a on a.id = i.account_id
+     where a.identifier = 'dave' and m.conversation_id = i.conversation_id and m.seq = i.seq and m.day = i.message_day`,
+    [lateMs - 10_000],
+  );
+  t.strictSame(await whyNow(), [
+    'waits to see whether the terminal, in the foreground, takes the message itself',
+    late,
+  ]);
+
+  await pool.query(
+    "update push_device d set token = 'abcdefg' from account a where a.id = d.account_id and a.identifier = 'dave'",
+  );
+  t.match(await admin.devices(app(), 'dave'), [{ token: '…' }], 'most of a short token stays unknown');
+});
+
+t.test("[O2] an operator's pause ends only when he says so, whatever he is called", async (t) => {
+  t.match(await admin.pause(app(), 'fcm', 'service'), [{ channel: 'fcm', actor: 'service (operator)' }]);
+  await push.pauses.mendedAll();
+  t.match(await admin.resume(app(), 'fcm'), { resumed: 1, pauses: [] });
 });
 
 t.test('wrong input is refused by field, reason and what is allowed', async (t) => {

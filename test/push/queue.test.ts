@@ -2,6 +2,7 @@ import t from 'tap';
 import { parseApnsFault } from '../../src/push/sandbox/apns-faults.ts';
 import { openTestDatabase, until } from '../support/database.ts';
 import type { TestLink } from '../support/im.ts';
+import { metricOf } from '../support/metrics.ts';
 import { openPushWorld } from '../support/push-world.ts';
 
 t.setTimeout(90_000);
@@ -9,8 +10,11 @@ const database = await openTestDatabase(t);
 const { pool } = database.db;
 /** What Apple says to the next pushes of a token, instead of taking them. */
 const faults = new Map<string, string[]>();
+/** Those whose messages nobody else sees. */
+const swallowed = new Set<string>();
 const world = await openPushWorld(t, database, {
   options: { tuning: { lookMs: 200 } },
+  ports: { relations: async ({ identifier }) => (swallowed.has(identifier) ? 'sender-only' : 'pass') },
   apns: {
     fault: ({ token }) => {
       const text = faults.get(token)?.shift();
@@ -57,6 +61,20 @@ const ended = (account: string, count: number) =>
   });
 /** So many have been looked at, whatever came of it. */
 const seen = (account: string, count: number) => until(async () => (await items(account)).length === count);
+/** All messages have been looked at. */
+const looked = () =>
+  until(
+    async () => (await pool.query('select 1 from outbox where consumer = 2 and done_ms is null')).rows.length === 0,
+  );
+/** Somebody waits for a lock with such a statement; gives back the process that does it. */
+const waitsWith = (statement: string) =>
+  until(async () => {
+    const { rows } = await pool.query<{ pid: number }>(
+      "select pid from pg_stat_activity where wait_event_type = 'Lock' and query like $1",
+      [`${statement}%`],
+    );
+    return rows[0]?.pid;
+  });
 
 t.test('[S1][S2][S3] a phone in the background rings, with the right words and badge', async (t) => {
   const alice = await im.link(name('alice'));
@@ -144,6 +162,46 @@ t.test('[S1] nobody is pushed to after logout, a kick, or a login elsewhere', as
   );
 });
 
+t.test('nobody is pushed to of a message that only its sender sees, or of his own', async (t) => {
+  const bob = await phoneOf(name('bob'));
+  const alice = await phoneOf(name('alice'));
+  const desktop = await im.link(alice.account, { platform: 'Mac' });
+  await desktop.ok('send', { ...c2c(alice), ...said('a note to myself') });
+  swallowed.add(alice.account);
+  await desktop.ok('send', { ...c2c(bob), ...said('nobody hears me') });
+  swallowed.delete(alice.account);
+  await looked();
+  t.same([...(await items(alice.account)), ...(await items(bob.account))], []);
+  await desktop.ok('send', { ...c2c(bob), ...said('but now') });
+  await ended(bob.account, 1);
+  t.same(await items(alice.account), [], 'nor on another device of the sender');
+});
+
+t.test('nobody is pushed to of what was said before he joined the group', async (t) => {
+  const alice = await im.link(name('alice'));
+  const [bob, carol] = [await phoneOf(name('bob')), await phoneOf(name('carol'))];
+  const { group } = await alice.ok('createGroup', { type: 'Private', name: 'Tea', members: [bob.account] });
+  const { seq } = await alice.ok('send', { conversation: `group:${group}`, ...said('before') });
+  await ended(bob.account, 1);
+  await im.call('group_open_http_svc/add_group_member', {
+    GroupId: group,
+    MemberList: [{ Member_Account: carol.account }],
+  });
+  await looked();
+  // As if nobody had looked at it until now.
+  await pool.query(
+    `update outbox o set done_ms = null, outcome = null from chat_group g
+     where g.group_id = $1 and o.conversation_id = g.conversation_id and o.seq = $2 and o.consumer = 2`,
+    [group, seq],
+  );
+  world.push.written();
+  await ended(bob.account, 2);
+  t.same(await items(carol.account), []);
+  await alice.ok('send', { conversation: `group:${group}`, ...said('after') });
+  await ended(carol.account, 1);
+  t.match(alerts(carol), [/: after$/]);
+});
+
 t.test('[S2][S6] a group rings for those who want it, with card and name', async (t) => {
   const alice = await im.link(name('alice'));
   const [bob, quiet, deaf] = [await phoneOf(name('bob')), await phoneOf(name('bob')), await phoneOf(name('bob'))];
@@ -206,10 +264,12 @@ t.test('[S5] a sender says that it is not pushed, or what it says', async (t) =>
   await send({ PushFlag: 1 });
   await send(undefined, { MsgLifeTime: 0 });
   await send({ Desc: 'You have mail', Ext: 'room=7', ApnsInfo: { Sound: 'ding.aiff', BadgeMode: 1 } });
-  await ended(bob.account, 1);
+  t.match(
+    await ended(bob.account, 2),
+    [{ outcome: 'skipped', reason: 'push-flag', device_id: null, channel: '' }, { outcome: 'accepted' }],
+    'why nobody was pushed to is written down',
+  );
   t.match(shown(bob), [{ aps: { alert: 'You have mail', sound: 'ding.aiff', badge: undefined }, ext: 'room=7' }]);
-  const { rows } = await pool.query("select reason from push_item where device_id is null and reason = 'push-flag'");
-  t.equal(rows.length, 1, 'why nobody was pushed to is written down');
 });
 
 t.test('[S1][S2] an Android phone that is cut off rings through FCM', async (t) => {
@@ -238,6 +298,13 @@ t.test('[S7] what was read elsewhere or recalled while it waited is not pushed',
   const [reader, other] = [await phoneOf(name('bob')), await phoneOf(name('bob'))];
   const desktop = await im.link(reader.account, { platform: 'Mac' });
   await world.push.pauses.pause({ sdkAppId, channel: 'apns', reason: 'a test', actor: 'tester' });
+  const skips = () =>
+    Promise.all(
+      ['read', 'recalled', 'no-text'].map((reason) =>
+        metricOf(world.metrics, 'qalgate_push_skipped_total', { reason }),
+      ),
+    );
+  const before = await skips();
   const first = await alice.ok('send', { ...c2c(reader), ...said('read') });
   const second = await alice.ok('send', { ...c2c(other), ...said('recalled') });
   await alice.ok('send', { ...c2c(other), ...said('stays') });
@@ -249,6 +316,15 @@ t.test('[S7] what was read elsewhere or recalled while it waited is not pushed',
   t.match(await ended(reader.account, 1), [{ outcome: 'skipped', reason: 'read' }]);
   t.match(await ended(other.account, 2), [{ outcome: 'skipped', reason: 'recalled' }, { outcome: 'accepted' }]);
   t.match(shown(other), [{ aps: { alert: 'stays', badge: 1 } }], 'what was not pushed was not counted');
+  const nothing = [{ MsgType: 'TIMCustomElem', MsgContent: { Data: 'x', Desc: '' } }];
+  await alice.ok('send', { ...c2c(other), ...said(''), body: nothing });
+  t.match((await ended(other.account, 3))[2], { outcome: 'skipped', reason: 'no-text' });
+  const after = await skips();
+  t.same(
+    after.map((count, index) => count - (before[index] ?? 0)),
+    [1, 1, 1],
+    'and metrics say why',
+  );
 });
 
 t.test('[S3] a badge goes down by what is read elsewhere, or recalled, and says so alone', async (t) => {
@@ -370,6 +446,60 @@ t.test('what ails the service stops the lane, nothing is lost, and new credentia
   world.setPush(({ apns }) => ({ apns: { ...apns, connections: 3 } as never }));
   t.match(await ended(bob.account, 1), [{ outcome: 'accepted' }]);
   t.strictSame(await world.push.pauses.list(sdkAppId), []);
+});
+
+t.test('credentials that change while their pause is written, or while it cannot be ended: pushes go on', async (t) => {
+  const sdkAppId = im.app.sdkAppId as never;
+  const alice = await im.link(name('alice'));
+  const bob = await phoneOf(name('bob'));
+  const another = async (connections: number) => {
+    world.setPush(({ apns }) => ({ apns: { ...apns, connections } as never }));
+  };
+  const refuse = async () => {
+    faults.set(bob.token, ['InvalidProviderToken']);
+    await alice.ok('send', { ...c2c(bob), ...said('hold on') });
+  };
+  const client = await pool.connect();
+  t.teardown(() => client.release());
+  await client.query('begin');
+  await client.query("insert into push_pause values ($1, 'apns', 'another', 'service', 0)", [sdkAppId]);
+  await refuse();
+  await waitsWith('insert into push_pause');
+  await another(4);
+  await until(() => world.push.services().every(({ channel }) => channel !== 'apns'));
+  await client.query('rollback');
+  t.match(await ended(bob.account, 1), [{ outcome: 'accepted' }]);
+
+  await refuse();
+  await until(async () => (await world.push.pauses.list(sdkAppId)).length === 1);
+  await client.query('begin');
+  await client.query('lock table push_pause in access exclusive mode');
+  await another(5);
+  await client.query('select pg_terminate_backend($1)', [await waitsWith('delete from push_pause')]);
+  await client.query('rollback');
+  t.match((await ended(bob.account, 2))[1], { outcome: 'accepted' });
+  t.strictSame(await world.push.pauses.list(sdkAppId), []);
+});
+
+t.test('[S7] what is tried again does not wait for all that came after it', async (t) => {
+  const sdkAppId = im.app.sdkAppId as never;
+  const alice = await im.link(name('alice'));
+  const bob = await phoneOf(name('bob'));
+  await world.push.pauses.pause({ sdkAppId, channel: 'apns', reason: 'a test', actor: 'tester' });
+  await alice.ok('send', { ...c2c(bob), ...said('old') });
+  await seen(bob.account, 1);
+  await pool.query('update push_item set attempts = 1, due_ms = $2 where id = $1', [
+    (await items(bob.account))[0]?.id,
+    world.clock() + 5_000,
+  ]);
+  world.clock.advance(60);
+  await alice.ok('send', { ...c2c(bob), ...said('new') });
+  await seen(bob.account, 2);
+  await world.push.pauses.resume(sdkAppId);
+  world.push.wake({ sdkAppId, channel: 'apns' });
+  await ended(bob.account, 2);
+  const order = apns.arrivals.filter(({ token }) => token === bob.token).map(({ body }) => JSON.parse(body).aps.alert);
+  t.same(order, ['old', 'new']);
 });
 
 t.test('[B5] messages of people go before those of campaigns', async (t) => {

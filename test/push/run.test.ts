@@ -152,6 +152,7 @@ function openLane({ room = 1_000 }: { room?: number } = {}) {
     async halt(_, reason) {
       halts.push(reason);
     },
+    skipped: { inc() {} },
     clock: () => state.nowMs,
     random: () => 1,
     logger: makeTestLogger().logger,

@@ -2,6 +2,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import type { Test } from 'tap';
+import type { ImPorts } from '../../src/im/index.ts';
 import { createMetrics, type Metrics } from '../../src/observe/index.ts';
 import { createDevices, createPush, type Push, type PushOptions } from '../../src/push/index.ts';
 import { type ApnsSandbox, type ApnsSandboxOptions, openApnsSandbox } from '../../src/push/sandbox/apns.ts';
@@ -37,7 +38,13 @@ export async function openPushWorld(
     apns: apnsOptions = {},
     push: settings = {},
     options = {},
-  }: { apns?: Partial<ApnsSandboxOptions>; push?: Partial<AppSettings['push']>; options?: Partial<PushOptions> } = {},
+    ports: morePorts = {},
+  }: {
+    apns?: Partial<ApnsSandboxOptions>;
+    push?: Partial<AppSettings['push']>;
+    options?: Partial<PushOptions>;
+    ports?: ImPorts;
+  } = {},
 ): Promise<PushWorld> {
   const { db } = database;
   const folder = await mkdtemp(path.join(tmpdir(), 'qalgate push '));
@@ -88,6 +95,7 @@ export async function openPushWorld(
     consumers: (_: number, command: string) => (command.endsWith('CallbackAfterSendMsg') ? 2 : 0),
     written: () => push.written(),
     devices,
+    ...morePorts,
   };
   const im = await openIm(t, { database, apps: [app], deps: { ports, clock } });
   return {

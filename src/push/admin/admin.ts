@@ -1,11 +1,21 @@
 import { type RawBuilder, sql } from 'kysely';
 import type { AppSettings, Database, PushChannel } from '../../store/index.ts';
 import type { SdkAppId } from '../../wire/index.ts';
-import type { Pause, Pauses } from '../pauses.ts';
+import { type Pauses, service } from '../pauses.ts';
 import type { SenderFigures } from '../provider.ts';
 import type { Lane } from '../queue/lane.ts';
 import type { DropOrder, PushOrder, PushQuery } from './queries.ts';
-import { whyOf } from './words.ts';
+import {
+  type DeviceRow,
+  type DeviceView,
+  type ItemRow,
+  type PauseView,
+  type PushView,
+  time,
+  viewDevice,
+  viewItem,
+  viewPause,
+} from './views.ts';
 
 /** What operators see and do of an app's pushes (O1–O3). Whoever calls it has found the app, and may do this. Never a text or a whole token. */
 export interface PushAdmin {
@@ -40,85 +50,8 @@ export interface PushSummary {
   readonly senders: readonly (SenderFigures & { readonly channel: string })[] | null;
 }
 
-export interface PushView {
-  readonly id: number;
-  readonly kind: 'message' | 'badge';
-  readonly account: string | null;
-  readonly platform: string | null;
-  readonly channel: string | null;
-  readonly from: string | null;
-  readonly group: string | null;
-  readonly key: string | null;
-  readonly seq: number | null;
-  readonly campaign: number | null;
-  readonly state: string;
-  readonly reason: string | null;
-  readonly why: string;
-  readonly attempts: number;
-  readonly status: number | null;
-  readonly tookMs: number | null;
-  readonly providerId: string | null;
-  readonly at: string;
-  readonly dueAt: string | null;
-  readonly deadlineAt: string;
-  readonly endedAt: string | null;
-  /** When the app said that it was opened by it. */
-  readonly openedAt: string | null;
-}
-
-export interface DeviceView {
-  readonly platform: string;
-  readonly channel: string;
-  /** Its beginning and end. */
-  readonly token: string;
-  readonly environment: string;
-  readonly language: string | null;
-  readonly badge: number;
-  readonly registeredAt: string;
-  readonly seenAt: string;
-  /** Its service wants no more until then. */
-  readonly notBefore: string | null;
-  /** `background`, `foreground`, `away` without a link, `logged-out`, `kicked`, `other-login`. */
-  readonly terminal: string;
-  readonly lastThereAt: string | null;
-}
-
-export interface PauseView {
-  readonly channel: string | null;
-  readonly reason: string;
-  readonly actor: string;
-  readonly since: string;
-}
-
-interface ItemRow {
-  id: number;
-  kind: 1 | 2;
-  channel: string;
-  priority: number;
-  platform: string | null;
-  campaign_id: number | null;
-  due_ms: number;
-  deadline_ms: number;
-  attempts: number;
-  created_ms: number;
-  done_ms: number | null;
-  outcome: string | null;
-  reason: string | null;
-  status: number | null;
-  took_ms: number | null;
-  provider_id: string | null;
-  opened_ms: number | null;
-  seq: number | null;
-  account: string | null;
-  sender: string | null;
-  group_id: string | null;
-  message_key: string | null;
-  is_paused: boolean;
-}
-
 const hourMs = 3_600_000;
 const chunkRows = 2_000;
-const time = (ms: number): string => new Date(ms).toISOString();
 
 export function createPushAdmin(deps: {
   db: Pick<Database, 'kysely'>;
@@ -146,15 +79,17 @@ export function createPushAdmin(deps: {
     which: RawBuilder<unknown>,
     set: RawBuilder<unknown>,
   ): Promise<number> {
+    // Not a subquery, see upkeep.
     const { numAffectedRows = 0n } = await sql`
-      update push_item i set ${set} from (
+      with k as materialized (
         select id, day from push_item
         where sdk_app_id = ${app.sdkAppId} and ${which}
           ${ids === undefined ? sql`` : sql`and id = any (${ids as number[]})`}
           ${channel === undefined ? sql`` : sql`and channel = ${channel}`}
           ${campaign === undefined ? sql`` : sql`and campaign_id = ${campaign}`}
         order by id limit ${chunkRows} for update
-      ) k
+      )
+      update push_item i set ${set} from k
       where i.id = k.id and i.day = k.day`.execute(db);
     return Number(numAffectedRows);
   }
@@ -199,13 +134,15 @@ export function createPushAdmin(deps: {
       const { state, account, key, group, seq, campaign, limit, before } = query;
       const { rows } = await sql<ItemRow>`
         select i.*, a.identifier as account, s.identifier as sender, g.group_id,
-          m.msg_seq || '_' || m.msg_random || '_' || m.msg_time as message_key,
+          m.msg_seq || '_' || m.msg_random || '_' || m.msg_time as message_key, m.stored_ms, k.state as campaign_state, d.not_before_ms,
           exists (select 1 from push_pause p where p.sdk_app_id = i.sdk_app_id and p.channel in ('', i.channel)) as is_paused
         from push_item i
         left join account a on a.id = i.account_id
         left join message m on m.conversation_id = i.conversation_id and m.seq = i.seq and m.day = i.message_day
         left join account s on s.id = m.sender_id
         left join chat_group g on g.conversation_id = i.conversation_id
+        left join campaign k on k.id = i.campaign_id
+        left join push_device d on d.id = i.device_id
         where i.sdk_app_id = ${app.sdkAppId}
           ${before === undefined ? sql`` : sql`and i.id < ${before}`}
           ${state === undefined ? sql`` : state === 'waiting' ? sql`and i.done_ms is null` : sql`and i.outcome = ${state}`}
@@ -236,23 +173,7 @@ export function createPushAdmin(deps: {
     },
 
     async devices(app, account) {
-      const { rows } = await sql<{
-        platform: string | null;
-        channel: string;
-        token: string;
-        environment: string;
-        language: string | null;
-        badge: number;
-        registered_ms: number;
-        seen_ms: number;
-        not_before_ms: number;
-        is_of_login: boolean;
-        has_login: boolean;
-        was_kicked: boolean;
-        is_linked: boolean;
-        is_background: boolean | null;
-        last_there_ms: number | null;
-      }>`
+      const { rows } = await sql<DeviceRow>`
         select d.platform, d.channel, d.token, d.environment, d.language, d.badge, d.registered_ms, d.seen_ms, d.not_before_ms,
           t.generation = d.generation as is_of_login, t.link_id is not null as has_login, t.kicked_ms is not null as was_kicked,
           n.id is not null as is_linked, t.is_background, t.last_there_ms
@@ -264,23 +185,7 @@ export function createPushAdmin(deps: {
         order by d.platform`.execute(db);
       if (rows.length === 0) return undefined;
       const nowMs = clock();
-      return rows.flatMap((row) =>
-        row.platform === null
-          ? []
-          : {
-              platform: row.platform,
-              channel: row.channel,
-              token: shortened(row.token),
-              environment: row.environment,
-              language: row.language,
-              badge: row.badge,
-              registeredAt: time(row.registered_ms),
-              seenAt: time(row.seen_ms),
-              notBefore: row.not_before_ms > nowMs ? time(row.not_before_ms) : null,
-              terminal: stateOf(row),
-              lastThereAt: row.last_there_ms === null ? null : time(row.last_there_ms),
-            },
-      );
+      return rows.flatMap((row) => viewDevice(row, nowMs) ?? []);
     },
 
     async retry(app, order) {
@@ -307,7 +212,9 @@ export function createPushAdmin(deps: {
     },
 
     async pause(app, channel, actor) {
-      await pauses.pause({ sdkAppId: app.sdkAppId, channel, reason: 'operator', actor });
+      // Whatever an operator is called: what a service has asked for ends by itself.
+      const who = actor === service ? `${actor} (operator)` : actor;
+      await pauses.pause({ sdkAppId: app.sdkAppId, channel, reason: 'operator', actor: who });
       return pausesOf(app);
     },
 
@@ -319,46 +226,8 @@ export function createPushAdmin(deps: {
   };
 }
 
-/** Its beginning and end: of a short one less, so that most of it stays unknown. */
-function shortened(token: string): string {
-  const shown = Math.min(6, Math.floor(token.length / 8));
-  return `${token.slice(0, shown)}…${token.slice(-Math.min(4, shown))}`;
-}
-
 function servicesOf({ push }: AppSettings): PushChannel[] {
   return (['apns', 'fcm'] as const).filter((channel) => push[channel] !== undefined);
-}
-
-function viewPause({ channel, reason, actor, sinceMs }: Pause): PauseView {
-  return { channel: channel ?? null, reason, actor, since: time(sinceMs) };
-}
-
-function viewItem(row: ItemRow, nowMs: number): PushView {
-  const { outcome, reason, attempts, due_ms: dueMs, is_paused: isPaused } = row;
-  return {
-    id: row.id,
-    kind: row.kind === 2 ? 'badge' : 'message',
-    account: row.account,
-    platform: row.platform,
-    channel: row.channel === '' ? null : row.channel,
-    from: row.sender,
-    group: row.group_id,
-    key: row.message_key,
-    seq: row.seq,
-    campaign: row.campaign_id,
-    state: outcome ?? 'waiting',
-    reason,
-    why: whyOf({ outcome, reason, attempts, isOpened: row.opened_ms !== null, isPaused, nowMs, dueMs }),
-    attempts,
-    status: row.status,
-    tookMs: row.took_ms,
-    providerId: row.provider_id,
-    at: time(row.created_ms),
-    dueAt: outcome === null && dueMs > 0 ? time(dueMs) : null,
-    deadlineAt: time(row.deadline_ms),
-    endedAt: row.done_ms === null ? null : time(row.done_ms),
-    openedAt: row.opened_ms === null ? null : time(row.opened_ms),
-  };
 }
 
 /** Why there is nothing to show. */
@@ -368,18 +237,4 @@ function notesOf(app: AppSettings, { account, key, group }: PushQuery): string[]
   return [
     `no push ${key === undefined ? 'of this' : 'of this message to this account'}: no device of a receiver had a token when the message was stored, it was for those online alone, or an import, or it is older than a week; devices show what tokens there are`,
   ];
-}
-
-function stateOf(row: {
-  is_of_login: boolean | null;
-  has_login: boolean;
-  was_kicked: boolean;
-  is_linked: boolean;
-  is_background: boolean | null;
-}): string {
-  if (row.was_kicked) return 'kicked';
-  if (!row.has_login) return 'logged-out';
-  if (row.is_of_login !== true) return 'other-login';
-  if (!row.is_linked) return 'away';
-  return row.is_background === true ? 'background' : 'foreground';
 }

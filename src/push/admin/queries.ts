@@ -11,7 +11,7 @@ export interface PushQuery {
   readonly state: PushState | undefined;
   /** Of a receiver. */
   readonly account: string | undefined;
-  /** Of a message: its key; with the account that sent or got it. */
+  /** Of a message: its key; with the account that got it. */
   readonly key: string | undefined;
   /** Of a group's message, by id and seq. */
   readonly group: string | undefined;
@@ -63,7 +63,6 @@ export function parseQuery(input: unknown): Result<PushQuery> {
   return fields.result(query);
 }
 
-/** `everything`: what `all` means. */
 export function parseOrder(input: unknown): Result<PushOrder> {
   const fields = new Fields(input, orderFields);
   return fields.result(readOrder(fields));

@@ -18,33 +18,37 @@ const skips: Record<SkipReason, string> = {
   desktop: 'a computer of the account was in the foreground (push.notWithDesktop)',
 };
 
+/** What keeps a push that waits: pauses of its app, of its campaign, its service for its device, or its terminal, which is there itself. */
+export type Hold = 'app' | 'campaign' | 'device' | 'foreground';
+
+const holds: Record<Hold, string> = {
+  app: 'waits: pushes of the app are paused',
+  campaign: 'waits: its campaign is paused',
+  device: 'waits: its service wants no more for the device at the moment',
+  foreground: 'waits to see whether the terminal, in the foreground, takes the message itself',
+};
+
 /** What became of a push, for people. Pure. */
 export function whyOf({
   outcome,
   reason,
   attempts,
   isOpened,
-  isPaused,
-  nowMs,
-  dueMs,
+  hold,
 }: {
   outcome: string | null;
   reason: string | null;
   attempts: number;
   /** The app said that it was opened by it. */
   isOpened: boolean;
-  isPaused: boolean;
-  nowMs: number;
-  dueMs: number;
+  hold: Hold | undefined;
 }): string {
   const last = reason === null ? '' : `: ${reason}`;
   switch (outcome) {
     case null: {
-      if (isPaused) return `waits: pushes of the app are paused${last}`;
+      if (hold === 'app' || hold === 'campaign') return `${holds[hold]}${last}`;
       if (attempts > 0) return `waits for another attempt, after ${attempts}; the last came to${last || ' nothing'}`;
-      return dueMs > nowMs
-        ? 'waits to see whether the terminal, in the foreground, takes the message itself'
-        : 'waits for its turn';
+      return hold === undefined ? 'waits for its turn' : holds[hold];
     }
     case 'accepted':
       return isOpened

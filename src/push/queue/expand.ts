@@ -14,7 +14,7 @@ import {
   readingFactsOf,
   readingJoins,
 } from './device-facts.ts';
-import { type Lane, laneId, priorities } from './lane.ts';
+import { type Lane, laneId, priorities, type SkipCounter } from './lane.ts';
 import { inTransaction } from './transaction.ts';
 
 /** Makes pushes of messages: finds the devices of those who get one, and writes down a push for each, or why there is none. */
@@ -52,6 +52,8 @@ interface NewItem {
   readonly entry: EntryRow;
   readonly channel: string;
   readonly device: DeviceRow | undefined;
+  /** Who gets it; null: all members of a group. */
+  readonly accountId: number | null;
   readonly campaignId: number | null;
   readonly dueMs: number;
   readonly deadlineMs: number;
@@ -64,6 +66,8 @@ const pageDevices = 2_000;
 /** Pushes of one transaction: of large groups fewer messages are looked at in one, so that none of it takes for ever. */
 const manyItems = 10_000;
 const dayMs = 86_400_000;
+/** Clocks of processes may differ: what one of them has stored just now is due on each of them. */
+const clockMs = 10_000;
 /** Entries wait 72 hours at most, then others give them up; the rest is for clocks that differ. */
 const oldestDays = 8;
 
@@ -71,15 +75,16 @@ export function createExpand(deps: {
   /** With {@link queueSettings}. */
   pool: pg.Pool;
   apps: AppLookup;
+  skipped: SkipCounter;
   clock: Clock;
   metrics: Metrics;
 }): Expand {
-  const { pool, apps, clock, metrics } = deps;
+  const { pool, apps, skipped, clock, metrics } = deps;
   const messages = metrics.counter('qalgate_push_messages_total', 'Messages that were looked at for pushes', [
     'outcome',
   ]);
-  const skipped = metrics.counter('qalgate_push_skipped_total', 'Pushes that were not sent, by why', ['reason']);
 
+  /** People's messages before those of campaigns, whose keys are behind (B5). */
   async function take(client: pg.PoolClient): Promise<EntryRow[]> {
     const today = Math.floor(clock() / dayMs);
     const { rows } = await client.query<EntryRow>({
@@ -148,7 +153,8 @@ export function createExpand(deps: {
       ...commonOf(entry, push),
       channel: row.channel,
       device: row,
-      dueMs: decision.kind === 'wait' ? decision.untilMs : 0,
+      accountId: row.account_id,
+      ...(decision.kind === 'wait' ? { dueMs: decision.untilMs } : {}),
       reason: decision.kind === 'skip' ? decision.reason : undefined,
     };
   }
@@ -158,12 +164,17 @@ export function createExpand(deps: {
     // Offline delivery is of one-to-one messages; a group's are pushed as long as the app says.
     const keptMs = entry.kind === 2 ? Number.POSITIVE_INFINITY : (entry.offline_until ?? 0) * 1_000 - sentMs;
     const campaignId = campaignOf(entry.origin);
-    return { entry, campaignId, deadlineMs: sentMs + Math.min(keptMs, push.lifetimeSec * 1_000) };
+    const deadlineMs = sentMs + Math.min(keptMs, push.lifetimeSec * 1_000);
+    // Due since it was stored: so it goes by its age, also beside what is tried again.
+    const nowMs = clock();
+    const dueMs = Math.min(entry.stored_ms ?? nowMs, nowMs) - clockMs;
+    return { entry, campaignId, deadlineMs, dueMs };
   }
 
   /** Written down for the message alone. */
   function nobody(entry: EntryRow, push: PushSettings, reason: SkipReason): NewItem {
-    return { ...commonOf(entry, push), channel: '', device: undefined, dueMs: 0, reason };
+    const accountId = entry.kind === 2 ? null : entry.receiver_id;
+    return { ...commonOf(entry, push), channel: '', device: undefined, accountId, reason };
   }
 
   async function write(client: pg.PoolClient, items: readonly NewItem[]): Promise<void> {
@@ -189,7 +200,7 @@ export function createExpand(deps: {
         items.map(({ channel }) => channel),
         items.map(({ campaignId }) => (campaignId === null ? priorities.chat : priorities.campaign)),
         items.map(({ device }) => device?.device_id ?? null),
-        items.map(({ device }) => device?.account_id ?? null),
+        items.map(({ accountId }) => accountId),
         items.map(({ device }) => device?.platform ?? null),
         items.map(({ entry }) => entry.conversation_id),
         items.map(({ entry }) => entry.seq),
@@ -229,6 +240,8 @@ export function createExpand(deps: {
         continue;
       }
       messages.inc({ outcome: 'expanded' });
+      // Nobody but its sender sees it, or he sent it to himself.
+      if (entry.kind !== 2 && (entry.visible_to === 1 || entry.receiver_id === entry.sender_id)) continue;
       // S5
       if (hasPushFlag(entry.push)) note([nobody(entry, push, 'push-flag')]);
       else if (entry.kind === 2) {
@@ -243,9 +256,7 @@ export function createExpand(deps: {
           written += whole.length;
           await write(client, items.splice(0));
         }
-      }
-      // Nobody but its sender sees it, or he sent it to himself.
-      else if (entry.visible_to !== 1 && entry.receiver_id !== entry.sender_id) ofTwo.push(entry);
+      } else ofTwo.push(entry);
     }
     const candidates = await devicesOfTwo(client, ofTwo);
     note(

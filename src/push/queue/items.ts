@@ -11,7 +11,7 @@ import {
   readingJoins,
 } from './device-facts.ts';
 import { type Lane, priorities } from './lane.ts';
-import { inTransaction } from './transaction.ts';
+import { inTransaction, retried } from './transaction.ts';
 
 /** Settings of the connections that the queue works on: with its partitions PostgreSQL would plan for longer than it works. */
 export const queueSettings = {
@@ -63,7 +63,7 @@ export interface MessageRow {
 export interface Mark {
   readonly id: number;
   readonly day: number;
-  /** Undefined: it is tried again, at `dueMs`. */
+  /** Undefined: it is tried again, at `dueMs`; without one it keeps its place. */
   readonly outcome: 'accepted' | 'skipped' | 'expired' | 'gone' | 'dead' | 'dropped' | undefined;
   readonly reason: SkipReason | (string & {}) | undefined;
   readonly dueMs?: number;
@@ -85,7 +85,10 @@ export type DeviceChange = {
 );
 
 export interface Items {
-  /** What is due of a lane, at most `limit`, the most urgent first; those that are under way, or of these devices, aside. None while it is paused. */
+  /**
+   * What is due of a lane, at most `limit`: people's messages first, then by age, of what is tried again since its time has come. Those that
+   * are under way, or of these devices, aside. None while it is paused.
+   */
   due(lane: Lane, limit: number, underWay: readonly number[], full: readonly number[]): Promise<Item[]>;
   /** When something of the lane is due; undefined: nothing waits, or it is paused. */
   nextDueMs(lane: Lane): Promise<number | undefined>;
@@ -304,11 +307,13 @@ export function createItems({ pool, clock }: { pool: pg.Pool; clock: Clock }): I
     async count(items) {
       if (items.length === 0) return new Map();
       const sorted = items.toSorted((a, b) => a.id - b.id);
-      const { rows } = await pool.query<{ id: number; badge: number }>({
-        name: 'push_count',
-        text: 'select id, badge from push_count($1::bigint[], $2::integer[])',
-        values: [sorted.map(({ id }) => id), sorted.map(({ day }) => day)],
-      });
+      const { rows } = await retried(() =>
+        pool.query<{ id: number; badge: number }>({
+          name: 'push_count',
+          text: 'select id, badge from push_count($1::bigint[], $2::integer[])',
+          values: [sorted.map(({ id }) => id), sorted.map(({ day }) => day)],
+        }),
+      );
       return new Map(rows.map(({ id, badge }) => [id, badge]));
     },
 

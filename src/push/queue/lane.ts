@@ -12,5 +12,10 @@ export function laneId({ sdkAppId, channel }: Lane): string {
   return `push-${sdkAppId}-${channel}`;
 }
 
+/** Pushes that were not to be, by a {@link SkipReason}: when their message was looked at, or when they were about to be sent. */
+export interface SkipCounter {
+  inc(labels: { readonly reason: string }): void;
+}
+
 /** Of people's messages, and of campaigns: the lower goes first. */
 export const priorities = { chat: 0, campaign: 5 } as const;

@@ -2,8 +2,9 @@ import type { AppLookup, Clock } from '../../auth/index.ts';
 import type { Logger, Metrics } from '../../observe/index.ts';
 import type { Outcome, Sender } from '../provider.ts';
 import type { Brake } from './brake.ts';
+
 import type { Item, Items, Mark } from './items.ts';
-import { type Lane, laneId } from './lane.ts';
+import { type Lane, laneId, type SkipCounter } from './lane.ts';
 import { type Prepared, prepare } from './prepare.ts';
 import { settle } from './settle.ts';
 
@@ -32,14 +33,15 @@ export function createLaneRun(deps: {
   apps: AppLookup;
   senderOf(lane: Lane): Sender | undefined;
   brakeOf(lane: Lane): Brake;
-  /** Ends what goes out of a lane until somebody resumes it. */
-  halt(lane: Lane, reason: string): Promise<void>;
+  /** Ends what goes out of a lane until somebody resumes it, or its service has other credentials than `by`. */
+  halt(lane: Lane, reason: string, by: Sender): Promise<void>;
+  skipped: SkipCounter;
   clock: Clock;
   random: () => number;
   logger: Logger;
   metrics: Metrics;
 }): LaneRun {
-  const { items, apps, senderOf, brakeOf, halt, clock, random, logger, metrics } = deps;
+  const { items, apps, senderOf, brakeOf, halt, skipped, clock, random, logger, metrics } = deps;
   const ended = metrics.counter('qalgate_push_ended_total', 'Pushes that ended, by service and how', [
     'channel',
     'outcome',
@@ -78,8 +80,9 @@ export function createLaneRun(deps: {
 
       async function write(mark: Mark): Promise<void> {
         await items.mark(mark);
-        const { outcome } = mark;
+        const { outcome, reason } = mark;
         if (outcome !== undefined) ended.inc({ channel: lane.channel, outcome });
+        if (outcome === 'skipped' && reason !== undefined) skipped.inc({ reason });
       }
 
       /** Has a place until it is written down, whatever happens. */
@@ -130,7 +133,7 @@ export function createLaneRun(deps: {
         if (reason !== undefined) {
           // Its token is refused like all others: it waits with them until somebody has looked.
           halted ??= { reason, by: sender };
-          return write({ id, day, outcome: undefined, reason: item.reason, dueMs: nowMs });
+          return write({ id, day, outcome: undefined, reason: item.reason });
         }
         const settled = settle(item, outcome, { nowMs, tookMs, random: random(), isTokenSound: brake.isTokenSound() });
         if (settled.laneRestMs !== undefined)
@@ -217,7 +220,7 @@ export function createLaneRun(deps: {
         const { reason, by } = halted;
         // Credentials have changed meanwhile: those that were refused say nothing of the new ones.
         if (senderOf(lane) !== by) return clock();
-        await halt(lane, reason);
+        await halt(lane, reason, by);
         logger.error({ lane: laneId(lane), reason }, 'push.lane.halted');
         return undefined;
       }

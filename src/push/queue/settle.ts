@@ -54,7 +54,7 @@ export function settle(
       return { mark: { id, day, outcome: 'dead', reason: outcome.reason, attempt } };
     case 'halt':
       // It was no attempt of this push: it keeps its place.
-      return { mark: { id, day, outcome: undefined, reason: outcome.reason, dueMs: nowMs }, halt: outcome.reason };
+      return { mark: { id, day, outcome: undefined, reason: outcome.reason }, halt: outcome.reason };
     case 'retry': {
       const { reason, afterMs, scope } = outcome;
       const ownMs =

@@ -99,14 +99,16 @@ export function createUpkeep(
     }));
   }
 
-  /** Ends some of what waits in a lane, as `which` says; gives back how many. */
+  /** Ends some of what waits in a lane, as `which` says, the oldest first; gives back how many. */
   async function end(lane: Lane, reason: string, outcome: string, which: string, limit: number): Promise<number> {
     const { rowCount } = await pool.query(
-      `update push_item i set done_ms = $3, outcome = $4, reason = $5 from (
+      // Not a subquery: a plan that asks it again for each push would find others each time, and end more than the limit.
+      `with k as materialized (
          select id, day from push_item
-         where sdk_app_id = $1 and channel = $2 and done_ms is null and day between $6 and $7 and ${which} limit $8
+         where sdk_app_id = $1 and channel = $2 and done_ms is null and day between $6 and $7 and ${which} order by due_ms limit $8
          for update skip locked
-       ) k
+       )
+       update push_item i set done_ms = $3, outcome = $4, reason = $5 from k
        where i.id = k.id and i.day = k.day and i.done_ms is null`,
       [lane.sdkAppId, lane.channel, clock(), outcome, reason, ...days(), limit],
     );

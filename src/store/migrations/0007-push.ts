@@ -53,6 +53,7 @@ async function tables(db: Kysely<unknown>): Promise<void> {
   // device_id is null where the reason is of the message itself. counted: the device's badge was raised for it.
   // outcome: 'accepted' (by the service), 'skipped' (reason says why it was not to be), 'expired', 'gone' (the token is dead), 'dead' (given
   // up, can be sent again), 'dropped' (by operators or a bound).
+  // due_ms: of what was never tried about when its message was stored, so that all goes by age.
   // reason, status, took_ms: of the last attempt, too, while it waits. opened_ms: when the app first said that it was opened by it.
   await sql`
     create table push_item (
@@ -204,12 +205,13 @@ async function badgeFunctions(db: Kysely<unknown>): Promise<void> {
         )
         select d.id, coalesce(r.badge, d.badge) from push_device d left join raised r on r.id = d.id where d.id = any (v_devices);
     end $$`.execute(db);
-  // A badge alone is worth little, and the next push has it as well: an hour. One that is being sent may show what was before.
+  // A badge alone is worth little, and the next push has it as well: an hour. It goes by its age, as messages do, on whatever clock.
+  // One that is being sent may show what was before.
   const badgeItem = sql.raw(`
     insert into push_item (
-      day, sdk_app_id, channel, kind, device_id, account_id, platform, deadline_ms, created_ms
+      day, sdk_app_id, channel, kind, device_id, account_id, platform, due_ms, deadline_ms, created_ms
     )
-    select v_now_ms / 86400000, sdk_app_id, channel, 2, id, account_id, platform, v_now_ms + 3600000, v_now_ms
+    select v_now_ms / 86400000, sdk_app_id, channel, 2, id, account_id, platform, v_now_ms - 10000, v_now_ms + 3600000, v_now_ms
     from lowered
     where channel = 'apns' and not exists (
       select 1 from push_item w where w.device_id = lowered.id and w.done_ms is null and w.kind = 2 and not w.counted
