@@ -189,31 +189,3 @@ function noEvent({ sdkAppId }: AppSettings, id = '', what = 'event'): Refusal {
 function forRole<T extends { content?: unknown }>(letter: T, role: Call['role']): T {
   return role === 'operator' || letter.content === undefined ? letter : { ...letter, content: null };
 }
-
-const shownFields = [
-  'source',
-  'state',
-  'command',
-  'account',
-  'from',
-  'to',
-  'group',
-  'urlHash',
-  'since',
-  'until',
-  'all',
-  'preview',
-];
-
-/** On what a change of callbacks acts, for the audit: its name and what it says. A URL may carry a key, and is left out. */
-export function changedCallbacks(path: string, body: unknown): string[] {
-  const [, change = ''] = /\/callbacks\/([a-z/0-9-]*)/.exec(path) ?? [];
-  const values = typeof body === 'object' && body !== null ? new Map<string, unknown>(Object.entries(body)) : new Map();
-  const ids: unknown = values.get('ids');
-  const said = shownFields.flatMap((name) => {
-    const value: unknown = values.get(name);
-    return ['string', 'number', 'boolean'].includes(typeof value) ? `${name}=${String(value).slice(0, 48)}` : [];
-  });
-  const named = Array.isArray(ids) ? `ids=${ids.slice(0, 5).map(String).join(',')}${ids.length > 5 ? ',…' : ''}` : [];
-  return [[change, ...said, named].flat().join(' ')];
-}

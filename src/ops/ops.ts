@@ -8,10 +8,11 @@ import type { PushAdmin } from '../push/index.ts';
 import { type ErrorCode, type ErrorDetail, errorBody, errorCatalogue } from '../wire/index.ts';
 import type { Answer, Handle } from './answer.ts';
 import { type AppCommandDeps, createAppCommands, withoutQueries } from './app-commands.ts';
+import { hasField, targetOf } from './audit.ts';
 import { type CacheCommandDeps, createCacheCommands } from './cache-commands.ts';
 import { type CallbackCheckCommandDeps, createCallbackCheckCommands } from './callback-check-commands.ts';
-import { type CallbackCommandDeps, changedCallbacks, createCallbackCommands } from './callback-commands.ts';
-import { type CampaignCommandDeps, changedCampaign, createCampaignCommands } from './campaign-commands.ts';
+import { type CallbackCommandDeps, createCallbackCommands } from './callback-commands.ts';
+import { type CampaignCommandDeps, createCampaignCommands } from './campaign-commands.ts';
 import { createAsking } from './database-away.ts';
 import { createFailureLimit } from './failure-limit.ts';
 import { createGroupCommands, type GroupDrops } from './group-commands.ts';
@@ -327,34 +328,6 @@ function paramOf(request: FastifyRequest): string {
   return hasField(params, 'sdkAppId') && typeof params.sdkAppId === 'string' ? params.sdkAppId : '';
 }
 
-/**
- * On what a command acts: `1400000000`, `1400000000/alice`, `1400000000/tag product-17`. What the caller wrote, so cut and
- * perhaps wrong.
- */
-function targetOf(request: FastifyRequest): string {
-  const { body } = request;
-  const { command } = request.routeOptions.config;
-  const parts = [
-    paramOf(request) || (hasField(body, 'sdkAppId') ? body.sdkAppId : ''),
-    ...(command === 'ops.callback.write' ? changedCallbacks(request.url, body) : []),
-    ...(command === 'ops.campaign.write' ? changedCampaign(request.params, request.url) : []),
-    hasField(body, 'account') && command !== 'ops.callback.write' ? body.account : '',
-    ...(command === 'ops.cache.purge' ? purgedOf(body) : []),
-    ...(command === 'ops.callback.test' && hasField(body, 'url')
-      ? [
-          `to ${String(body.url)
-            .replace(/[?#].*/s, '')
-            .replace(/\/\/[^/]*@/, '//')}`,
-        ]
-      : []),
-    command === 'ops.queue.write' && hasField(request.params, '*') ? request.params['*'] : '',
-  ];
-  return parts
-    .filter((part) => (typeof part === 'string' && part !== '') || typeof part === 'number')
-    .join('/')
-    .slice(0, 200);
-}
-
 /** The configuration as whoever may not change anything sees it. */
 function forViewers(config: object): object {
   const { apps } = config as { apps?: unknown };
@@ -367,21 +340,6 @@ function forViewers(config: object): object {
         : app,
     ),
   };
-}
-
-/** What a purge is to end; of a URL without query and user name, which may carry secrets. */
-function purgedOf(body: unknown): string[] {
-  if (hasField(body, 'all')) return ['all'];
-  return ['url', 'prefix', 'tag'].flatMap((name) => {
-    const value = hasField(body, name) ? body[name] : undefined;
-    if (typeof value !== 'string') return [];
-    const shown = name === 'tag' ? value : value.replace(/[?#].*/s, '').replace(/\/\/[^/]*@/, '//');
-    return `${name} ${shown}`;
-  });
-}
-
-function hasField<K extends string>(value: unknown, name: K): value is Record<K, unknown> {
-  return typeof value === 'object' && value !== null && Object.hasOwn(value, name);
 }
 
 /** What Fastify's refusal of a body is called here. */

@@ -734,6 +734,27 @@ t.test(
   },
 );
 
+t.test('[O2] of changes of pushes the audit says which', async (t) => {
+  const { call, audit } = await open(t);
+  const app = newApp();
+  t.equal((await call('POST', '/ops/v1/apps', { token: operator, body: app })).status, 201);
+  const path = `/ops/v1/apps/${app.sdkAppId}/pushes`;
+  const act = async (change: string, body: object) =>
+    t.equal((await call('POST', `${path}/${change}`, { token: operator, body })).status, 200, change);
+  await act('retry', { ids: [1, 2, 3, 4, 5, 6] });
+  await act('drop', { state: 'waiting', channel: 'fcm', campaign: 7 });
+  await act('pause', { channel: 'apns' });
+  await act('resume', {});
+  t.strictSame(
+    audit()
+      .slice(1)
+      .map(({ command, target }) => [command, target]),
+    ['retry ids=1,2,3,4,5,…', 'drop state=waiting channel=fcm campaign=7', 'pause channel=apns', 'resume'].map(
+      (what) => ['ops.push.write', `${app.sdkAppId}/${what}`],
+    ),
+  );
+});
+
 t.test('[O2] a look at callbacks that takes longer than it may is asked for too much', async (t) => {
   const hurried = db.another({ max: 2, statementMs: 50 });
   t.teardown(() => hurried.close());
@@ -855,8 +876,8 @@ t.test('what clashes is refused: taken numbers and routes, and apps of the confi
 
   const path = `/ops/v1/apps/${configured.value.sdkAppId}`;
   t.match(await call('GET', path, { token: viewer }), { status: 200, json: { origin: 'config' } });
-  t.match(await call('PUT', path, { token: operator, body: { access: {} } }), conflict(/configuration file/));
-  t.match(await call('DELETE', path, { token: operator }), conflict(/configuration file/));
+  t.match(await call('PUT', path, { token: operator, body: { access: {} } }), conflict(/comes from the configuration/));
+  t.match(await call('DELETE', path, { token: operator }), conflict(/comes from the configuration/));
   t.match(await call('PUT', '/ops/v1/apps/999', { token: operator, body: { access: {} } }), { status: 404 });
   t.match(
     audit().map(({ outcome }) => outcome),

@@ -142,7 +142,7 @@ t.test('the configuration file owns its apps', async (t) => {
   ]);
   t.equal((await store.get(1))?.settings.access.routes[0]?.prefix, '/from-file');
   for (const result of [await store.create(app(2, '/x')), await store.set(app(2, '/x')), await store.delete(2)]) {
-    t.match(refusalOf(result), { code: 'CONFLICT', reason: /configuration file/ });
+    t.match(refusalOf(result), { code: 'CONFLICT', reason: /comes from the configuration/ });
   }
 
   const before = await store.get(2);
