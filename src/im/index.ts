@@ -1,10 +1,12 @@
 export {
   type CampaignAdmin,
   type CampaignChange,
-  type CampaignQuery,
-  type CampaignState,
+  type CampaignPushes,
+  type CampaignView,
+  campaignQueryFields,
   campaignStates,
   createCampaignAdmin,
+  parseCampaignQuery,
 } from './campaigns/index.ts';
 export { createIm, type Im, type ImDeps, type ImOptions } from './im.ts';
 export type { Account, AccountNo, ConversationId } from './model.ts';

@@ -1,6 +1,6 @@
-import { type CampaignAdmin, type CampaignQuery, campaignStates } from '../im/index.ts';
+import { type CampaignAdmin, parseCampaignQuery } from '../im/index.ts';
 import type { AppStore, Refusal, Result } from '../store/index.ts';
-import type { Answer, Call, Handle } from './answer.ts';
+import type { Answer, Handle } from './answer.ts';
 import { findApp } from './app-lookup.ts';
 import type { Asking } from './database-away.ts';
 
@@ -18,8 +18,6 @@ export interface CampaignCommands {
   resume: Handle;
   cancel: Handle;
 }
-
-const maxLimit = 100;
 
 /** What operators see and do of pushes to many (O1, O2): never what is sent. */
 export function createCampaignCommands({ apps, campaignAdmin, asking }: CampaignCommandDeps): CampaignCommands {
@@ -39,7 +37,7 @@ export function createCampaignCommands({ apps, campaignAdmin, asking }: Campaign
     list: asking(async ({ sdkAppId, query }) => {
       const found = await findApp(apps, sdkAppId);
       if (!found.ok) return found;
-      const wanted = readQuery(query);
+      const wanted = parseCampaignQuery(query as Record<string, unknown>);
       if (!wanted.ok) return wanted;
       const { campaigns, next } = await campaignAdmin.list(found.value.settings.sdkAppId, wanted.value);
       return ok({ campaigns, next: next ?? null });
@@ -67,19 +65,6 @@ export function createCampaignCommands({ apps, campaignAdmin, asking }: Campaign
   };
 }
 
-function readQuery(query: Call['query']): Result<CampaignQuery> {
-  const { state, after, limit = '50', ...others } = query as Record<string, unknown>;
-  const [unknown] = Object.keys(others);
-  if (unknown !== undefined) return wrong(unknown, 'is no parameter', 'state, after, limit');
-  const known = campaignStates.find((one) => one === state);
-  if (state !== undefined && known === undefined) return wrong('state', 'is no state', campaignStates.join(', '));
-  const before = after === undefined ? undefined : wholeNumber(after);
-  if (after !== undefined && before === undefined) return wrong('after', 'is no place', '`next` of the page before');
-  const count = wholeNumber(limit);
-  if (count === undefined || count > maxLimit) return wrong('limit', 'is out of range', `1 … ${maxLimit}`);
-  return { ok: true, value: { state: known, before, limit: count } };
-}
-
 function readOrder(body: unknown): Result<{ condition: unknown; isOnline: boolean }> {
   if (typeof body !== 'object' || body === null || Array.isArray(body)) {
     return { ok: false, code: 'BAD_REQUEST', reason: 'the body must be a JSON object' };
@@ -89,10 +74,6 @@ function readOrder(body: unknown): Result<{ condition: unknown; isOnline: boolea
   if (unknown !== undefined) return wrong(unknown.slice(0, 40), 'is no field', 'condition, isOnline');
   if (typeof isOnline !== 'boolean') return wrong('isOnline', 'must be true or false');
   return { ok: true, value: { condition, isOnline } };
-}
-
-function wholeNumber(value: unknown): number | undefined {
-  return typeof value === 'string' && /^[1-9][0-9]{0,14}$/.test(value) ? Number(value) : undefined;
 }
 
 function wrong(field: string, reason: string, allowed?: string): Refusal {

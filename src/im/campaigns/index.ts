@@ -8,4 +8,5 @@ export {
 } from './admin.ts';
 export { type CampaignState, campaignStates } from './campaign.ts';
 export { type CampaignInput, type CampaignReport, type Campaigns, createCampaigns } from './campaigns.ts';
+export { campaignQueryFields, parseCampaignQuery } from './query.ts';
 export { createRunner, type Runner, type RunnerOptions } from './runner.ts';

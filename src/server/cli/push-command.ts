@@ -1,5 +1,6 @@
 import { Command } from 'commander';
 import type { CliContext } from './context.ts';
+import { pushCampaignsCommand } from './push-campaigns.ts';
 import {
   pushDevicesCommand,
   pushDropCommand,
@@ -24,6 +25,7 @@ export function pushCommand(context: CliContext): Command {
     pushDropCommand,
     pushPauseCommand,
     pushResumeCommand,
+    pushCampaignsCommand,
   ]) {
     command.addCommand(make(context));
   }
