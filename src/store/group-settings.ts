@@ -44,7 +44,7 @@ const columns = {
   isSearchable: Type.Boolean({ description: 'Whether who is no member finds a group by its id.' }),
   changeNotice: Type.Union(literals(['none', 'weak', 'strong']), {
     description:
-      'How members hear of who comes and goes: `none`, not at all; `weak`, those who are online; `strong`, by a message with a seq that is kept.',
+      'How members hear of who comes and goes: `none`, not at all, but for whoever joins; `weak`, those who are online; `strong`, by a message with a seq that is kept.',
   }),
   isStored: Type.Boolean({ description: 'Whether messages are kept.' }),
   showsEarlier: Type.Boolean({ description: 'Whether members see what was said before they joined.' }),

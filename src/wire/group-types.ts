@@ -37,7 +37,7 @@ export interface GroupTypeRow {
   readonly isBroadcast: boolean;
   /** Whether who is no member finds it by its id. */
   readonly isSearchable: boolean;
-  /** How members hear of who comes and goes (G33). */
+  /** How members hear of who comes and goes (G33). With `none` whoever joins hears of that alone, on all his terminals. */
   readonly changeNotice: 'none' | 'weak' | 'strong';
   /** Whether messages are kept. */
   readonly isStored: boolean;

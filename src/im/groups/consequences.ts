@@ -16,6 +16,8 @@ import type { Group } from './model.ts';
 /** `seq` 0: for those who are online alone. */
 export interface StoredTip {
   readonly seq: number;
+  /** For nobody but those who have just joined. */
+  readonly isForJoined: boolean;
   readonly sec: number;
   readonly operator: Account;
   readonly body: string;
@@ -110,10 +112,12 @@ export function createConsequences(tx: Transaction<Schema>, type: GroupTypeRow, 
     }> {
       const told: StoredTip[] = [];
       for (const { operator, tip } of isDismissed ? [] : tips) {
-        if (type.changeNotice === 'none' && comingsAndGoings.has(tip.kind)) continue;
+        const isQuiet = type.changeNotice === 'none' && comingsAndGoings.has(tip.kind);
+        // Whoever joins has other terminals, which hear of it at once, as with the other types.
+        if (isQuiet && tip.kind !== 'join') continue;
         const body = JSON.stringify(tipBody(tip));
         const stored = type.changeNotice === 'strong' ? await storeTip(group, operator, body) : { seq: 0, sec: nowSec };
-        told.push({ ...stored, operator, body });
+        told.push({ ...stored, isForJoined: isQuiet, operator, body });
       }
       const last = told.findLast(({ seq }) => seq > 0);
       return {

@@ -56,7 +56,7 @@ export interface OpenChange {
   dismiss(): Promise<void>;
   /**
    * Members hear of it as the type has it (G33): in the group, or those online alone. Where it has no notices nobody hears of who comes and
-   * goes, and those online of everything else (G9).
+   * goes, but whoever joins of that, and those online of everything else (G9).
    */
   tip(operator: Account, tip: GroupTip): void;
   notice(to: readonly AccountNo[], notice: Omit<GroupNotice, 'groupId' | 'groupName'>): void;
@@ -150,6 +150,7 @@ export function createChange(
     managers: () => selectMembers(sql`m.role > ${roleNumbers.Member}`),
     everybody: () => selectMembers(sql`true`),
     async hold(nos) {
+      if (nos.length === 0) return;
       const { rows } = await sql<{ deleted_ms: number | null }>`
         select deleted_ms from account where id = any (${[...nos]}::bigint[]) order by identifier for share`.execute(
         tx,

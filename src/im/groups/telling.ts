@@ -22,20 +22,23 @@ export function createTelling(deps: {
   bus: Bus;
   rosters: Rosters;
   typeOf(sdkAppId: number, type: string): GroupTypeRow;
+  /** 0 … 1. */
+  random: () => number;
   logger: Logger;
 }): (news: GroupNews) => void {
-  const { bus, rosters, typeOf, logger } = deps;
+  const { bus, rosters, typeOf, random, logger } = deps;
 
-  function tellTips({ group, tips }: GroupNews, roster: Roster): void {
+  function tellTips({ group, tips, joined }: GroupNews, roster: Roster): void {
     const { countsUnread } = typeOf(group.sdkAppId, group.type);
-    for (const { seq, sec, operator, body } of tips) {
+    for (const { seq, sec, isForJoined, operator, body } of tips) {
       const message: StoredMessage = {
         conversationId: group.conversationId,
         seq,
         from: operator.identifier,
         time: sec,
         msgSeq: 0,
-        random: 0,
+        // Without a seq it is all that tells two of one second apart.
+        random: seq > 0 ? 0 : Math.floor(random() * 2 ** 32),
         body,
         extra: '{"tip":true}',
         recalled: false,
@@ -46,7 +49,8 @@ export function createTelling(deps: {
         message,
         ...(countsUnread && seq > 0 ? {} : { uncounted: true }),
       };
-      bus.publishMany(receiversOf(roster, seq), event);
+      const told = isForJoined ? { group, members: new Map(joined.map((member) => [member.no, member])) } : roster;
+      bus.publishMany(receiversOf(told, seq), event);
     }
   }
 

@@ -1,7 +1,7 @@
 import t, { type Test } from 'tap';
 import type { Actor, AddOutcome } from '../../../src/im/group-services.ts';
 import { createLocalBus } from '../../../src/im/local-bus.ts';
-import type { Account } from '../../../src/im/model.ts';
+import type { Account, AccountNo } from '../../../src/im/model.ts';
 import type { GroupDecision, GroupQuestion } from '../../../src/im/ports.ts';
 import type { LinkEvent } from '../../../src/im/services.ts';
 import type { AccountId, AfterCommand, ImResult } from '../../../src/wire/index.ts';
@@ -31,8 +31,8 @@ async function openGroups(
 ) {
   const asked: GroupQuestion[] = [];
   const bus = createLocalBus({ logger: makeTestLogger().logger });
-  const live: LinkEvent[] = [];
-  bus.subscribe((_, event) => void live.push(event));
+  const live: { to: AccountNo; event: LinkEvent }[] = [];
+  bus.subscribe((to, event) => void live.push({ to, event }));
   const { im, clock } = await openIm(t, {
     database,
     ...(app === undefined ? {} : { app }),
@@ -717,24 +717,50 @@ t.test('to others than its owner a hidden group is not there, whatever is done i
 t.test(
   '[G33] [G9] who comes and goes is told as the type has it; a new name always, where weakly to those who are online',
   async (t) => {
-    const { im, zed, self, make, live, owner } = await openGroups(t);
-    const tipSeqs = () =>
-      live.splice(0).flatMap((event) => (event.kind === 'group-message' ? [event.message.seq] : []));
+    const { im, zed, self, admin, make, live, owner } = await openGroups(t);
+    const names = new Map([
+      [owner.no, 'owner'],
+      [zed.no, 'zed'],
+    ]);
+    /** Of what kind, to whom, and with which seq. */
+    const tips = () =>
+      live.splice(0).flatMap(({ to, event }) => {
+        if (event.kind !== 'group-message') return [];
+        const [{ MsgContent }] = JSON.parse(event.message.body);
+        return [
+          `${MsgContent.OpType} ${names.get(to)} ${event.message.seq}${event.uncounted === true ? '' : ' unread'}`,
+        ];
+      });
     for (const [type, coming, naming, going] of [
-      ['ChatRoom', [], [0, 0], []],
-      ['AVChatRoom', [0, 0], [0, 0], [0]],
-      ['Public', [1, 1], [2, 2], [3]],
+      // Whoever comes hears of it himself: he has other terminals.
+      ['ChatRoom', ['1 zed 0'], ['6 owner 0', '6 zed 0'], []],
+      ['BChatRoom', ['1 zed 0'], ['6 zed 0'], []],
+      ['AVChatRoom', ['1 owner 0', '1 zed 0'], ['6 owner 0', '6 zed 0'], ['2 owner 0']],
+      ['Public', ['1 owner 1 unread', '1 zed 1 unread'], ['6 owner 2 unread', '6 zed 2 unread'], ['2 owner 3 unread']],
     ] as const) {
-      const groupId = await make(type);
-      must(await im.groups.modify(self(owner), groupId, { applyOption: 'FreeAccess' }));
-      tipSeqs();
+      const { groupId } = must(
+        await im.groups.create(admin, {
+          type,
+          name: 'tea',
+          applyOption: 'FreeAccess',
+          ...(type === 'BChatRoom' ? {} : { owner: owner.identifier }),
+        }),
+      );
+      tips();
       must(await im.groups.apply(self(zed), groupId, {}));
-      t.strictSame(tipSeqs(), coming, `${type}: to the owner and who came`);
-      must(await im.groups.modify(self(owner), groupId, { name: 'coffee' }));
-      t.strictSame(tipSeqs(), naming);
+      t.strictSame(tips(), coming, `${type}: who came`);
+      must(await im.groups.modify(admin, groupId, { name: 'coffee' }));
+      t.strictSame(tips(), naming, `${type}: the new name`);
       must(await im.groups.quit(self(zed), groupId));
-      t.strictSame(tipSeqs(), going);
+      t.strictSame(tips(), going, `${type}: who went`);
     }
+    const silent = await make('ChatRoom');
+    tips();
+    must(await im.groups.add(admin, silent, [zed.identifier], { silent: true }));
+    t.strictSame(tips(), [], 'in silence nobody hears of it');
+    must(await im.groups.remove(admin, silent, [zed.identifier]));
+    must(await im.groups.add(admin, silent, [zed.identifier]));
+    t.strictSame(tips(), ['1 zed 0'], 'whoever was added');
   },
 );
 

@@ -173,7 +173,7 @@ export function createGroups(client: ImClient, { maxMissed = 500 }: GroupsOption
     const group = groupOf(message.conversation);
     if (group === undefined) return;
     const tip = tipOf(message);
-    // Also of a type that does not tell who joins.
+    // Also of one to which the account was added in silence.
     came(group);
     if (tip === undefined) return message.extra?.tip === true ? undefined : onMessage.emit(message, group);
     onTip.emit(tip);
