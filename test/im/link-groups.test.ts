@@ -468,6 +468,11 @@ t.test('[G33][G38] an audience: what is said is for those who are online', async
   const tip = await a.event(isTip(1));
   t.match(tipOf(tip), { List_Account: [bob] });
   t.notOk('seq' in tip, 'weak');
+  for (const notification of ['now', 'later']) await a.ok('modifyGroup', { group, notification });
+  await settled(b);
+  const changes = b.events.filter(isTip(6));
+  t.equal(changes.length, 2);
+  t.equal(new Set(changes.map(({ random }) => random)).size, 2, 'two of one second are told apart');
   t.match((await a.ask('inviteMembers', { group, accounts: [carol] })).error, { name: 'GROUP_FORBIDDEN' });
   await c.ok('applyToGroup', { group });
   t.match(await b.ok('send', { conversation, ...said('wow') }), { seq: 1, prev: 0 });

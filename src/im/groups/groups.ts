@@ -31,14 +31,14 @@ export function createGroups(deps: {
   logger: Logger;
   metrics: Metrics;
 }): { groups: Groups; context: GroupContext } {
-  const { db, apps, bus, ports, clock, logger, metrics } = deps;
+  const { db, apps, ports, clock, metrics } = deps;
   // Of a type that the app has no more: what it was is not known, so nothing but the least is allowed.
   const typeOf: GroupContext['typeOf'] = (sdkAppId, type) => {
     const app = apps.get(sdkAppId);
     return (app === undefined ? undefined : groupTypeOf(app, type)) ?? groupTypes.Private;
   };
   const rosters = createRosters({ db, metrics });
-  const onChanged = createTelling({ bus, rosters, typeOf, logger });
+  const onChanged = createTelling({ ...deps, rosters, typeOf });
   const changes = createGroupChanges({ db, typeOf, ports, clock, onChanged, metrics });
   const context: GroupContext = { ...deps, changes, rosters, typeOf };
   return {
