@@ -1,6 +1,5 @@
-import { once } from 'node:events';
 import { createSecureServer, type ServerHttp2Session, type ServerHttp2Stream } from 'node:http2';
-import { type AddressInfo, createServer, type Server } from 'node:net';
+import { createServer, type Server } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 import { createProviderTokens } from '../../src/push/apns/index.ts';
@@ -10,6 +9,7 @@ import type { Outcome, Sendable } from '../../src/push/index.ts';
 import type { ApnsSandbox, ApnsSandboxOptions } from '../../src/push/sandbox/apns.ts';
 import { type ApnsFault, apnsFaultWords, parseApnsFault } from '../../src/push/sandbox/apns-faults.ts';
 import { type ApnsRequest, checkRequest } from '../../src/push/sandbox/apns-rules.ts';
+import { listen, urlOf } from '../../src/push/sandbox/listener.ts';
 import { type ApnsSettings, createSealer } from '../../src/store/index.ts';
 import { deliver, deviceToken, makeApnsSender, openApns, pushTo, topic, writeCa } from '../support/apns.ts';
 import { createCertificate } from '../support/certificates.ts';
@@ -473,24 +473,55 @@ t.test('connections have an equal part of the load', async (t) => {
   t.same(parts, [50, 50]);
 });
 
-t.test('a service that says farewell and keeps the connection open is left all the same', async (t) => {
-  const { cert, key } = createCertificate('lingering');
+/** Something that listens, ended behind the test. */
+async function open(t: Test, server: Server): Promise<string> {
+  const host = '127.0.0.1';
+  const { address, close } = await listen(server, { host, port: 0 });
+  t.teardown(close);
+  return urlOf(host, address.port);
+}
+
+/** A client of a service that does with each stream what it is told, and is not as good as Apple's. */
+async function startStrange(
+  t: Test,
+  onStream: (stream: ServerHttp2Stream) => void,
+  { streams = 100, ...options }: ApnsSenderOptions & { streams?: number } = {},
+) {
+  const { cert, key } = createCertificate('strange');
   const sessions: ServerHttp2Session[] = [];
-  const server = createSecureServer({ cert, key });
+  const server = createSecureServer({ cert, key, settings: { maxConcurrentStreams: streams } });
   server.on('session', (session) => void sessions.push(session));
-  server.on('stream', (stream: ServerHttp2Stream) => stream.respond({ ':status': 200 }, { endStream: true }));
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  t.teardown(() => {
-    for (const session of sessions) session.destroy();
-    server.close();
-  });
-  const endpoint = `https://127.0.0.1:${(server.address() as AddressInfo).port}`;
-  const { sender, count } = await start(t, {}, { settings: { endpoint, caFile: await writeCa(t, cert) } });
+  server.on('stream', (stream: ServerHttp2Stream) => onStream(stream.on('error', () => {})));
+  const settings = { endpoint: await open(t, server), caFile: await writeCa(t, cert) };
+  return { sessions, ...(await start(t, {}, { ...options, settings })) };
+}
+
+t.test('a service that says farewell and keeps the connection open is left all the same', async (t) => {
+  const { sessions, sender, count } = await startStrange(t, (stream) =>
+    stream.respond({ ':status': 200 }, { endStream: true }),
+  );
   t.match(await sender.send(pushTo(deviceToken(1))), { kind: 'ok', id: undefined });
   sessions[0]?.goaway();
   await until(async () => (await count('connections_ended_total', { reason: 'goaway' })) === 1);
   t.equal(await count('connections'), 0);
+});
+
+t.test('an answer that does not end holds no stream for longer than a push may take', async (t) => {
+  const statuses = [200, 400];
+  const { sessions, sender } = await startStrange(
+    t,
+    (stream) => stream.respond({ ':status': statuses.shift() ?? 200 }),
+    {
+      streams: 1,
+      timing: { requestMs: 400, tickMs: 20 },
+    },
+  );
+  t.match(await sender.send(pushTo(deviceToken(1))), { kind: 'ok' });
+  await until(() => sender.figures().inFlight === 0);
+  t.match(await sender.send(pushTo(deviceToken(2))), retry('http-400'), 'as far as it has come');
+  await until(() => sender.figures().inFlight === 0);
+  t.match(await sender.send(pushTo(deviceToken(3))), { kind: 'ok' });
+  t.equal(sessions.length, 1);
 });
 
 t.test('a connection that had nothing to do and is ended is no failure', async (t) => {
@@ -508,20 +539,20 @@ t.test('a connection that had nothing to do and is ended is no failure', async (
 t.test('a connection that is not what it should be: certain, with the reason for operators', async (t) => {
   const strangers = createCertificate('somebody');
   const elsewhere = createCertificate('elsewhere', undefined, 'elsewhere.example');
-  const dumb = createServer((socket) => void socket.on('error', () => {}).resume());
-  const plain = createServer((socket) => socket.on('error', () => {}).end('HTTP/1.1 400 Bad Request\r\n\r\n'));
-  for (const server of [dumb, plain]) {
-    server.listen(0, '127.0.0.1');
-    await once(server, 'listening');
-    t.teardown(() => server.close());
-  }
-  const urlOf = (server: Server): string => `https://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const dumb = await open(
+    t,
+    createServer((socket) => void socket.resume()),
+  );
+  const plain = await open(
+    t,
+    createServer((socket) => void socket.end('HTTP/1.1 400 Bad Request\r\n\r\n')),
+  );
   const cases: [options: Partial<ApnsSandboxOptions>, settings: Partial<ApnsSettings>, trouble: string | RegExp][] = [
     [{ tls: strangers }, {}, 'connect: DEPTH_ZERO_SELF_SIGNED_CERT'],
     [{ tls: elsewhere }, { caFile: await writeCa(t, elsewhere.cert) }, 'connect: ERR_TLS_CERT_ALTNAME_INVALID'],
     [{}, { caFile: '/no/such/file.pem' }, 'credentials: ENOENT'],
-    [{}, { endpoint: urlOf(dumb) }, 'connect: timeout'],
-    [{}, { endpoint: urlOf(plain) }, /^connect: \w+/],
+    [{}, { endpoint: dumb }, 'connect: timeout'],
+    [{}, { endpoint: plain }, /^connect: \w+/],
   ];
   for (const [options, settings, trouble] of cases) {
     const { sender, logged, count } = await start(t, options, { settings, timing: { connectMs: 300, tickMs: 20 } });

@@ -1,7 +1,6 @@
 import { generateKeyPairSync, sign } from 'node:crypto';
-import { once } from 'node:events';
 import { readFileSync, writeFileSync } from 'node:fs';
-import { type AddressInfo, connect, createServer } from 'node:net';
+import { connect, createServer } from 'node:net';
 import { dirname, join } from 'node:path';
 import fc from 'fast-check';
 import t from 'tap';
@@ -19,6 +18,7 @@ import { fcmRefusal, fcmRefusals } from '../../src/push/sandbox/fcm-answers.ts';
 import { fcmBreaks, parseFcmFault } from '../../src/push/sandbox/fcm-faults.ts';
 import { readFcmRequest } from '../../src/push/sandbox/fcm-message.ts';
 import { createFcmOauth } from '../../src/push/sandbox/fcm-oauth.ts';
+import { listen, urlOf } from '../../src/push/sandbox/listener.ts';
 import { parseServiceAccount } from '../../src/store/index.ts';
 import { createCertificate } from '../support/certificates.ts';
 import { until } from '../support/database.ts';
@@ -199,28 +199,28 @@ t.test('no connection: certain, and of the whole channel; the wait doubles, and 
   t.equal(one.figures().trouble, 'connect');
 
   // Takes the connection, and is silent in the handshake.
-  const mute = createServer((socket) => socket.on('error', () => {}).resume()).listen(0, '127.0.0.1');
-  await once(mute, 'listening');
-  t.teardown(() => mute.close());
-  const { port } = mute.address() as AddressInfo;
-  const silent = sender({ deadlineMs: 1_500 }, { ...settings, endpoint: `https://127.0.0.1:${port}` });
+  const mute = await listen(
+    createServer((socket) => void socket.resume()),
+    { host: '127.0.0.1', port: 0 },
+  );
+  t.teardown(mute.close);
+  const silent = sender({ deadlineMs: 1_500 }, { ...settings, endpoint: urlOf('127.0.0.1', mute.address.port) });
   t.match(await silent.send(fcmPush('a')), { ...failed, afterMs: 10_000 });
 });
 
 t.test('a connection that comes too late carries nothing of a push that has been given up', async (t) => {
   const { fcm, settings, sender } = await openFcmBench(t);
   const bytes: (() => void)[] = [];
-  const slow = createServer((near) => {
-    const far = connect(fcm.port, '127.0.0.1');
-    for (const socket of [near, far])
-      socket.on('error', () => {}).once('close', () => [near, far].map((one) => one.destroy()));
+  const server = createServer((near) => {
+    const far = connect(fcm.port, '127.0.0.1').on('error', () => {});
+    far.once('close', () => near.destroy());
+    near.once('close', () => far.destroy());
     far.pipe(near);
     near.on('data', (chunk) => bytes.push(() => far.write(chunk)));
-  }).listen(0, '127.0.0.1');
-  await once(slow, 'listening');
-  t.teardown(() => slow.close());
-  const { port } = slow.address() as AddressInfo;
-  const one = sender({ deadlineMs: 1_000 }, { ...settings, endpoint: `https://127.0.0.1:${port}` });
+  });
+  const slow = await listen(server, { host: '127.0.0.1', port: 0 });
+  t.teardown(slow.close);
+  const one = sender({ deadlineMs: 1_000 }, { ...settings, endpoint: urlOf('127.0.0.1', slow.address.port) });
   t.match(await one.send(fcmPush('a')), { kind: 'retry', reason: 'connect', isSure: true });
   // Now the handshake goes on: what would have been said before may be said.
   const pump = setInterval(() => bytes.splice(0).forEach((write) => void write()), 5);

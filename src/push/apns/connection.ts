@@ -9,23 +9,8 @@ import { isIP } from 'node:net';
 import { type ConnectionOptions, connect as connectTls, type TLSSocket } from 'node:tls';
 import type { ApnsAnswer } from './answers.ts';
 import { type Attempt, Exchange } from './exchange.ts';
-
-/** How long what may take; milliseconds. */
-export interface ApnsTiming {
-  /** From the wish to send a push to its outcome, the connection and everything included. */
-  readonly requestMs: number;
-  /** Until a new connection may be used. */
-  readonly connectMs: number;
-  /** Silence after which a connection is asked whether it is alive: where nothing is in flight, and where something is. */
-  readonly idleMs: number;
-  readonly quietMs: number;
-  /** Without an answer to that it is dead. */
-  readonly pingMs: number;
-  /** Between two looks at all that. */
-  readonly tickMs: number;
-  /** What is under way when the client is closed. */
-  readonly closeMs: number;
-}
+import { Pulse } from './pulse.ts';
+import type { ApnsTiming } from './timing.ts';
 
 export interface ConnectionOptionsOf {
   /** `https://host:port` */
@@ -61,7 +46,6 @@ export type Unsent = 'connection' | 'malformed';
 /** Requests of a connection at once, whatever the other side allows: Node's memory for a session does not bear many more (PUSH §1.4). */
 const maxStreams = 500;
 const sessionMegabytes = 64;
-const noId = Number.POSITIVE_INFINITY;
 /** What `request` throws of a session on which nothing more can be asked; anything else it throws is the request's. */
 const sessionErrors = ['ERR_HTTP2_INVALID_SESSION', 'ERR_HTTP2_GOAWAY_SESSION', 'ERR_HTTP2_OUT_OF_STREAMS'];
 
@@ -72,6 +56,7 @@ export class ApnsConnection {
   readonly #options: ConnectionOptionsOf;
   readonly #events: ConnectionEvents;
   readonly #open = new Set<Exchange>();
+  readonly #pulse: Pulse;
   readonly #openedMs = performance.now();
   #state: 'connecting' | 'open' | 'leaving' | 'ended' = 'connecting';
   #isConnected = false;
@@ -82,19 +67,14 @@ export class ApnsConnection {
   #wasGood = false;
   #requests = 0;
   /** Above it the other side has looked at nothing. */
-  #lastSeenId = noId;
-  #heardMs = this.#openedMs;
-  /**
-   * Looks since the ping that is not answered yet. Counted, not timed: when this process itself has stood still, there has been none, and the
-   * answer may lie here unread.
-   */
-  #pingTicks: number | undefined;
+  #lastSeenId = Number.POSITIVE_INFINITY;
   #end: { reason: EndReason; detail: string } | undefined;
 
   constructor(options: ConnectionOptionsOf, events: ConnectionEvents) {
     this.#options = options;
     this.#events = events;
     this.#window = options.firstStreams;
+    this.#pulse = new Pulse(options.timing, (onAnswer) => this.#ping(onAnswer));
     const socket = openSocket(options.origin, options.tls);
     const session = connect(options.origin, {
       createConnection: () => socket,
@@ -109,7 +89,7 @@ export class ApnsConnection {
     });
     session.on('remoteSettings', ({ maxConcurrentStreams }) => {
       this.#peerLimit = maxConcurrentStreams ?? maxStreams;
-      this.#heardMs = performance.now();
+      this.#pulse.heard();
       this.#begin();
       this.#events.onRoom();
     });
@@ -155,7 +135,7 @@ export class ApnsConnection {
     const exchange = new Exchange(attempt, stream);
     this.#open.add(exchange);
     stream.on('response', (head) => {
-      this.#heardMs = performance.now();
+      this.#pulse.heard();
       if (exchange.begin(head)) this.#answered(exchange);
     });
     stream.on('end', () => {
@@ -202,20 +182,14 @@ export class ApnsConnection {
       return;
     }
     for (const exchange of this.#open) {
-      if (exchange.isSettled || nowMs < exchange.attempt.deadlineMs - timing.tickMs) continue;
+      if (nowMs < exchange.attempt.deadlineMs - timing.tickMs) continue;
       const { answer } = exchange;
-      if (answer === undefined) this.#settle(exchange, (attempt) => this.#events.onLost(attempt, 'timeout'));
-      else this.#settle(exchange, (attempt) => this.#events.onAnswer(attempt, answer));
-      exchange.stream.close(constants.NGHTTP2_CANCEL);
+      if (answer !== undefined) this.#settle(exchange, (attempt) => this.#events.onAnswer(attempt, answer));
+      else this.#settle(exchange, (attempt) => this.#events.onLost(attempt, 'timeout'));
+      // Of one that has its answer, too: where the other side does not end it, it would hold its place for ever.
+      if (!exchange.stream.closed) exchange.stream.close(constants.NGHTTP2_CANCEL);
     }
-    if (this.#pingTicks !== undefined) {
-      this.#pingTicks += 1;
-      if (this.#pingTicks * timing.tickMs >= timing.pingMs) this.destroy('dead', 'ping');
-      return;
-    }
-    // Sooner than the first request times out; one that does while others are answered says nothing against the connection.
-    const quietMs = nowMs - this.#heardMs;
-    if (quietMs >= (this.#open.size > 0 ? timing.quietMs : timing.idleMs)) this.#ping();
+    if (!this.#pulse.look(nowMs, this.#open.size > 0)) this.destroy('dead', 'ping');
   }
 
   #begin(): void {
@@ -223,13 +197,10 @@ export class ApnsConnection {
     this.#state = 'open';
   }
 
-  #ping(): void {
-    this.#pingTicks = 0;
+  #ping(onAnswer: () => void): void {
     try {
       this.#session.ping((error) => {
-        if (error !== null) return;
-        this.#pingTicks = undefined;
-        this.#heardMs = performance.now();
+        if (error === null) onAnswer();
       });
     } catch {
       // It has ended just now: its streams say so themselves.
@@ -284,7 +255,9 @@ export class ApnsConnection {
     });
   }
 
+  /** Once each. */
   #settle(exchange: Exchange, tell: (attempt: Attempt) => void): void {
+    if (exchange.isSettled) return;
     exchange.isSettled = true;
     tell(exchange.attempt);
   }

@@ -1,13 +1,16 @@
 import { readFile } from 'node:fs/promises';
 import type { Logger } from '../../observe/index.ts';
-import { type Backoff, createBackoff } from '../../store/index.ts';
 import type { Outcome, Sendable } from '../provider.ts';
 import { type ApnsAnswer, readAnswer } from './answers.ts';
-import { ApnsConnection, type ApnsTiming, type EndReason } from './connection.ts';
+import { ConnectPace } from './connect-pace.ts';
+import { ApnsConnection, type EndReason } from './connection.ts';
 import type { Attempt } from './exchange.ts';
 import type { ApnsMetrics } from './metrics.ts';
 import type { TokenSource } from './provider-tokens.ts';
 import { isApnsReason } from './reasons.ts';
+import { headersOf } from './request.ts';
+import type { ApnsTiming } from './timing.ts';
+import { Waiting } from './waiting.ts';
 
 export interface EndpointDeps {
   /** Undefined: a certificate says who we are. */
@@ -36,29 +39,16 @@ type Retry = Extract<Outcome, { kind: 'retry' }>;
 
 /** Sent again at once so often where APNs has not looked at it; after that the queue decides. */
 const maxResent = 3;
-/** Connections of one endpoint in a row at once, more only one a second: APNs takes much coming and going for an attack. */
-const burstOf = (connections: number): number => connections * 4;
-const betweenConnectsMs = 1_000;
-const backoff = { minMs: 1_000, maxMs: 60_000 };
 /** With a provider token there is one stream until the first good request; else a handful. */
 const firstStreams = { token: 1, certificate: 8 };
-const maxCaBytes = 1_048_576;
-/** As they all are; another one is for APNs to judge, but must not become another path. */
-const plainToken = /^[0-9A-Za-z]+$/;
 
 /** One side of APNs: few lasting connections, and what waits for room on them. */
 export class ApnsEndpoint {
   readonly #deps: EndpointDeps;
   readonly #options: EndpointOptions;
   readonly #connections = new Set<ApnsConnection>();
-  /** Oldest first; what was sent already stands before the others. */
-  readonly #waiting = new Set<Attempt>();
-  #again: Attempt[] = [];
-  readonly #backoff: Backoff;
-  /** Connections that may be made at once, as of `#creditMs`. */
-  #credit: number;
-  #creditMs = performance.now();
-  #notBeforeMs = 0;
+  readonly #waiting = new Waiting();
+  readonly #pace: ConnectPace;
   #isPreparing = false;
   #isAskingToken = false;
   #isClosing = false;
@@ -71,8 +61,7 @@ export class ApnsEndpoint {
   constructor(deps: EndpointDeps, options: EndpointOptions) {
     this.#deps = deps;
     this.#options = options;
-    this.#backoff = createBackoff(backoff, deps.random);
-    this.#credit = burstOf(options.connections);
+    this.#pace = new ConnectPace(options.connections, deps.random);
   }
 
   get trouble(): string | undefined {
@@ -85,7 +74,7 @@ export class ApnsEndpoint {
 
   /** Pushes that have come and have no outcome yet. */
   get inFlight(): number {
-    return this.#waitingCount + [...this.#connections].reduce((sum, { inFlight }) => sum + inFlight, 0);
+    return this.#waiting.size + [...this.#connections].reduce((sum, { inFlight }) => sum + inFlight, 0);
   }
 
   /** Streams that the open connections may have in all. */
@@ -94,9 +83,8 @@ export class ApnsEndpoint {
   }
 
   add(attempt: Attempt): void {
-    if (this.#isClosing) this.#finish(attempt, this.#retry('closing', 0, 'push'));
-    else if (this.#waitingCount >= this.#options.maxWaiting)
-      this.#finish(attempt, this.#retry('no-room', 1_000, 'push'));
+    if (this.#isClosing) attempt.resolve(retryUnseen('closing', 0, 'push'));
+    else if (this.#waiting.size >= this.#options.maxWaiting) attempt.resolve(retryUnseen('no-room', 1_000, 'push'));
     else {
       this.#waiting.add(attempt);
       this.#watch();
@@ -107,7 +95,7 @@ export class ApnsEndpoint {
   /** What is in flight ends first, for a moment; nothing waits any longer. */
   async close(): Promise<void> {
     this.#isClosing = true;
-    this.#refuseWaiting(this.#retry('closing', 0, 'push'));
+    this.#refuseWaiting(retryUnseen('closing', 0, 'push'));
     for (const connection of this.#connections) connection.retire('closing');
     if (this.#connections.size > 0) {
       await new Promise<void>((resolve) => {
@@ -125,13 +113,9 @@ export class ApnsEndpoint {
 
   /** Not for each push: a metric costs as much as a good part of sending it. */
   #showWaiting(): void {
-    const count = this.#waitingCount;
+    const count = this.#waiting.size;
     this.#deps.metrics.waiting.inc(count - this.#shownWaiting);
     this.#shownWaiting = count;
-  }
-
-  get #waitingCount(): number {
-    return this.#waiting.size + this.#again.length;
   }
 
   #count(is: (connection: ApnsConnection) => boolean): number {
@@ -140,7 +124,7 @@ export class ApnsEndpoint {
 
   /** Sends what waits, as far as there is room, and sees to it that there will be. */
   #pump(): void {
-    while (this.#waitingCount > 0) {
+    while (this.#waiting.size > 0) {
       const connection = this.#idlest();
       if (connection === undefined) {
         this.#grow();
@@ -151,13 +135,13 @@ export class ApnsEndpoint {
         void this.#askToken(this.#deps.tokens);
         return;
       }
-      const attempt = this.#next();
+      const attempt = this.#waiting.take();
       if (attempt === undefined) return;
       attempt.token = token;
-      const headers = this.#headersOf(attempt);
-      const unsent = hasOddText(headers) ? 'malformed' : connection.send(attempt, headers);
-      if (unsent === 'connection') this.#again.unshift(attempt);
-      else if (unsent === 'malformed') this.#finish(attempt, { kind: 'bad', reason: 'malformed', status: undefined });
+      const headers = headersOf(attempt.push, token);
+      const unsent = headers === undefined ? 'malformed' : connection.send(attempt, headers);
+      if (unsent === 'connection') this.#waiting.putBack(attempt);
+      else if (unsent === 'malformed') attempt.resolve({ kind: 'bad', reason: 'malformed', status: undefined });
     }
   }
 
@@ -170,49 +154,24 @@ export class ApnsEndpoint {
     return best;
   }
 
-  #next(): Attempt | undefined {
-    const again = this.#again.shift();
-    if (again !== undefined) return again;
-    const [first] = this.#waiting;
-    if (first !== undefined) this.#waiting.delete(first);
-    return first;
-  }
-
-  #headersOf({ push, token }: Attempt): Record<string, string> {
-    return {
-      ':method': 'POST',
-      ':path': `/3/device/${plainToken.test(push.token) ? push.token : encodeURIComponent(push.token.toWellFormed())}`,
-      ...(token === undefined ? {} : { authorization: `bearer ${token.text}` }),
-      ...push.headers,
-    };
-  }
-
   /** Another connection, if there may be one; where there is none and cannot be, nobody waits for it. */
   #grow(): void {
     const usable = this.#count(({ isOpen, isConnecting }) => isOpen || isConnecting);
     const isComing = this.#isPreparing || this.#count(({ isConnecting }) => isConnecting) > 0;
     if (isComing || usable >= this.#options.connections) return;
-    const waitMs = this.#waitMs(performance.now());
+    const waitMs = this.#pace.waitMs(performance.now());
     if (waitMs <= 0) void this.#open();
-    else if (usable === 0) this.#refuseWaiting(this.#retry('connect', waitMs, this.#wideScope));
-  }
-
-  /** Until a connection may be made. */
-  #waitMs(nowMs: number): number {
-    const most = burstOf(this.#options.connections);
-    this.#credit = Math.min(this.#credit + (nowMs - this.#creditMs) / betweenConnectsMs, most);
-    this.#creditMs = nowMs;
-    return Math.ceil(Math.max(this.#notBeforeMs - nowMs, (1 - this.#credit) * betweenConnectsMs));
+    else if (usable === 0) this.#refuseWaiting(retryUnseen('connect', waitMs, this.#wideScope));
   }
 
   async #open(): Promise<void> {
     const { caFile } = this.#options;
     this.#isPreparing = true;
-    this.#credit -= 1;
+    this.#pace.take();
     this.#deps.metrics.opened.inc();
     let unusable: string | undefined;
     try {
-      const ca = caFile === undefined ? undefined : await readCa(caFile);
+      const ca = caFile === undefined ? undefined : await readFile(caFile, 'utf8');
       if (!this.#isClosing) this.#connect(ca);
     } catch (error) {
       // Of files and credentials; what becomes of a connection, it tells itself.
@@ -240,7 +199,7 @@ export class ApnsEndpoint {
         onRoom: () => this.#pump(),
         onAnswer: (attempt, answer) => this.#answered(connection, attempt, answer),
         onUnseen: (attempt, reason) => this.#sendAgain(attempt, reason),
-        onLost: (attempt, reason) => this.#finish(attempt, { ...this.#retry(reason, 1_000, 'push'), isSure: false }),
+        onLost: (attempt, reason) => attempt.resolve({ ...retryUnseen(reason, 1_000, 'push'), isSure: false }),
         onGoaway: (reason) => logger.info({ ...this.#place, reason }, 'push.apns.goaway'),
         onEnd: (end) => this.#ended(connection, end),
       },
@@ -258,14 +217,14 @@ export class ApnsEndpoint {
     if (read.connection === 'spent') connection.retire(reason);
     if (outcome.kind === 'ok') {
       this.#trouble = undefined;
-      this.#backoff.reset();
+      this.#pace.worked();
     } else if (reason === 'TooManyProviderTokenUpdates') tokens?.tooMany();
     else if (reason === 'ExpiredProviderToken' && tokens !== undefined && attempt.token !== undefined) {
       tokens.expired(attempt.token);
       this.#sendAgain(attempt, 'provider-token');
       return;
     }
-    this.#finish(attempt, outcome);
+    attempt.resolve(outcome);
     const isWide = outcome.kind === 'halt' || (outcome.kind === 'retry' && outcome.scope === 'channel');
     if (!isWide) return;
     // What is wrong with all of them, those that wait need not find out one by one.
@@ -278,11 +237,11 @@ export class ApnsEndpoint {
   /** APNs has not looked at it, so that nothing shows twice. */
   #sendAgain(attempt: Attempt, reason: 'goaway' | 'refused' | 'provider-token'): void {
     if (this.#isClosing || attempt.resent >= maxResent) {
-      this.#finish(attempt, this.#retry(reason, reason === 'refused' ? 1_000 : 0, 'push'));
+      attempt.resolve(retryUnseen(reason, reason === 'refused' ? 1_000 : 0, 'push'));
       return;
     }
     attempt.resent += 1;
-    this.#again.push(attempt);
+    this.#waiting.addAgain(attempt);
     this.#deps.metrics.resent.inc({ reason });
     this.#pump();
   }
@@ -301,8 +260,7 @@ export class ApnsEndpoint {
   }
 
   #failed(trouble: string): void {
-    const waitMs = this.#backoff.nextMs();
-    this.#notBeforeMs = performance.now() + waitMs;
+    const waitMs = this.#pace.failed(performance.now());
     this.#trouble = trouble;
     this.#deps.logger.warn({ ...this.#place, trouble, waitMs: Math.round(waitMs) }, 'push.apns.connect.failed');
     this.#pump();
@@ -318,7 +276,7 @@ export class ApnsEndpoint {
       return;
     }
     this.#trouble = found.reason;
-    this.#refuseWaiting(this.#retry(found.reason, found.afterMs, 'channel'));
+    this.#refuseWaiting(retryUnseen(found.reason, found.afterMs, 'channel'));
   }
 
   /** Looks after everything that has a time, as long as there is anything. */
@@ -330,28 +288,15 @@ export class ApnsEndpoint {
   #tick(nowMs: number): void {
     for (const connection of this.#connections) connection.tick(nowMs);
     const lastMs = nowMs + this.#options.timing.tickMs;
-    this.#refuseWaiting(this.#retry('no-room', 1_000, 'push'), ({ deadlineMs }) => deadlineMs <= lastMs);
+    this.#refuseWaiting(retryUnseen('no-room', 1_000, 'push'), ({ deadlineMs }) => deadlineMs <= lastMs);
     this.#showWaiting();
-    if (this.#connections.size > 0 || this.#waitingCount > 0 || this.#isPreparing) return;
+    if (this.#connections.size > 0 || this.#waiting.size > 0 || this.#isPreparing) return;
     clearInterval(this.#timer);
     this.#timer = undefined;
   }
 
   #refuseWaiting(outcome: Outcome, which: (attempt: Attempt) => boolean = () => true): void {
-    const refused = [...this.#again, ...this.#waiting].filter(which);
-    if (refused.length === 0) return;
-    for (const attempt of refused) this.#waiting.delete(attempt);
-    this.#again = this.#again.filter((attempt) => !which(attempt));
-    for (const attempt of refused) this.#finish(attempt, outcome);
-  }
-
-  #finish(attempt: Attempt, outcome: Outcome): void {
-    attempt.resolve(outcome);
-  }
-
-  /** Of what APNs has not looked at. */
-  #retry(reason: string, afterMs: number, scope: Retry['scope']): Retry {
-    return { kind: 'retry', reason, status: undefined, afterMs, scope, isSure: true };
+    for (const attempt of this.#waiting.remove(which)) attempt.resolve(outcome);
   }
 
   /** What is wrong with the service itself holds up all; that of developers' phones nobody else. */
@@ -364,14 +309,7 @@ export class ApnsEndpoint {
   }
 }
 
-/** Node would send such text as something else. */
-function hasOddText(headers: Readonly<Record<string, string>>): boolean {
-  for (const name in headers) if (/[^\x20-\x7e]/.test(headers[name] as string)) return true;
-  return false;
-}
-
-async function readCa(file: string): Promise<string> {
-  const text = await readFile(file, 'utf8');
-  if (text.length > maxCaBytes) throw new Error('too large');
-  return text;
+/** Of what APNs has not looked at. */
+function retryUnseen(reason: string, afterMs: number, scope: Retry['scope']): Retry {
+  return { kind: 'retry', reason, status: undefined, afterMs, scope, isSure: true };
 }

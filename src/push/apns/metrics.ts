@@ -20,7 +20,9 @@ export function apnsMetrics({ registry, counter, gauge, histogram }: Metrics): A
   const once = <T>(name: string, make: (name: string) => T): T =>
     (registry.getSingleMetric(name) as T | undefined) ?? make(name);
   return {
-    connections: once('qalgate_push_apns_connections', (name) => gauge(name, 'Connections to APNs that are open')),
+    connections: once('qalgate_push_apns_connections', (name) =>
+      gauge(name, 'Connections to APNs, open or being made'),
+    ),
     opened: once('qalgate_push_apns_connections_opened_total', (name) =>
       counter(name, 'Connections to APNs that were tried'),
     ),

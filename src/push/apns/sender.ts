@@ -1,12 +1,12 @@
 import type { Logger, Metrics } from '../../observe/index.ts';
 import type { ApnsSettings } from '../../store/index.ts';
 import type { Outcome, Sendable, Sender } from '../provider.ts';
-import type { ApnsTiming } from './connection.ts';
 import { ApnsEndpoint } from './endpoint.ts';
 import { apnsMetrics } from './metrics.ts';
 import type { ProviderTokens } from './provider-tokens.ts';
+import { type ApnsTiming, defaultTiming } from './timing.ts';
 
-export type { ApnsTiming } from './connection.ts';
+export type { ApnsTiming } from './timing.ts';
 
 export interface ApnsSenderDeps {
   readonly tokens: ProviderTokens;
@@ -26,16 +26,6 @@ export interface ApnsSenderOptions {
   readonly maxRequests?: number;
 }
 
-/** PUSH §1.4; deadlines of 10 s and of PINGs are choices there. */
-const defaultTiming: ApnsTiming = {
-  requestMs: 10_000,
-  connectMs: 5_000,
-  idleMs: 60_000,
-  quietMs: 3_000,
-  pingMs: 3_000,
-  tickMs: 250,
-  closeMs: 2_000,
-};
 const defaultMaxWaiting = 10_000;
 const defaultMaxRequests = 2 ** 29;
 

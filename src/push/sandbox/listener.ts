@@ -1,7 +1,5 @@
 import { once } from 'node:events';
-import type { Http2SecureServer } from 'node:http2';
-import type { Server as HttpsServer } from 'node:https';
-import { type AddressInfo, isIPv6, type Socket } from 'node:net';
+import { type AddressInfo, isIPv6, type Server, type Socket } from 'node:net';
 
 /** Where a sandbox listens. */
 export interface ListenAt {
@@ -10,7 +8,7 @@ export interface ListenAt {
   readonly port: number;
 }
 
-/** A server of TLS that is open, and its connections. */
+/** A server that is open, and its connections. */
 export interface Listener {
   readonly address: AddressInfo;
   readonly connections: number;
@@ -21,7 +19,7 @@ export interface Listener {
 }
 
 /** Rejects when it cannot listen there. Errors of connections end those alone. */
-export async function listen(server: Http2SecureServer | HttpsServer, { host, port }: ListenAt): Promise<Listener> {
+export async function listen(server: Server, { host, port }: ListenAt): Promise<Listener> {
   const sockets = new Set<Socket>();
   server.on('connection', (socket: Socket) => {
     sockets.add(socket.setNoDelay());

@@ -1,5 +1,5 @@
-import { once } from 'node:events';
-import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
+import { connect, createServer, type Socket } from 'node:net';
+import { type ListenAt, listen } from './listener.ts';
 
 /** A way to a server on which what is open can fall silent, as behind a firewall that forgets: nobody is told. */
 export interface Relay {
@@ -9,29 +9,26 @@ export interface Relay {
   close(): Promise<void>;
 }
 
-export async function openRelay(target: { host: string; port: number }, listen: { host: string; port: number }) {
+export async function openRelay(target: ListenAt, at: ListenAt): Promise<Relay> {
   const pairs = new Set<readonly [Socket, Socket]>();
-  const sockets = new Set<Socket>();
+  const fars = new Set<Socket>();
   const server = createServer((near) => {
-    const far = connect(target);
+    const far = connect(target).setNoDelay();
+    far.on('error', () => {});
     const pair = [near, far] as const;
     pairs.add(pair);
-    near.setNoDelay().pipe(far.setNoDelay()).pipe(near);
-    for (const [one, other] of [pair, pair.toReversed()] as [Socket, Socket][]) {
-      sockets.add(one);
-      one.on('error', () => {});
-      one.once('close', () => {
-        sockets.delete(one);
-        // What is silent is no pair any more: its other end does not hear of it.
-        if (pairs.delete(pair)) other.destroy();
-      });
-    }
+    fars.add(far);
+    near.pipe(far).pipe(near);
+    // What is silent is no pair any more: its other end does not hear of it.
+    near.once('close', () => pairs.delete(pair) && far.destroy());
+    far.once('close', () => {
+      fars.delete(far);
+      if (pairs.delete(pair)) near.destroy();
+    });
   });
-  server.listen(listen.port, listen.host);
-  await once(server, 'listening');
-  server.on('error', () => {});
-  const relay: Relay = {
-    port: (server.address() as AddressInfo).port,
+  const listener = await listen(server, at);
+  return {
+    port: listener.address.port,
     silence() {
       const count = pairs.size;
       for (const [near, far] of pairs) {
@@ -42,12 +39,8 @@ export async function openRelay(target: { host: string; port: number }, listen: 
       return count;
     },
     async close() {
-      if (!server.listening) return;
-      const closed = once(server, 'close');
-      server.close();
-      for (const socket of sockets) socket.destroy();
-      await closed;
+      for (const far of fars) far.destroy();
+      await listener.close();
     },
   };
-  return relay;
 }
