@@ -1,3 +1,4 @@
+export { auditTarget, changeText } from './audit-text.ts';
 export {
   createProcessMetrics,
   type EventLoopDelay,

@@ -47,6 +47,7 @@ import {
   type Sealer,
 } from '../store/index.ts';
 import { type AppRegistry, createAppRegistry } from './app-registry.ts';
+import { logCommandChanges } from './command-audit.ts';
 import { type Config, checkApp, type Listen, type Role, readMasterKeys } from './config/index.ts';
 import { watchDatabase } from './database-health.ts';
 import { imPorts } from './im-ports.ts';
@@ -412,6 +413,7 @@ async function openOps(
     { tokens: config.ops.tokens },
   );
   stack.defer(() => ops.close());
+  stack.defer(logCommandChanges(bus, logger));
   const listener = await open(foundation, listen, {
     name: 'ops',
     // Small requests only; whoever is slower than this is no operator.

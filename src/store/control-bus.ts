@@ -7,7 +7,7 @@ import { withDeadline } from './deadline.ts';
 import type { Schema } from './schema.ts';
 import { reasonOf } from './store-error.ts';
 
-const topics = ['apps', 'revocations', 'cache', 'accounts', 'links', 'words', 'callbacks'] as const;
+const topics = ['apps', 'revocations', 'cache', 'accounts', 'links', 'words', 'callbacks', 'audit'] as const;
 export type ControlTopic = (typeof topics)[number];
 
 /**

@@ -1,8 +1,9 @@
 import { randomBytes } from 'node:crypto';
 import t from 'tap';
 import { createReplays, keyFingerprint, urlHash } from '../../src/callbacks/index.ts';
-import { createMetrics } from '../../src/observe/index.ts';
+import { createLogger, createMetrics } from '../../src/observe/index.ts';
 import { formatExplained } from '../../src/server/cli/callbacks-explain.ts';
+import { logCommandChanges } from '../../src/server/command-audit.ts';
 import { createControlBus } from '../../src/store/index.ts';
 import { bury, callbackKey, stateBody, writeEvent } from '../support/callback-admin.ts';
 import { runInProcess } from '../support/cli.ts';
@@ -125,6 +126,12 @@ t.test('[O2] replay, cancel, retry, drop, pause, resume', async (t) => {
     { db, control, wake: () => {}, nodeId: 'a test', clock: Date.now, logger, metrics: createMetrics() },
     { everyMs: 20 },
   );
+  const audit: unknown[] = [];
+  const write = (line: string) => {
+    const { time: _, level: __, ...said } = JSON.parse(line);
+    audit.push(said);
+  };
+  logCommandChanges(control, createLogger({ level: 'info', destination: { write } }));
   t.teardown(async () => {
     await replays.close();
     await control.close();
@@ -182,6 +189,41 @@ t.test('[O2] replay, cancel, retry, drop, pause, resume', async (t) => {
   t.match(await run('resume', '--command', 'State.StateChange'), { stdout: /^1 pause ended\nstill paused:\n.*\n$/ });
   t.match(await run('resume'), { code: 0, stdout: '1 pause ended\n' });
   t.match(await run('resume'), { code: 0, stdout: 'nothing was paused\n' });
+
+  const changes = [
+    ['replays all=true preview=true', 'ok'],
+    [`replays ids=${dead[0]}`, 'ok'],
+    [`replays ids=${dead[0]}`, 'failed'],
+    ['replays/1/cancel', 'failed'],
+    ['replays group=tea', 'failed'],
+    ['retry group=tea', 'ok'],
+    ['drop state=waiting group=tea', 'ok'],
+    ['retry all=true', 'ok'],
+    ['drop state=dead all=true', 'ok'],
+    ['drop state=waiting command=State.StateChange', 'ok'],
+    ['pause', 'ok'],
+    ['pause command=State.StateChange', 'ok'],
+    ['resume command=C2C.CallbackAfterSendMsg', 'ok'],
+    ['resume command=State.StateChange', 'ok'],
+    ['resume', 'ok'],
+    ['resume', 'ok'],
+  ];
+  await until(() => audit.length >= changes.length);
+  t.strictSame(
+    audit,
+    changes.map(([change, outcome]) => ({
+      actor: 'cli (lin)',
+      role: 'cli',
+      command: 'ops.callback.write',
+      target: `${app}/${change}`,
+      outcome,
+      event: 'ops.audit',
+    })),
+    'a service that runs has it in its log',
+  );
+  await control.publish('audit', [7]);
+  await until(() => audit.length > changes.length);
+  t.match(audit.at(-1), { actor: '', target: '' });
 });
 
 t.test('[K4] [K5] app create and set: where callbacks go, what signs them, and how that changes', async (t) => {

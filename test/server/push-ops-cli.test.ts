@@ -1,9 +1,10 @@
 import { generateKeyPairSync, randomBytes } from 'node:crypto';
 import t from 'tap';
+import { createControlBus } from '../../src/store/index.ts';
 import { runInProcess } from '../support/cli.ts';
-import { openTestDatabase } from '../support/database.ts';
+import { openTestDatabase, until } from '../support/database.ts';
 
-const { db, dataDir } = await openTestDatabase(t);
+const { db, dataDir, logger } = await openTestDatabase(t);
 const app = 1_400_000_000;
 const key = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey.export({ type: 'pkcs8', format: 'pem' });
 const env = {
@@ -72,6 +73,11 @@ t.test('[O1][O3] status, list and devices', async (t) => {
 });
 
 t.test('[O2] retry, drop, pause and resume', async (t) => {
+  const control = createControlBus(db, { logger });
+  t.teardown(() => control.close());
+  await control.ready();
+  const told: unknown[] = [];
+  control.subscribe('audit', (change) => told.push(change));
   t.match(await run('retry'), { code: 2, stderr: /--all: is missing/ });
   t.match(await run('retry', '--all'), { code: 0, stdout: '1 are sent again\n' });
   const ids = [await item('dead', 'BadTopic'), await item('dead', 'BadTopic')];
@@ -90,4 +96,23 @@ t.test('[O2] retry, drop, pause and resume', async (t) => {
   t.match(await json('status'), { pauses: [{ channel: 'apns', reason: 'operator', actor: 'cli (lin)' }] });
   t.match(await run('resume'), { code: 0, stdout: '1 pause ended\n' });
   t.match(await run('resume'), { code: 0, stdout: 'nothing was paused\n' });
+  const changes = [
+    'retry all=true',
+    `drop state=dead ids=${ids[0]}`,
+    'drop state=waiting channel=apns',
+    'pause channel=apns',
+    'resume',
+    'resume',
+  ];
+  await until(() => told.length >= changes.length);
+  t.strictSame(
+    told,
+    changes.map((change) => ({
+      actor: 'cli (lin)',
+      command: 'ops.push.write',
+      target: `${app}/${change}`,
+      outcome: 'ok',
+    })),
+    'for the audit log',
+  );
 });

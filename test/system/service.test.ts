@@ -117,6 +117,11 @@ t.test('the service as a process', async (t) => {
 
     t.equal((await runCommand(['kick', 'alice', '--app', String(appId)], options)).code, 0);
     await until(async () => (await fetchVia(service.access, '/', { headers })).status === 401, 'the session has ended');
+    t.match(
+      await service.logged('ops.audit'),
+      { actor: /^cli/, role: 'cli', command: 'ops.session.kick', target: `${appId}/alice`, outcome: 'ok' },
+      'and the log of the service says who did it',
+    );
     service.process.kill('SIGTERM');
     await service.exited;
   });

@@ -48,19 +48,21 @@ Examples:
   $ qalgate callbacks drop --app 1400000000 --state waiting --group club --yes`,
     )
     .action(async (events: string[], options: CallbacksOptions & { yes?: true }) => {
-      const ids = events.length === 0 ? {} : { ids: events };
-      const order = readOrFail(parseDrop({ ...given(options, dropFields), ...ids }, Date.now()));
+      const fields = { ...given(options, dropFields), ...(events.length === 0 ? {} : { ids: events }) };
+      const order = readOrFail(parseDrop(fields, Date.now()));
       if (!options.yes) {
         throw new CliError(exitCodes.usage, 'what is dropped is never told; repeat with --yes to do it');
       }
-      await withCallbacks(context, options, async ({ admin, app }) => {
+      await withCallbacks(context, options, async ({ admin, app, audit }) => {
         const total = { waiting: 0, dead: 0 };
-        for (let isAll = false; !isAll; ) {
-          const dropped = await admin.drop(app, order, actorOf(context));
-          total.waiting += dropped.waiting;
-          total.dead += dropped.dead;
-          isAll = dropped.isAll;
-        }
+        await audit('drop', fields, async () => {
+          for (let isAll = false; !isAll; ) {
+            const dropped = await admin.drop(app, order, actorOf(context));
+            total.waiting += dropped.waiting;
+            total.dead += dropped.dead;
+            isAll = dropped.isAll;
+          }
+        });
         context.print(
           options.json
             ? toJson({ dropped: total })
@@ -80,16 +82,18 @@ export function callbacksRetryCommand(context: CliContext): Command {
     .option('--all', 'all of the app')
     .addHelpText('after', '\nExample:\n  $ qalgate callbacks retry --app 1400000000 --all')
     .action(async (events: string[], options: CallbacksOptions) => {
-      const ids = events.length === 0 ? {} : { ids: events };
-      const selection = readOrFail(parseRetry({ ...given(options, retryFields), ...ids }, Date.now()));
-      await withCallbacks(context, options, async ({ admin, app }) => {
+      const fields = { ...given(options, retryFields), ...(events.length === 0 ? {} : { ids: events }) };
+      const selection = readOrFail(parseRetry(fields, Date.now()));
+      await withCallbacks(context, options, async ({ admin, app, audit }) => {
         let total = 0;
-        // Those that fail again meanwhile would keep it going for ever.
-        for (let round = 0; round < maxRounds; round++) {
-          const { retried, isAll } = await admin.retry(app, selection);
-          total += retried;
-          if (isAll) break;
-        }
+        await audit('retry', fields, async () => {
+          // Those that fail again meanwhile would keep it going for ever.
+          for (let round = 0; round < maxRounds; round++) {
+            const { retried, isAll } = await admin.retry(app, selection);
+            total += retried;
+            if (isAll) break;
+          }
+        });
         context.print(
           options.json
             ? toJson({ retried: total })
@@ -121,9 +125,10 @@ Examples:
   $ qalgate callbacks pause --app 1400000000 --command State.StateChange`,
     )
     .action(async (options: CallbacksOptions) => {
-      await withCallbacks(context, options, async ({ admin, app }) => {
-        const order = readOrFail(parsePause(given(options, pauseFields), app, Date.now()));
-        const pauses = await admin.pause(app, order, actorOf(context));
+      await withCallbacks(context, options, async ({ admin, app, audit }) => {
+        const fields = given(options, pauseFields);
+        const order = readOrFail(parsePause(fields, app, Date.now()));
+        const pauses = await audit('pause', fields, () => admin.pause(app, order, actorOf(context)));
         context.print(options.json ? toJson({ pauses }) : formatPauses(pauses));
       });
     });
@@ -135,9 +140,10 @@ export function callbacksResumeCommand(context: CliContext): Command {
     .description('End a pause, also that of a backend which answered 410. Without options all pauses of the app.')
     .addHelpText('after', '\nExample:\n  $ qalgate callbacks resume --app 1400000000')
     .action(async (options: CallbacksOptions) => {
-      const order = readOrFail(parseResume(given(options, pauseFields), Date.now()));
-      await withCallbacks(context, options, async ({ admin, app }) => {
-        const { resumed, pauses } = await admin.resume(app, order);
+      const fields = given(options, pauseFields);
+      const order = readOrFail(parseResume(fields, Date.now()));
+      await withCallbacks(context, options, async ({ admin, app, audit }) => {
+        const { resumed, pauses } = await audit('resume', fields, () => admin.resume(app, order));
         const count =
           resumed === 0 ? 'no pause was exactly that' : `${resumed === 1 ? '1 pause' : `${resumed} pauses`} ended`;
         const text = pauses.length === 0 && resumed === 0 ? 'nothing was paused' : count;

@@ -50,18 +50,16 @@ Examples:
   $ qalgate callbacks replay --app 1400000000 --source outbox --since 3h --until 2h`,
     )
     .action(async (events: string[], options: ReplayOptions) => {
-      const order = readOrFail(
-        parseReplay(
-          {
-            ...given(options, replayFields),
-            ...(events.length === 0 ? {} : { ids: events }),
-            ...(options.dryRun ? { preview: true } : {}),
-          },
-          Date.now(),
-        ),
-      );
-      await withCallbacks(context, options, async ({ admin, app, isAlone }) => {
-        const answer = doneOrFail(await admin.replay(app, order, actorOf(context)));
+      const fields = {
+        ...given(options, replayFields),
+        ...(events.length === 0 ? {} : { ids: events }),
+        ...(options.dryRun ? { preview: true } : {}),
+      };
+      const order = readOrFail(parseReplay(fields, Date.now()));
+      await withCallbacks(context, options, async ({ admin, app, audit, isAlone }) => {
+        const answer = await audit('replays', fields, async () =>
+          doneOrFail(await admin.replay(app, order, actorOf(context))),
+        );
         context.print(options.json ? toJson(answer) : formatAnswer(answer));
         if (isAlone && answer.replays.length > 0) {
           context.warn('no qalgate serves from this data folder: they are sent when one does');
@@ -97,8 +95,8 @@ export function callbacksCancelCommand(context: CliContext): Command {
           '<replay>: is no number of a replay; `qalgate callbacks replays` lists them',
         );
       }
-      await withCallbacks(context, options, async ({ admin, app }) => {
-        doneOrFail(await admin.cancel(app, id));
+      await withCallbacks(context, options, async ({ admin, app, audit }) => {
+        await audit(`replays/${id}/cancel`, {}, async () => doneOrFail(await admin.cancel(app, id)));
         context.print(options.json ? toJson({ cancelled: id }) : `replay ${id} is cancelled`);
       });
     });

@@ -1,13 +1,15 @@
 import { type Command, Option } from 'commander';
 import { type CallbackAdmin, createAdmin, createPauses, refusalOfTooMuch } from '../../callbacks/index.ts';
+import { auditTarget, changeText } from '../../observe/index.ts';
 import type { AppSettings, Refusal, Result } from '../../store/index.ts';
 import type { SdkAppId } from '../../wire/index.ts';
+import { audited } from '../command-audit.ts';
 import { parseAppNumber } from './arguments.ts';
 import { appOf } from './callbacks-test.ts';
 import { CliError } from './cli-error.ts';
 import { type CliContext, type ConfigOption, loadOrFail, withConfig } from './context.ts';
 import { exitCodes } from './exit-codes.ts';
-import { withStore } from './open-store.ts';
+import { type CommandStore, withStore } from './open-store.ts';
 import { printable } from './printable.ts';
 
 /** What the commands that look into callbacks, and change what waits, have in common. */
@@ -76,11 +78,29 @@ export function actorOf({ env }: CliContext): string {
   return user === undefined || user === '' ? 'cli' : `cli (${user.slice(0, 40)})`;
 }
 
+/** Makes a change of an app and has the audit log of the service say so: `drop`, with what it was called with. */
+export type Auditor = <T>(change: string, fields: object, act: () => Promise<T>) => Promise<T>;
+
+/** `command`: that of the ops API which does the same. */
+export function createAuditor(
+  context: CliContext,
+  { bus }: Pick<CommandStore, 'bus'>,
+  { sdkAppId }: Pick<AppSettings, 'sdkAppId'>,
+  command: 'ops.callback.write' | 'ops.push.write',
+): Auditor {
+  return (change, fields, act) =>
+    audited(
+      bus,
+      { actor: actorOf(context), command, target: auditTarget([sdkAppId, changeText(change, fields)]) },
+      act,
+    );
+}
+
 /** Opens the database for a command and closes it again. `isAlone`: no service runs on it. */
 export async function withCallbacks(
   context: CliContext,
   options: CallbacksOptions,
-  work: (callbacks: { admin: CallbackAdmin; app: AppSettings; isAlone: boolean }) => Promise<void>,
+  work: (callbacks: { admin: CallbackAdmin; app: AppSettings; audit: Auditor; isAlone: boolean }) => Promise<void>,
 ): Promise<void> {
   const loaded = loadOrFail(context, options);
   await withStore(context, loaded, options, async (store) => {
@@ -89,7 +109,8 @@ export async function withCallbacks(
     const pauses = await createPauses({ db, control: bus, clock: Date.now, logger, metrics });
     try {
       const admin = createAdmin({ db, control: bus, pauses, clock: Date.now, logger });
-      await work({ admin, app, isAlone: db.kind === 'embedded' });
+      const audit = createAuditor(context, store, app, 'ops.callback.write');
+      await work({ admin, app, audit, isAlone: db.kind === 'embedded' });
     } catch (error) {
       const tooMuch = refusalOfTooMuch(error);
       throw tooMuch === undefined ? error : new CliError(exitCodes.failed, textOf(tooMuch));

@@ -1,7 +1,10 @@
 import { Command } from 'commander';
 import { createRevocations } from '../../auth/index.ts';
+import { auditTarget } from '../../observe/index.ts';
 import type { AccountId, SdkAppId } from '../../wire/index.ts';
+import { audited } from '../command-audit.ts';
 import { parseAccount, parseAppNumber } from './arguments.ts';
+import { actorOf } from './callbacks-store.ts';
 import { type CliContext, type ConfigOption, loadOrFail, withConfig } from './context.ts';
 import { requireApp, withStore } from './open-store.ts';
 
@@ -20,7 +23,12 @@ export function kickCommand(context: CliContext): Command {
           { sessionLifetimeMs: loaded.config.sessions.lifetimeSec * 1_000 },
         );
         try {
-          await revocations.revokeAccount(options.app, account);
+          const change = {
+            actor: actorOf(context),
+            command: 'ops.session.kick',
+            target: auditTarget([options.app, account]),
+          };
+          await audited(bus, change, () => revocations.revokeAccount(options.app, account));
         } finally {
           await revocations.close();
         }

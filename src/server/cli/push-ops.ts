@@ -16,7 +16,17 @@ import {
   queryFields,
 } from '../../push/index.ts';
 import type { AppSettings } from '../../store/index.ts';
-import { actorOf, type CallbacksOptions, given, readOrFail, table, toJson, withApp } from './callbacks-store.ts';
+import {
+  type Auditor,
+  actorOf,
+  type CallbacksOptions,
+  createAuditor,
+  given,
+  readOrFail,
+  table,
+  toJson,
+  withApp,
+} from './callbacks-store.ts';
 import { appOf } from './callbacks-test.ts';
 import { CliError } from './cli-error.ts';
 import { type CliContext, loadOrFail } from './context.ts';
@@ -32,7 +42,7 @@ const channelOption = () => new Option('--channel <service>', 'only what goes th
 async function withPushes(
   context: CliContext,
   options: Options,
-  work: (pushes: { admin: PushAdmin; app: AppSettings }) => Promise<void>,
+  work: (pushes: { admin: PushAdmin; app: AppSettings; audit: Auditor }) => Promise<void>,
 ): Promise<void> {
   const loaded = loadOrFail(context, options);
   await withStore(context, loaded, options, async (store) => {
@@ -41,7 +51,7 @@ async function withPushes(
     const pauses = createPauses({ db, clock: Date.now });
     // Whoever sends looks every second.
     const admin = createPushAdmin({ db, pauses, wake() {}, clock: Date.now });
-    await work({ admin, app });
+    await work({ admin, app, audit: createAuditor(context, store, app, 'ops.push.write') });
   });
 }
 
@@ -123,17 +133,17 @@ export function pushRetryCommand(context: CliContext): Command {
     .option('--all', 'all of the app')
     .addHelpText('after', '\nExample:\n  $ qalgate push retry --app 1400000000 --all')
     .action(async (ids: string[], options: Options) => {
-      const order = readOrFail(
-        parseOrder({ ...given(options, orderFields), ...(ids.length === 0 ? {} : { ids }) }),
-        '<push>',
-      );
-      await withPushes(context, options, async ({ admin, app }) => {
+      const fields = { ...given(options, orderFields), ...(ids.length === 0 ? {} : { ids }) };
+      const order = readOrFail(parseOrder(fields), '<push>');
+      await withPushes(context, options, async ({ admin, app, audit }) => {
         let total = 0;
-        for (let isAll = false; !isAll; ) {
-          const answer = await admin.retry(app, order);
-          total += answer.retried;
-          isAll = answer.isAll;
-        }
+        await audit('retry', fields, async () => {
+          for (let isAll = false; !isAll; ) {
+            const answer = await admin.retry(app, order);
+            total += answer.retried;
+            isAll = answer.isAll;
+          }
+        });
         context.print(options.json ? toJson({ retried: total }) : `${total} are sent again`);
       });
     });
@@ -152,20 +162,20 @@ export function pushDropCommand(context: CliContext): Command {
     .option('-y, --yes', 'really')
     .addHelpText('after', '\nExample:\n  $ qalgate push drop --app 1400000000 --state waiting --campaign 7 --yes')
     .action(async (ids: string[], options: Options) => {
-      const order = readOrFail(
-        parseDrop({ ...given(options, dropFields), ...(ids.length === 0 ? {} : { ids }) }),
-        '<push>',
-      );
+      const fields = { ...given(options, dropFields), ...(ids.length === 0 ? {} : { ids }) };
+      const order = readOrFail(parseDrop(fields), '<push>');
       if (!options.yes) {
         throw new CliError(exitCodes.usage, 'what is dropped never rings; repeat with --yes to do it');
       }
-      await withPushes(context, options, async ({ admin, app }) => {
+      await withPushes(context, options, async ({ admin, app, audit }) => {
         let total = 0;
-        for (let isAll = false; !isAll; ) {
-          const answer = await admin.drop(app, order);
-          total += answer.dropped;
-          isAll = answer.isAll;
-        }
+        await audit('drop', fields, async () => {
+          for (let isAll = false; !isAll; ) {
+            const answer = await admin.drop(app, order);
+            total += answer.dropped;
+            isAll = answer.isAll;
+          }
+        });
         context.print(options.json ? toJson({ dropped: total }) : `${total} dropped`);
       });
     });
@@ -177,9 +187,10 @@ export function pushPauseCommand(context: CliContext): Command {
     .addOption(channelOption())
     .addHelpText('after', '\nExample:\n  $ qalgate push pause --app 1400000000 --channel apns')
     .action(async (options: Options) => {
-      const channel = readOrFail(parseChannel(given(options, pauseFields)));
-      await withPushes(context, options, async ({ admin, app }) => {
-        const pauses = await admin.pause(app, channel, actorOf(context));
+      const fields = given(options, pauseFields);
+      const channel = readOrFail(parseChannel(fields));
+      await withPushes(context, options, async ({ admin, app, audit }) => {
+        const pauses = await audit('pause', fields, () => admin.pause(app, channel, actorOf(context)));
         context.print(options.json ? toJson({ pauses }) : formatPauses(pauses));
       });
     });
@@ -191,9 +202,10 @@ export function pushResumeCommand(context: CliContext): Command {
     .addOption(channelOption())
     .addHelpText('after', '\nExample:\n  $ qalgate push resume --app 1400000000')
     .action(async (options: Options) => {
-      const channel = readOrFail(parseChannel(given(options, pauseFields)));
-      await withPushes(context, options, async ({ admin, app }) => {
-        const { resumed, pauses } = await admin.resume(app, channel);
+      const fields = given(options, pauseFields);
+      const channel = readOrFail(parseChannel(fields));
+      await withPushes(context, options, async ({ admin, app, audit }) => {
+        const { resumed, pauses } = await audit('resume', fields, () => admin.resume(app, channel));
         const count = resumed === 0 ? 'nothing was paused' : `${resumed === 1 ? '1 pause' : `${resumed} pauses`} ended`;
         const text = pauses.length === 0 ? count : `${count}\nstill ${formatPauses(pauses)}`;
         context.print(options.json ? toJson({ resumed, pauses }) : text);
