@@ -6,7 +6,7 @@ import { longestRoamingDays } from './groups/settings.ts';
 import type { Clock } from './model.ts';
 
 export interface Retention {
-  /** Makes the partitions of the coming days and drops those whose messages have all expired. Also runs by itself. */
+  /** Makes the partitions of the coming days, drops those whose messages have all expired, and forgets old requests. Also runs by itself. */
   run(): Promise<void>;
   close(): Promise<void>;
 }
@@ -33,10 +33,14 @@ const leaseSec = 60;
 /** PostgreSQL's: what `lock_timeout` ends with. */
 const lockNotAvailable = '55P03';
 const tables = ['message', 'outbox', 'push_item'] as const;
+/** Applications to groups and invitations stay so long after they were answered, or made or renewed where nobody answers (G20). */
+const requestDays = 30;
+/** Rows of one statement that deletes. */
+const chunkRows = 1_000;
 
 /**
- * The partitions of messages, outbox and pushes by day: made ahead, dropped whole, never deleted from row by row. Every process runs
- * it at start; after that one at a time, under a lease.
+ * The partitions of messages, outbox and pushes by day: made ahead, dropped whole, never deleted from row by row; and requests to and of
+ * groups, which are few. Every process runs it at start; after that one at a time, under a lease.
  */
 export function createRetention(
   deps: {
@@ -126,11 +130,28 @@ export function createRetention(
         logger.info({ table, day }, 'im.partition.dropped');
       }
     }
-    if (mayDrop) await client.query('delete from conversation_day where day < $1', [today - keptDays]);
+    if (mayDrop) {
+      await client.query('delete from conversation_day where day < $1', [today - keptDays]);
+      await forgetRequests(client, nowMs - requestDays * dayMs);
+    }
     const { rows } = await client.query<{ count: number }>('select count(*) as count from message_default');
     const count = rows[0]?.count ?? 0;
     astray.set(count);
     if (count > 0) logger.error({ messages: count }, 'im.partition.missing');
+  }
+
+  /** Some at a time, and those alone that nobody answers just now. */
+  async function forgetRequests(client: pg.PoolClient, beforeMs: number): Promise<void> {
+    for (let isAll = false; !isAll; ) {
+      const { rowCount } = await client.query(
+        `delete from group_request where id in (
+           select id from group_request where coalesce(handled_ms, created_ms) < $1
+           order by coalesce(handled_ms, created_ms) limit ${chunkRows} for update skip locked
+         )`,
+        [beforeMs],
+      );
+      isAll = (rowCount ?? 0) < chunkRows;
+    }
   }
 
   /** What a wrong clock drops is gone for good. */

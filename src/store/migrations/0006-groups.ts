@@ -103,6 +103,8 @@ async function tables(db: Kysely<unknown>): Promise<void> {
   );
   await sql`create index group_request_account on group_request (account_id, id)`.execute(db);
   await sql`create index group_request_group on group_request (conversation_id, id)`.execute(db);
+  // The oldest are forgotten.
+  await sql`create index group_request_age on group_request ((coalesce(handled_ms, created_ms)))`.execute(db);
 
   // Groups made and dismissed on a day of the app's time zone (G4).
   await sql`

@@ -82,3 +82,35 @@ t.test('[G15] [G20] whoever becomes a member in any way has nothing open in the 
     t.equal(must(await groups.apply(self(zed), groupId, {})), 'waiting');
   }
 });
+
+t.test(
+  '[G20] requests are there for 30 days, from their answer on or, where nobody answers, from the last words',
+  async (t) => {
+    const { im, clock } = await openIm(t);
+    const { groups } = im;
+    const account = (name: string) => im.accounts.ensure(imAppId, name as AccountId);
+    const [owner, zed, ann] = await Promise.all([account('owner'), account('zed'), account('ann')]);
+    const self = (account: Account): Actor => ({ account, authority: 'self', origin });
+    const { groupId } = must(await groups.create(self(owner), { type: 'Public', name: 'tea' }));
+    const daySec = 86_400;
+    const after = async (days: number) => {
+      clock.advance(days * daySec);
+      await im.maintain();
+      return (await groups.requests(owner, { limit: 10 })).map(
+        ({ account, result = 'open' }) => `${account} ${result}`,
+      );
+    };
+
+    for (const one of [zed, ann]) must(await groups.apply(self(one), groupId, {}));
+    const [ofAnn] = await groups.requests(owner, { limit: 1 });
+    t.strictSame(await after(29), ['ann open', 'zed open']);
+    const { key = '', auth = '' } = ofAnn ?? {};
+    must(await groups.answerApplication(self(owner), { groupId, key, auth, agrees: false }));
+    t.strictSame(await after(2), ['ann refused'], 'of zed nobody hears any more');
+    must(await groups.apply(self(zed), groupId, {}));
+    t.strictSame(await after(27), ['zed open', 'ann refused']);
+    must(await groups.apply(self(zed), groupId, { wording: 'please' }));
+    t.strictSame(await after(2), ['zed open'], 'who asks again is heard again');
+    t.strictSame(await after(29), []);
+  },
+);
