@@ -116,7 +116,7 @@ const browser = await chromium.launch({ executablePath: '/usr/bin/chromium', arg
 try {
   await importPast(service.im, /secret ([0-9a-f]{64})/.exec(service.text.join('\n'))?.[1] ?? '');
   const desktop = await open(browser, `${service.access}/chat/?as=alice#bob`, {
-    viewport: { width: 1180, height: 790 },
+    viewport: { width: 1180, height: 870 },
   });
   const phone = await open(browser, `${service.access}/chat/?as=bob#alice`, {
     viewport: { width: 360, height: 740 },

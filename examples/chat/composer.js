@@ -34,14 +34,20 @@ export function createComposer({ send }) {
     form.requestSubmit();
   });
 
+  /** @param {string} title whom one writes to */
+  function name(title) {
+    field.placeholder = `Message to ${title}`;
+  }
+
   return {
+    name,
     /** @param {string} next the conversation @param {string} title whom one writes to */
     turnTo(next, title) {
       if (next !== open) {
         drafts.set(open, field.value);
         open = next;
         field.value = drafts.get(open) ?? '';
-        field.placeholder = `Message to ${title}`;
+        name(title);
       }
       fit();
       // On a phone this would bring up its keyboard before one has read anything.

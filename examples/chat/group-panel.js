@@ -51,12 +51,16 @@ export function createGroupPanel(groups, cache, { account, attempt, invite }) {
     const me = members.find((member) => member.account === account);
     const isManager = me?.role === 'Owner' || me?.role === 'Admin';
     const isPrivate = group.type === 'Private';
+    const isAudience = group.type === 'AVChatRoom';
     byId('group-title').textContent = group.name;
     byId('group-about').replaceChildren(`${groupText(group)}. Its id: `, make('code', {}, group.group));
-    byId('renaming').hidden = !isManager && !isPrivate;
-    byId('inviting').hidden = !isManager && !isPrivate;
+    for (const id of ['renaming', 'announcing']) byId(id).hidden = !isManager && !isPrivate;
+    byId('announcement').textContent = isManager || isPrivate ? '' : group.notification;
+    byId('inviting').hidden = isAudience || (!isManager && !isPrivate);
+    // Nothing is noted of those who only watch.
+    for (const id of ['self', 'hearing']) byId(id).hidden = isAudience && !isManager;
     // What one is writing stays.
-    const drafts = { rename: group.name, card: me?.nameCard ?? '' };
+    const drafts = { rename: group.name, announce: group.notification, card: me?.nameCard ?? '' };
     for (const [id, text] of Object.entries(drafts)) if (document.activeElement?.id !== id) field(id).value = text;
     receive.value = me?.receive ?? 'AcceptAndNotify';
     drawMembers(group, members, me);
@@ -87,18 +91,18 @@ export function createGroupPanel(groups, cache, { account, attempt, invite }) {
     const can = (/** @type {string} */ text, /** @type {(group: string) => Promise<unknown>} */ run) =>
       button(text, 'link', () => void act(run));
     const isPlain = role === 'Member';
-    const isPrivate = type === 'Private';
+    const [isPrivate, isAudience] = [type === 'Private', type === 'AVChatRoom'];
     const acts = make('span', { class: 'acts' });
     if (may && !isPrivate) {
       acts.append(can(isMuted ? 'Unmute' : 'Mute', (group) => groups.mute(group, [who], isMuted ? 0 : muteSec)));
     }
-    if (may) acts.append(can('Remove', (group) => groups.remove(group, [who])));
-    if (isOwner && may && !isPrivate) {
+    if (may && !isAudience) acts.append(can('Remove', (group) => groups.remove(group, [who])));
+    if (isOwner && may && !isPrivate && !isAudience) {
       const next = isPlain ? 'Admin' : 'Member';
       const name = isPlain ? 'Make admin' : 'Make plain member';
       acts.append(can(name, (group) => groups.modifyMember(group, { account: who, role: next })));
     }
-    if (isOwner && may) {
+    if (isOwner && may && !isAudience) {
       const run = () => void act((group) => groups.transfer(group, who));
       acts.append(sureButton('Make owner', 'Really hand it on?', 'link', run));
     }
@@ -137,6 +141,7 @@ export function createGroupPanel(groups, cache, { account, attempt, invite }) {
     };
   };
   onSubmit('renaming', () => act((group) => groups.modify(group, { name: field('rename').value.trim() })));
+  onSubmit('announcing', () => act((group) => groups.modify(group, { notification: field('announce').value.trim() })));
   onSubmit('self', () => act((group) => groups.modifyMember(group, { nameCard: field('card').value.trim() })));
   onSubmit('inviting', async () => {
     if (shown === undefined || !(await invite(shown, field('invite').value, tell))) return;
@@ -162,7 +167,7 @@ export function createGroupPanel(groups, cache, { account, attempt, invite }) {
       tell('');
       await cache.refresh(group).catch(() => {});
       if (!cache.groups.has(group) || shown !== group) return false;
-      for (const id of ['rename', 'card', 'invite']) field(id).value = '';
+      for (const id of ['rename', 'announce', 'card', 'invite']) field(id).value = '';
       await draw();
       if (!panel.open) panel.showModal();
       return true;

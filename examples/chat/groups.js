@@ -95,11 +95,20 @@ export function createGroupRoom(groups, cache, { account, say, goTo, redraw }) {
   }
 
   // To make one.
-  const making = dialog('make', 'new-group', () => tellIn('make-error')(''));
+  const making = dialog('make', 'new-group', () => {
+    tellIn('make-error')('');
+    showInvited();
+  });
+  /** Nobody is invited to be an audience. */
+  function showInvited() {
+    byId('first-members').hidden = field('group-type').value === 'AVChatRoom';
+  }
+  field('group-type').onchange = showInvited;
   /** @type {HTMLFormElement} */ (making.querySelector('form')).onsubmit = async (event) => {
     event.preventDefault();
-    const names = field('group-members').value;
+    const names = byId('first-members').hidden ? '' : field('group-members').value;
     const draft = { type: field('group-type').value, name: field('group-name').value.trim() };
+    if (draft.name === '') return tellIn('make-error')('A name is needed.');
     await attempt(async () => {
       const group = await groups.create(draft);
       making.close();
@@ -115,8 +124,11 @@ export function createGroupRoom(groups, cache, { account, say, goTo, redraw }) {
     found = group;
     byId('found').hidden = group === undefined;
     const isOpen = group?.applyOption === 'FreeAccess';
+    const isClosed = group?.applyOption === 'DisableApply';
     byId('find-go').textContent = group === undefined ? 'Search' : isOpen ? 'Join' : 'Ask to join';
-    tellIn('find-error')('');
+    byId('find-go').toggleAttribute('disabled', isClosed);
+    byId('asking').hidden = isOpen || isClosed;
+    tellIn('find-error')(isClosed ? 'It takes in only whom it invites.' : '');
     if (group === undefined) return;
     const about = make('span', { class: 'fine' }, groupText(group));
     byId('found-group').replaceChildren(avatar(group.name), make('span', {}, group.name, make('br'), about));
@@ -167,6 +179,8 @@ export function createGroupRoom(groups, cache, { account, say, goTo, redraw }) {
     oldNames.set(notice.group, notice.groupName);
     const text = noticeText(notice, account);
     if (text !== undefined && !quietKinds.includes(notice.kind) && notice.operator !== account) say(text);
+    // What one has done oneself is no news.
+    if (notice.operator === account && groups.unreadNotices === 0) void look(groups.setNoticesRead);
     void look(readRequests);
   });
   cache.onGroupAdd(redraw);

@@ -44,7 +44,10 @@ function chat({ sdkAppId, identifier: account, userSig, url }) {
       location.hash = hashOf(conversation);
     },
     redraw() {
-      thread?.name();
+      if (thread !== undefined) {
+        thread.name();
+        composer.name(room.titleOf(client.getConversation(thread.id)));
+      }
       void drawSide();
     },
   });

@@ -29,6 +29,8 @@ export function openThread(conversation, { say, titleOf }) {
   const newest = byId('newest');
   /** Oldest first; those that wait to be sent at the end. @type {ImMessage[]} */
   let messages = [];
+  /** Behind which seq those came that have none of their own: what is for those alone who are online. @type {Map<string, number>} */
+  const cameAfter = new Map();
   /** Elements by message, and what they show. @type {Map<string, { signature: string, element: HTMLElement }>} */
   const shown = new Map();
   /** What was unread when the conversation was opened lies beyond. */
@@ -55,7 +57,12 @@ export function openThread(conversation, { say, titleOf }) {
   function merge(some) {
     const byKey = new Map(messages.map((message) => [keyOf(message), message]));
     for (const message of some) byKey.set(keyOf(message), message);
-    messages = [...byKey.values()].sort((a, b) => (a.seq === b.seq ? 0 : placeOf(a) < placeOf(b) ? -1 : 1));
+    messages = [...byKey.values()].sort((a, b) => (placeOf(a) === placeOf(b) ? 0 : placeOf(a) < placeOf(b) ? -1 : 1));
+  }
+
+  /** What waits to be sent is at the end. @param {ImMessage} message */
+  function placeOf(message) {
+    return message.seq > 0 ? message.seq : (cameAfter.get(keyOf(message)) ?? Number.POSITIVE_INFINITY);
   }
 
   function render() {
@@ -226,6 +233,10 @@ export function openThread(conversation, { say, titleOf }) {
     /** A message came, or is another than it was. @param {ImMessage} message */
     take(message) {
       if (message.isSelf && message.status === 'sending') isAtEnd = true;
+      const key = keyOf(message);
+      if (message.seq === 0 && message.status === 'sent' && !cameAfter.has(key)) {
+        cameAfter.set(key, 0.5 + (messages.findLast(({ seq }) => seq > 0)?.seq ?? 0));
+      }
       merge([message]);
       render();
     },
@@ -251,11 +262,6 @@ export function openThread(conversation, { say, titleOf }) {
 /** @param {ImMessage} message */
 function keyOf({ clientId, key }) {
   return clientId ?? key;
-}
-
-/** @param {ImMessage} message */
-function placeOf({ seq }) {
-  return seq === 0 ? Number.POSITIVE_INFINITY : seq;
 }
 
 /** @param {ImMessage | undefined} a @param {ImMessage | undefined} b */

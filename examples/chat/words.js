@@ -83,6 +83,7 @@ export function tipText({ kind, operator, accounts, changed, muted }) {
 function changedText(operator, { name, owner, notification } = {}) {
   if (owner !== undefined) return `${operator || 'The service'} made ${owner} the owner`;
   if (name !== undefined) return `${operator} named it ${name}`;
+  if (notification === '') return `${operator} took the announcement down`;
   if (notification !== undefined) return `${operator} announces: ${notification}`;
   return `${operator} changed what the group says of itself`;
 }
@@ -97,7 +98,7 @@ export function noticeText({ kind, operator, groupName, words, userField }, acco
   const saying = words === '' ? '.' : `: “${words}”`;
   switch (kind) {
     case 'created':
-      return `You made ${groupName}.`;
+      return isOwn ? `You made ${groupName}.` : `${operator} made ${groupName} for you.`;
     case 'applied':
       return `${operator} asked to join ${groupName}${saying}`;
     case 'accepted':
@@ -129,7 +130,7 @@ export function noticeText({ kind, operator, groupName, words, userField }, acco
 
 /** What a group is to those who come upon it. @param {import('qalgate/sdk/im/groups').PublicGroupProfile} group */
 export function groupText({ type, memberCount, owner }) {
-  const kind = { Private: 'Private group', ChatRoom: 'Chat room' }[type] ?? `${type} group`;
+  const kind = { Private: 'Private group', ChatRoom: 'Chat room', AVChatRoom: 'Audience' }[type] ?? `${type} group`;
   const count = `${memberCount} ${memberCount === 1 ? 'member' : 'members'}`;
   return [kind, count, owner && `owner ${owner}`].filter(Boolean).join(', ');
 }
@@ -157,14 +158,19 @@ export function groupErrorText(error) {
       return 'Somebody else has answered it.';
     case 'GROUP_UNKNOWN':
       return 'There is no such group, or it cannot be found.';
+    case 'GROUP_ID':
+      return 'No group has an id like that.';
     case 'GROUP_ALREADY_MEMBER':
       return 'You are a member already.';
     case 'GROUP_FORBIDDEN':
       return 'That is not allowed in this group.';
     case 'GROUP_FULL':
       return 'The group is full.';
-    default:
-      return `It could not be done: ${error.message}.`;
+    default: {
+      const what = error.field === undefined ? '' : `${error.field} `;
+      const instead = error.allowed === undefined ? '' : `; allowed: ${error.allowed}`;
+      return `It could not be done: ${what}${error.message}${instead}.`;
+    }
   }
 }
 

@@ -389,6 +389,7 @@ t.test('the chat page in a browser', { skip }, async (t) => {
     const id = (await panelOf(alice).locator('code').textContent()) ?? '';
     t.match(id, /^@TGS#/);
     await alice.page.keyboard.press('Escape');
+    await alice.page.getByRole('button', { name: 'Notices', exact: true }).waitFor(); // what she did herself is no news
 
     await gina.page.getByRole('button', { name: 'Find a group' }).click();
     const find = gina.page.getByRole('dialog', { name: 'Find a group' });
@@ -433,6 +434,10 @@ t.test('the chat page in a browser', { skip }, async (t) => {
     await gina.page.keyboard.press('Enter');
     await alice.page.locator('.divider.tip', { hasText: 'gina named it Readers' }).waitFor();
     await alice.page.locator('#thread h1', { hasText: 'Readers' }).waitFor();
+    t.equal(await alice.page.locator('#text').getAttribute('placeholder'), 'Message to Readers');
+    await panelOf(gina).getByLabel('Announcement').fill('No coffee on Mondays');
+    await button(gina, 'Announce').click();
+    await tip(alice, 'gina announces: No coffee on Mondays');
     await panelOf(gina).getByLabel('How you are called here').fill('Gina G.');
     await button(gina, 'Save').click();
     await panelOf(gina).getByText('you, gina, admin').waitFor();
@@ -463,6 +468,76 @@ t.test('the chat page in a browser', { skip }, async (t) => {
     await panelOf(gina).waitFor({ state: 'hidden' });
     await gina.context.close();
   });
+
+  await t.test(
+    '[G15] [G33] [G38] an audience: made, found, joined; what its type does not allow is not there',
+    async (t) => {
+      const hugo = await visit(service, browser, { ...phone, name: 'hugo', problems });
+      const panelOf = ({ page }: Visitor) => page.getByRole('dialog', { name: 'Live show' });
+      const make = alice.page.getByRole('dialog', { name: 'New group' });
+      await alice.page.getByRole('button', { name: 'New group' }).click();
+      await alice.page.keyboard.press('Enter');
+      await make.getByRole('alert').filter({ hasText: 'A name is needed.' }).waitFor();
+      await make.getByLabel('Name', { exact: true }).fill('é'.repeat(16));
+      await alice.page.keyboard.press('Enter');
+      await make.getByRole('alert').filter({ hasText: 'name has 32 bytes; allowed:' }).waitFor();
+      await make.getByLabel('Name', { exact: true }).fill('Live show');
+      await make.getByLabel('Who comes in').selectOption('AVChatRoom');
+      t.notOk(await make.getByLabel('Who is invited').isVisible(), 'nobody is invited to be an audience');
+      await make.getByRole('button', { name: 'Make it' }).click();
+      await alice.page.locator('#thread h1', { hasText: 'Live show' }).waitFor();
+      await alice.page.getByRole('button', { name: 'Members' }).click();
+      const id = (await panelOf(alice).locator('code').textContent()) ?? '';
+
+      const find = hugo.page.getByRole('dialog', { name: 'Find a group' });
+      const search = async (group: string) => {
+        await find.getByLabel('Its id').fill(group);
+        await hugo.page.keyboard.press('Enter');
+      };
+      await hugo.page.getByRole('button', { name: 'Find a group' }).click();
+      await search('é');
+      await find.getByRole('alert').filter({ hasText: 'No group has an id like that.' }).waitFor();
+      const closed = { GroupId: 'closed', Type: 'Public', Name: 'Closed', ApplyJoinOption: 'DisableApply' };
+      await callRest(service, 'group_open_http_svc/create_group', closed);
+      await search('closed');
+      await find.getByRole('alert').filter({ hasText: 'It takes in only whom it invites.' }).waitFor();
+      t.ok(await find.getByRole('button', { name: 'Ask to join' }).isDisabled());
+      await search(id);
+      await find.getByText('Audience, 1 member, owner alice').waitFor();
+      t.notOk(await find.getByLabel('What you say').isVisible(), 'nobody lets anybody in');
+      await find.getByRole('button', { name: 'Join', exact: true }).click();
+      await hugo.page.locator('#text[placeholder="Message to Live show"]').waitFor();
+
+      const offered = async (of: Visitor) => await panelOf(of).getByRole('button').allTextContents();
+      await panelOf(alice).locator('[data-account=hugo]').getByRole('button', { name: 'Mute' }).waitFor();
+      t.same(await offered(alice), [
+        'Rename',
+        'Announce',
+        'Mute',
+        'Mute everybody',
+        'Save',
+        'Dismiss the group',
+        'Close',
+      ]);
+      await panelOf(alice).getByLabel('Announcement').fill('Starts at eight');
+      await panelOf(alice).getByRole('button', { name: 'Announce' }).click();
+      await hugo.page.locator('.divider.tip', { hasText: 'alice announces: Starts at eight' }).waitFor();
+      await panelOf(alice).getByRole('button', { name: 'Mute', exact: true }).click();
+      await hugo.page.locator('.divider.tip', { hasText: 'alice muted hugo' }).waitFor();
+      await panelOf(alice).getByRole('button', { name: 'Close' }).click();
+      await alice.say('Welcome');
+      await hugo.sees('Welcome', 'received');
+      t.same(
+        await hugo.page.locator('#messages :is(.tip span, .text)').allTextContents(),
+        ['alice announces: Starts at eight', 'alice muted hugo', 'Welcome'],
+        'what has no number in the group stands where it came',
+      );
+      await hugo.page.getByRole('button', { name: 'Members' }).click();
+      await panelOf(hugo).getByText('Starts at eight').waitFor();
+      t.same(await offered(hugo), ['Leave the group', 'Close']);
+      await hugo.context.close();
+    },
+  );
 
   await t.test('older messages come as one scrolls up, and nothing jumps', async (t) => {
     await callRest(service, 'im_open_login_svc/account_import', { Identifier: 'erin' });
