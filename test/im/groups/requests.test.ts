@@ -86,7 +86,7 @@ t.test('[G15] [G20] whoever becomes a member in any way has nothing open in the 
 t.test(
   '[G20] requests are there for 30 days, from their answer on or, where nobody answers, from the last words',
   async (t) => {
-    const { im, clock } = await openIm(t);
+    const { im, db, clock } = await openIm(t);
     const { groups } = im;
     const account = (name: string) => im.accounts.ensure(imAppId, name as AccountId);
     const [owner, zed, ann] = await Promise.all([account('owner'), account('zed'), account('ann')]);
@@ -112,5 +112,14 @@ t.test(
     must(await groups.apply(self(zed), groupId, { wording: 'please' }));
     t.strictSame(await after(2), ['zed open'], 'who asks again is heard again');
     t.strictSame(await after(29), []);
+
+    await db.pool.query(
+      `insert into group_request (sdk_app_id, conversation_id, kind, account_id, auth, created_ms)
+     select $1, 1, 1, n, '', 0 from generate_series(1, 2001) n`,
+      [imAppId],
+    );
+    await im.maintain();
+    const { rows } = await db.pool.query('select count(*) as count from group_request');
+    t.strictSame(rows, [{ count: 0 }], 'however many there are');
   },
 );
