@@ -156,9 +156,10 @@ t.test('push sandbox: what it cannot do is said', async (t) => {
     [
       ['--fault', 'dead=Unregisterd'],
       2,
-      /A rule is written <beginning of the token>=<what>\. APNs: .*Unregistered.* FCM: /,
+      /A rule is written <beginning of the token>=<what>\[:<number>\]\[\*<times>\], with 1 to 6 digits each\. APNs: .*Unregistered.* FCM: /,
     ],
     [['--fault', 'dead'], 2, /A rule is written/],
+    [['--topic', ''], 2, /'' is invalid. A bundle id is 1 to 200 letters, digits, dots and hyphens/],
     [['--apns-port', '65536'], 2, /A port is a whole number from 0 to 65535/],
     [['--fcm-port', 'x'], 2, /A port is a whole number/],
     [['--host', '192.0.2.1', '--folder', join(folder, 'other')], 1, /cannot open the sandbox: .*EADDRNOTAVAIL/],

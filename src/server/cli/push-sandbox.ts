@@ -1,6 +1,6 @@
 import { writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { Command, InvalidArgumentError } from 'commander';
+import { Command, InvalidArgumentError, Option } from 'commander';
 import { stringify } from 'yaml';
 import {
   type FaultRule,
@@ -38,18 +38,14 @@ export function pushSandboxCommand(context: CliContext): Command {
     .option('--host <address>', 'address to listen on', '127.0.0.1')
     .option('--apns-port <number>', 'port of APNs; 0 takes any free one', parsePort, 9197)
     .option('--fcm-port <number>', 'port of FCM; 0 takes any free one', parsePort, 9198)
-    .option('--topic <bundle>', 'bundle id of the app on iOS', 'com.example.chat')
-    .option(
-      '--fault <rule>',
-      'what becomes of pushes to some tokens: <beginning of the token>=<what>[*<times>]; repeat it for several, the first that fits counts',
-      (text: string, before: FaultRule[]) => {
-        const rule = parseFaultRule(text);
-        if (rule !== undefined) return [...before, rule];
-        throw new InvalidArgumentError(
-          `A rule is written <beginning of the token>=<what>. APNs: ${faultWords.apns.join(', ')}. FCM: ${faultWords.fcm.join(', ')}.`,
-        );
-      },
-      [],
+    .option('--topic <bundle>', 'bundle id of the app on iOS', parseTopic, 'com.example.chat')
+    .addOption(
+      new Option(
+        '--fault <rule>',
+        'what becomes of pushes to some tokens: <beginning of the token>=<what>[:<number>][*<times>]; repeat it for several, the first that fits counts',
+      )
+        .default([], 'none')
+        .argParser(collectFault),
     )
     .option('--json', 'print each push as JSON on one line')
     .option('--debug', 'show the log and stack traces on standard error')
@@ -149,8 +145,21 @@ function withoutToken({ token, body }: SandboxPush): string {
   return token.length <= 16 ? body : body.replaceAll(token, shortened(token));
 }
 
+function collectFault(text: string, before: FaultRule[]): FaultRule[] {
+  const rule = parseFaultRule(text);
+  if (rule !== undefined) return [...before, rule];
+  throw new InvalidArgumentError(
+    `A rule is written <beginning of the token>=<what>[:<number>][*<times>], with 1 to 6 digits each. APNs: ${faultWords.apns.join(', ')}. FCM: ${faultWords.fcm.join(', ')}.`,
+  );
+}
+
 function parsePort(text: string): number {
   const port = /^[0-9]{1,5}$/.test(text) ? Number(text) : Number.NaN;
   if (port <= 65_535) return port;
   throw new InvalidArgumentError('A port is a whole number from 0 to 65535.');
+}
+
+function parseTopic(text: string): string {
+  if (/^[A-Za-z0-9.-]{1,200}$/.test(text)) return text;
+  throw new InvalidArgumentError('A bundle id is 1 to 200 letters, digits, dots and hyphens.');
 }
