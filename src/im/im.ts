@@ -15,7 +15,7 @@ import type { DroppedView as DroppedMessages } from './groups/dropped.ts';
 import { createGroupSync } from './groups/group-sync.ts';
 import { createGroups } from './groups/groups.ts';
 import { createInbox } from './groups/inbox.ts';
-import { leaveAll, leaveForgotten } from './groups/leaving.ts';
+import { keepLeaving, type LeavingOptions, leaveAll } from './groups/leaving.ts';
 import { createGroupMessages } from './groups/messages/group-messages.ts';
 import { createPlaces } from './groups/messages/place.ts';
 import { createPacer } from './groups/pacer.ts';
@@ -67,6 +67,8 @@ export interface ImOptions {
   presence?: Partial<PresenceOptions>;
   retention?: RetentionOptions;
   campaigns?: RunnerOptions;
+  /** Of deleted accounts, from groups. */
+  leaving?: LeavingOptions;
   /** Times of links. */
   link?: LinkTimes;
   /** Verified UserSigs in memory; default 50,000. */
@@ -185,14 +187,8 @@ export async function createIm(deps: ImDeps, options: ImOptions): Promise<Im> {
     logger,
     metrics,
   });
-  const closing = new AbortController();
-  const leaving = leaveForgotten(context, closing.signal).catch((error: unknown) => {
-    logger.error({ err: error }, 'im.groups.leave.failed');
-  });
-  stack.defer(() => {
-    closing.abort();
-    return leaving;
-  });
+  const leaving = keepLeaving(context, { logger }, options.leaving);
+  stack.defer(() => leaving.close());
   const pacer = createPacer({ clock, random, metrics });
   stack.defer(() => pacer.close());
   const groupMessages = createGroupMessages({ ...context, profiles, words, committer, pacer, metrics });

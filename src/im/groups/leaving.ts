@@ -1,3 +1,5 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Logger } from '../../observe/index.ts';
 import type { Actor } from '../group-services.ts';
 import type { Account, ConversationId } from '../model.ts';
 import type { GroupContext } from './context.ts';
@@ -71,11 +73,43 @@ export async function leaveAll({ db, changes }: GroupContext, account: Account):
   }
 }
 
+export interface LeavingOptions {
+  /** Pause between two looks; default one hour. */
+  everyMs?: number;
+}
+
+/** Has deleted accounts leave that did not: at once and from time to time, as the database may be away when somebody is deleted. */
+export function keepLeaving(
+  context: GroupContext,
+  { logger }: { logger: Logger },
+  { everyMs = 3_600_000 }: LeavingOptions = {},
+): { close(): Promise<void> } {
+  const stop = new AbortController();
+  const { signal } = stop;
+
+  async function loop(): Promise<void> {
+    while (!signal.aborted) {
+      await leaveForgotten(context, signal).catch((error: unknown) => {
+        logger.error({ err: error }, 'im.groups.leave.failed');
+      });
+      await delay(everyMs, undefined, { signal, ref: false }).catch(() => {});
+    }
+  }
+  const looping = loop();
+
+  return {
+    async close() {
+      stop.abort();
+      await looping;
+    },
+  };
+}
+
 /**
- * The same for accounts whose deletion was committed by a process that ended before they had left. Those that another one is about to take
- * out are no harm: who has left is no member any more.
+ * Takes those out whose deletion was committed, by a process that ended or failed before they had left. Those that another one is about to
+ * take out are no harm: who has left is no member any more.
  */
-export async function leaveForgotten(context: GroupContext, signal: AbortSignal): Promise<void> {
+async function leaveForgotten(context: GroupContext, signal: AbortSignal): Promise<void> {
   const { rows } = await context.db.pool.query<Account>(`
     select a.id as no, a.sdk_app_id as "sdkAppId", a.identifier from account a
     where a.deleted_ms is not null and (

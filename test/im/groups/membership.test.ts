@@ -27,7 +27,10 @@ interface Told {
 /** Groups on a database, with accounts of their own; `decide`: what the app's backend says. */
 async function openGroups(
   t: Test,
-  { app, decide }: { app?: TestImOptions['app']; decide?: (question: GroupQuestion) => GroupDecision } = {},
+  {
+    decide,
+    ...settings
+  }: Pick<TestImOptions, 'app' | 'options'> & { decide?: (question: GroupQuestion) => GroupDecision } = {},
 ) {
   const asked: GroupQuestion[] = [];
   const bus = createLocalBus({ logger: makeTestLogger().logger });
@@ -35,7 +38,7 @@ async function openGroups(
   bus.subscribe((to, event) => void live.push({ to, event }));
   const { im, clock } = await openIm(t, {
     database,
-    ...(app === undefined ? {} : { app }),
+    ...settings,
     deps: {
       bus,
       ports: {
@@ -524,20 +527,22 @@ t.test('[G18] an account that is deleted leaves its groups; one that it owned go
 });
 
 t.test(
-  '[G18] an account that was deleted by a process which was killed over it leaves with the next start',
+  '[G18] an account that was deleted by a process which was killed over it, or failed, leaves with the next start, or look',
   async (t) => {
     const { im, mo, zed, admin, make, roster, told } = await openGroups(t);
     const [first, second] = [await make('Public', [mo, zed]), await make('Public', [mo])];
     const asking = await make('Public');
     must(await im.groups.apply({ account: mo, authority: 'self', origin }, asking, {}));
     await db.pool.query('update account set deleted_ms = 1 where id = $1', [mo.no]);
-    const next = await openGroups(t);
+    const next = await openGroups(t, { options: { leaving: { everyMs: 10 } } });
     const members = async (groupId: string) => must(await next.im.groups.members(admin, groupId, {})).members.length;
     await until(async () => (await members(first)) < 3 && (await members(second)) < 2);
     t.notOk((await roster(first)).some((one) => one.startsWith(mo.identifier)));
     t.match((await told(second)).at(-1), { command: 'Group.CallbackAfterMemberExit', fields: { ExitType: 'Quit' } });
     const { rows } = await db.pool.query('select result from group_request where account_id = $1', [mo.no]);
     t.strictSame(rows, [{ result: 'gone' }]);
+    await db.pool.query('update account set deleted_ms = 1 where id = $1', [zed.no]);
+    await until(async () => (await members(first)) === 1);
     await next.im.close();
   },
 );
