@@ -83,7 +83,7 @@ for (const protocol of ['h2', 'http/1.1'] as const) {
       const token = `of-${fault.replaceAll(':', '-')}`;
       faults.set(token, [parsed]);
       const isLate = fault === 'silent' || fault === 'slow:60000';
-      const one = sender(isLate ? { deadlineMs: 1_500 } : {});
+      const one = sender(isLate ? { deadlineMs: 3_000 } : {});
       const before = fcm.received;
       t.same(await one.send(fcmPush(token)), outcome, fault);
       t.equal(fcm.received - before, 1, `${fault}: one attempt`);
@@ -137,7 +137,7 @@ t.test(
 t.test('a connection that is dead without a word costs its pushes one deadline, and is not used again', async (t) => {
   const { fcm, settings, sender } = await openFcmBench(t);
   const network = await openTcpNetwork(t, { host: '127.0.0.1', port: fcm.port });
-  const one = sender({ deadlineMs: 1_500 }, { ...settings, endpoint: `https://127.0.0.1:${network.port}` });
+  const one = sender({ deadlineMs: 3_000 }, { ...settings, endpoint: `https://127.0.0.1:${network.port}` });
   t.match(await one.send(fcmPush('a')), { kind: 'ok' });
   network.silence();
   const lost = await Promise.all([one.send(fcmPush('b')), one.send(fcmPush('c'))]);
@@ -163,12 +163,13 @@ t.test(
   'connections that are given up for one push without an answer still serve what is under way on them',
   async (t) => {
     const { fcm, faults, sender } = await openFcmBench(t);
-    const one = sender({ deadlineMs: 2_000 });
+    const one = sender({ deadlineMs: 4_000 });
     await one.send(fcmPush('a'));
     faults.set('silent', [{ word: 'silent' }]);
-    faults.set('slow', [{ word: 'slow', amount: 1_200 }]);
+    // Begins before the other is given up, and ends after it.
+    faults.set('slow', [{ word: 'slow', amount: 3_000 }]);
     const silent = one.send(fcmPush('silent'));
-    await new Promise((resolve) => setTimeout(resolve, 1_200));
+    await new Promise((resolve) => setTimeout(resolve, 2_000));
     const slow = one.send(fcmPush('slow'));
     t.match(await silent, { kind: 'retry', reason: 'timeout' });
     t.match(await one.send(fcmPush('b')), { kind: 'ok' }, 'on another connection');
@@ -451,7 +452,7 @@ t.test('an access token that was refused long ago takes no new one along', async
 
 t.test('10,000 at once: no more than there is room for, one token, few connections, each shown once', async (t) => {
   const { fcm, sender } = await openFcmBench(t, { protocols: ['h2'], maxDevices: 20_000 });
-  const one = sender();
+  const one = sender({ deadlineMs: 60_000 });
   let next = 0;
   let most = 0;
   let connections = 0;
@@ -470,7 +471,7 @@ t.test('10,000 at once: no more than there is room for, one token, few connectio
     };
     more();
   });
-  t.ok(outcomes.every(({ kind }) => kind === 'ok'));
+  t.same(new Set(outcomes.map((outcome) => (outcome.kind === 'ok' ? 'ok' : outcome.reason))), new Set(['ok']));
   t.equal(most, 400);
   t.equal(fcm.grants, 1);
   t.ok(connections <= 6, `${connections} connections`);

@@ -54,7 +54,7 @@ export async function openFcmBench(
     log: () => lines.join(''),
     sender(senderOptions, changed) {
       const deps = { clock: () => clock.nowMs, random, logger, metrics };
-      const sender = createFcmSender(deps, { ...settings, ...changed }, { deadlineMs: 5_000, ...senderOptions });
+      const sender = createFcmSender(deps, { ...settings, ...changed }, { deadlineMs: 20_000, ...senderOptions });
       t.teardown(() => sender.close());
       return sender;
     },

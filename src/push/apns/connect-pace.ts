@@ -5,13 +5,13 @@ const backoff = { minMs: 1_000, maxMs: 60_000 };
 const burst = 4;
 const betweenMs = 1_000;
 
-/** When connections may be made. Times are of `performance.now()`. */
+/** When connections may be made. Times are arguments, milliseconds that never go back. */
 export class ConnectPace {
   readonly #most: number;
   readonly #backoff: Backoff;
   /** Connections that may be made at once, as of `#atMs`. */
   #credit: number;
-  #atMs = performance.now();
+  #atMs = 0;
   #notBeforeMs = 0;
 
   constructor(connections: number, random: () => number) {
