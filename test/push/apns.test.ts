@@ -548,7 +548,7 @@ t.test('a connection that had nothing to do and is ended is no failure', async (
 
 t.test('a connection that is not what it should be: certain, with the reason for operators', async (t) => {
   const strangers = createCertificate('somebody');
-  const elsewhere = createCertificate('elsewhere', undefined, 'elsewhere.example');
+  const elsewhere = createCertificate('elsewhere', undefined, ['elsewhere.example']);
   const dumb = await open(
     t,
     createServer((socket) => void socket.resume()),

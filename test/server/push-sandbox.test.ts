@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { sign } from 'node:crypto';
+import { sign, X509Certificate } from 'node:crypto';
 import { once } from 'node:events';
 import { readFileSync, statSync, writeFileSync } from 'node:fs';
 import { connect, type IncomingHttpHeaders } from 'node:http2';
@@ -13,6 +13,7 @@ import { createFcmSender } from '../../src/push/fcm/index.ts';
 import { parseFaultRule } from '../../src/push/index.ts';
 import { createFaultRules } from '../../src/push/sandbox/fault-rules.ts';
 import { formatPush, shortened } from '../../src/server/cli/push-sandbox.ts';
+import { createCertificate } from '../support/certificates.ts';
 import { runInProcess } from '../support/cli.ts';
 import { until } from '../support/database.ts';
 import { fcmPush } from '../support/fcm.ts';
@@ -68,22 +69,24 @@ async function askApns({ endpoint, caFile, topic, keyId, teamId }: Snippet['apns
   const signed = `${part({ alg: 'ES256', kid: keyId })}.${part({ iss: teamId, iat: Math.floor(Date.now() / 1_000) })}`;
   const signature = sign('sha256', Buffer.from(signed), { key, dsaEncoding: 'ieee-p1363' }).toString('base64url');
   const session = connect(endpoint, { ca: readFileSync(caFile) });
-  const stream = session.request({
-    ':method': 'POST',
-    ':path': `/3/device/${token}`,
-    'apns-topic': topic,
-    'apns-push-type': 'alert',
-    authorization: `bearer ${signed}.${signature}`,
-  });
-  stream.end('{"aps":{"alert":"hello"}}');
-  const [headers] = (await once(stream, 'response')) as [IncomingHttpHeaders];
-  let body = '';
-  for await (const chunk of stream) body += chunk;
-  // Before the sandbox may go: what it ends would be an error of the session.
-  const closed = once(session, 'close');
-  session.close();
-  await closed;
-  return { status: headers[':status'], body, signature };
+  // What goes wrong is the stream's, too; and after the answer nothing is.
+  session.on('error', () => {});
+  try {
+    const stream = session.request({
+      ':method': 'POST',
+      ':path': `/3/device/${token}`,
+      'apns-topic': topic,
+      'apns-push-type': 'alert',
+      authorization: `bearer ${signed}.${signature}`,
+    });
+    stream.end('{"aps":{"alert":"hello"}}');
+    const [headers] = (await once(stream, 'response')) as [IncomingHttpHeaders];
+    let body = '';
+    for await (const chunk of stream) body += chunk;
+    return { status: headers[':status'], body, signature };
+  } finally {
+    session.destroy();
+  }
 }
 
 const longToken = `dead${'0123456789abcdef'.repeat(8)}`;
@@ -150,6 +153,38 @@ t.test('push sandbox: the same folder gives the same credentials; JSON for progr
   child.kill('SIGTERM');
   t.same(await exited, [0, null]);
 });
+
+t.test(
+  'push sandbox: its certificate is for the address that it listens on, and is made anew where it is not',
+  async (t) => {
+    const certOf = () => new X509Certificate(readFileSync(join(folder, 'two words', 'ca.pem')));
+    t.equal(certOf().checkIP('127.0.0.2'), undefined);
+    const { push, sender, child, exited } = await sandbox(t, '--host', '127.0.0.2');
+    t.match(push.apns.endpoint, /^https:\/\/127\.0\.0\.2:/);
+    t.match(await sender.send(fcmPush('short')), { kind: 'ok' });
+    const key = readFileSync(push.apns.keyFile, 'utf8');
+    t.match(await askApns(push.apns, key, longToken), { status: 200 });
+    child.kill('SIGTERM');
+    await exited;
+    const made = certOf();
+    // Then it is kept, for all of this machine too.
+    const everywhere = await sandbox(t, '--host', '0.0.0.0');
+    t.match(everywhere.push.fcm.endpoint, /^https:\/\/127\.0\.0\.1:/, 'no address is all of them');
+    t.match(await everywhere.sender.send(fcmPush('short')), { kind: 'ok' });
+    t.equal(certOf().fingerprint256, made.fingerprint256);
+
+    const { cert } = createCertificate('names', undefined, [
+      'push.example',
+      '192.0.2.7',
+      '2001:db8::a:1',
+      '::ffff:1.2.3.4',
+    ]);
+    const names = new X509Certificate(cert);
+    t.equal(names.checkHost('push.example'), 'push.example');
+    for (const address of ['192.0.2.7', '2001:db8::a:1', '::ffff:1.2.3.4']) t.equal(names.checkIP(address), address);
+    t.equal(names.checkIP('127.0.0.1'), undefined);
+  },
+);
 
 t.test('push sandbox: what it cannot do is said', async (t) => {
   for (const [args, code, said] of [

@@ -213,7 +213,7 @@ export async function createFaultServer(t: Pick<Test, 'teardown'>): Promise<Faul
   const sockets = new Set<Socket>();
   const servers: Server[] = [];
   const good = createCertificate('faults');
-  const elsewhere = createCertificate('elsewhere', undefined, 'elsewhere.example');
+  const elsewhere = createCertificate('elsewhere', undefined, ['elsewhere.example']);
   const old = createCertificate('old', new Date('2021-01-01T00:00:00Z'));
   const onRequest = (socket: Socket, request: GotRequest): void => {
     requests.push(request);

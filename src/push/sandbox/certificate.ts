@@ -1,10 +1,14 @@
 import { generateKeyPairSync, randomBytes, sign } from 'node:crypto';
+import { isIP, isIPv4 } from 'node:net';
 
-/** A self-signed certificate, by default for 127.0.0.1, ::1 and localhost; it is its own authority (`ca` of a client). PEM. */
+/** A self-signed certificate; it is its own authority (`ca` of a client). PEM. */
 export interface MadeCertificate {
   cert: string;
   key: string;
 }
+
+/** Of this machine, for itself. */
+export const localNames: readonly string[] = ['localhost', '127.0.0.1', '::1'];
 
 /**
  * Makes a certificate with Node alone (the machine may have no openssl): ECDSA P-256, X.509 v3, DER written by hand (RFC 5280).
@@ -12,18 +16,13 @@ export interface MadeCertificate {
 export function createCertificate(
   commonName: string,
   notAfter = new Date('2120-01-01T00:00:00Z'),
-  /** The only name it is for, instead of the usual ones. */
-  onlyName?: string,
+  /** Names and addresses that it is for. */
+  names = localNames,
 ): MadeCertificate {
   const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
   const ecdsaWithSha256 = sequence(oid(0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x02));
   const name = sequence(tlv(0x31, sequence(oid(0x55, 0x04, 0x03), tlv(0x0c, Buffer.from(commonName)))));
-  const usual = [
-    tlv(0x82, Buffer.from('localhost')),
-    tlv(0x87, Buffer.from([127, 0, 0, 1])),
-    tlv(0x87, Buffer.from([...Array.from({ length: 15 }, () => 0), 1])),
-  ];
-  const subjectAltName = sequence(...(onlyName === undefined ? usual : [tlv(0x82, Buffer.from(onlyName))]));
+  const subjectAltName = sequence(...names.map(generalName));
   const toBeSigned = sequence(
     tlv(0xa0, tlv(0x02, Buffer.from([2]))),
     tlv(0x02, Buffer.concat([Buffer.from([1]), randomBytes(8)])),
@@ -47,6 +46,22 @@ export function createCertificate(
     cert: ['-----BEGIN CERTIFICATE-----', ...lines, '-----END CERTIFICATE-----', ''].join('\n'),
     key: privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(),
   };
+}
+
+function generalName(name: string): Buffer {
+  return isIP(name) === 0 ? tlv(0x82, Buffer.from(name)) : tlv(0x87, addressBytes(name));
+}
+
+function addressBytes(address: string): Buffer {
+  if (isIPv4(address)) return Buffer.from(address.split('.').map(Number));
+  // In its shortest form, with neither a zone nor an IPv4 address in it.
+  const { hostname } = new URL(`http://[${address.replace(/%.*/, '')}]`);
+  const [left = [], right = []] = hostname
+    .slice(1, -1)
+    .split('::')
+    .map((words) => words.split(':').filter((word) => word !== ''));
+  const zeros = Array<string>(8 - left.length - right.length).fill('0');
+  return Buffer.from([...left, ...zeros, ...right].map((word) => word.padStart(4, '0')).join(''), 'hex');
 }
 
 function tlv(tag: number, value: Buffer): Buffer {

@@ -1,10 +1,12 @@
 import { createPrivateKey, generateKeyPairSync, X509Certificate } from 'node:crypto';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { isIP } from 'node:net';
 import { join, resolve } from 'node:path';
 import { type ApnsArrival, openApnsSandbox } from './apns.ts';
-import { createCertificate } from './certificate.ts';
+import { createCertificate, localNames } from './certificate.ts';
 import { createFaultRules, type FaultRule } from './fault-rules.ts';
 import { type FcmArrival, openFcmSandbox } from './fcm.ts';
+import { reachedAt } from './listener.ts';
 
 /** A push as one of the services got it. */
 export interface SandboxPush {
@@ -71,7 +73,7 @@ export async function openPushSandbox(options: PushSandboxOptions): Promise<Push
     apnsKey: join(folder, 'apns.p8'),
     serviceAccount: join(folder, 'service-account.json'),
   };
-  const tls = await certificateOf(files.ca, files.caKey);
+  const tls = await certificateOf(files.ca, files.caKey, reachedAt(host));
   const apnsKey = (await keyOf(files.apnsKey)) ?? (await write(files.apnsKey, makeApnsKey()));
   const rules = createFaultRules(faults);
   const apns = await openApnsSandbox({
@@ -126,15 +128,18 @@ function ofFcm({ atMs, token = '', body, status, answered }: FcmArrival): Sandbo
   return { service: 'fcm', atMs, token, headers: {}, body, status, answered };
 }
 
-/** The certificate of both services, which is its own authority; made where there is none, or none that fits. */
-async function certificateOf(certFile: string, keyFile: string): Promise<{ cert: string; key: string }> {
+/** The certificate of both services for that name, which is its own authority; made where there is none, or none that fits. */
+async function certificateOf(certFile: string, keyFile: string, name: string): Promise<{ cert: string; key: string }> {
   const [cert, key] = await Promise.all([read(certFile), read(keyFile)]);
   try {
-    if (new X509Certificate(cert).checkPrivateKey(createPrivateKey(key))) return { cert, key };
+    const known = new X509Certificate(cert);
+    const isFor = (isIP(name) === 0 ? known.checkHost(name) : known.checkIP(name)) !== undefined;
+    if (isFor && known.checkPrivateKey(createPrivateKey(key))) return { cert, key };
   } catch {
     // Then another.
   }
-  const made = createCertificate('qalgate push sandbox');
+  const names = [...new Set([...localNames, name])];
+  const made = createCertificate('qalgate push sandbox', undefined, names);
   await write(certFile, made.cert);
   await write(keyFile, made.key);
   return made;

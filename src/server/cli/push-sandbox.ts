@@ -35,7 +35,7 @@ export function pushSandboxCommand(context: CliContext): Command {
         'an account. Makes a certificate and credentials, and says what to give to an app. Ends with Ctrl-C.',
     )
     .option('--folder <path>', 'where certificate and credentials lie; made at the first time', 'push-sandbox')
-    .option('--host <address>', 'address to listen on', '127.0.0.1')
+    .option('--host <address>', 'address or name to listen on, and by which apps reach it', '127.0.0.1')
     .option('--apns-port <number>', 'port of APNs; 0 takes any free one', parsePort, 9197)
     .option('--fcm-port <number>', 'port of FCM; 0 takes any free one', parsePort, 9198)
     .option('--topic <bundle>', 'bundle id of the app on iOS', parseTopic, 'com.example.chat')
