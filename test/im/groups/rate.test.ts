@@ -46,12 +46,15 @@ t.test(
     const { groupId } = made.value;
 
     const startedMs = performance.now();
+    /** When each was offered: a busy machine is late, and then offers many at once. */
+    const offeredMs: number[] = [];
     const sends = Array.from({ length: perSec * seconds }, async (_, n) => {
       const dueMs = (n * 1_000) / perSec;
       await new Promise((resolve) => setTimeout(resolve, Math.max(0, dueMs - (performance.now() - startedMs))));
       const from = members[n % members.length];
       if (from === undefined) throw new Error('there are members');
       const priority = priorities[n % priorities.length] ?? 'Normal';
+      offeredMs.push(performance.now() - startedMs);
       const answer = await im.groupMessages.send({
         actor: { account: from, authority: 'self', origin },
         from,
@@ -67,6 +70,7 @@ t.test(
       return { priority, answer };
     });
     const sent = await Promise.all(sends);
+    const tookMs = performance.now() - startedMs;
     t.ok(
       sent.every(({ answer }) => answer.ok),
       'every sender has success',
@@ -80,9 +84,11 @@ t.test(
       Array.from({ length: seqs.length }, (_, n) => n + 1),
       'no seq without a message, none twice',
     );
-    // The last ones had their turn in the second after.
-    t.ok(seqs.length <= quota * (seconds + 2), `${seqs.length} got through`);
-    t.ok(seqs.length >= quota * seconds * 0.9, `${seqs.length} got through`);
+    // Of the last one a part may be over, and of the first one.
+    t.ok(seqs.length <= quota * (Math.ceil(tookMs / 1_000) + 1), `${seqs.length} got through`);
+    const bySec = Map.groupBy(offeredMs, (ms) => Math.floor(ms / 1_000));
+    const fullSecs = [...bySec.values()].filter(({ length }) => length >= quota).length;
+    t.ok(seqs.length >= quota * fullSecs * 0.9, `${seqs.length} got through in ${fullSecs} seconds`);
 
     const { rows } = await db.pool.query<{ count: number }>(
       'select count(*) as count from message join chat_group g using (conversation_id) where g.group_id = $1',
@@ -96,10 +102,13 @@ t.test(
     const dropped = await metricOf(metrics, 'qalgate_im_group_messages_dropped_total');
     t.equal(dropped, sent.length - seqs.length, 'and all others are counted');
 
-    // An eighth is High, fifty a second: they have the places of every cycle but what is left of the first.
+    // An eighth is High, fifty a second: they have the places of every cycle, but of one that begins with nobody who waits: the first
+    // one, and such a one behind a pause.
     const through = (priority: Priority) =>
       sent.filter((one) => one.priority === priority && one.answer.ok && one.answer.value.seq > 0).length;
-    t.ok(through('High') > 0.9 * (seqs.length - quota), `${through('High')} of ${seqs.length} were High`);
-    t.ok(through('Lowest') <= quota, `${through('Lowest')} were Lowest`);
+    const pauses = offeredMs.filter((ms, n) => ms - (offeredMs[n - 1] ?? 0) > 250).length;
+    const mixed = quota * (1 + pauses);
+    t.ok(through('High') > 0.9 * (seqs.length - mixed), `${through('High')} of ${seqs.length} were High`);
+    t.ok(through('Lowest') <= mixed, `${through('Lowest')} were Lowest`);
   },
 );
