@@ -38,6 +38,8 @@ export type Outcome =
       readonly reason: string;
       readonly status: number | undefined;
       readonly afterMs: number;
+      /** Instead of it, where the attempt before came to the same reason. */
+      readonly againMs?: number;
       readonly scope: 'push' | 'device' | 'channel';
       readonly isSure: boolean;
     }

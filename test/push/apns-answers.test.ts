@@ -61,7 +61,7 @@ const table: Record<keyof typeof apnsReasons, Expected> = {
   Forbidden: halt,
   TooManyRequests: retry('device', 30_000),
   TooManyProviderTokenUpdates: retry('push', 1_000, 'spent'),
-  InternalServerError: retry('push', 15_000, 'good', false),
+  InternalServerError: { ...retry('push', 15_000, 'good', false), againMs: 900_000 },
   ServiceUnavailable: retry('push', 1_000, 'spent'),
   Shutdown: retry('push', 1_000, 'spent'),
 };

@@ -184,6 +184,13 @@ t.test('[S7] what one attempt means for its push, its device and its lane', asyn
   t.equal(after(retry(), { attempts: 1 }, { random: 0 }).mark.dueMs, nowMs + 1_000, 'with jitter');
   t.equal(after(retry(), { attempts: 50 }).mark.dueMs, nowMs + 300_000, 'and a bound');
   t.equal(after(retry({ afterMs: 900_000 })).mark.dueMs, nowMs + 900_000, 'as its service says');
+  const error = retry({ reason: 'InternalServerError', afterMs: 15_000, againMs: 900_000 });
+  t.equal(after(error, { attempts: 1, reason: 'busy' }).mark.dueMs, nowMs + 15_000);
+  t.equal(
+    after(error, { attempts: 1, reason: 'InternalServerError' }).mark.dueMs,
+    nowMs + 900_000,
+    'the same once more',
+  );
   t.match(
     after(retry(), { attempts: 3, deadlineMs: nowMs + 7_999 }).mark,
     { outcome: 'expired', reason: 'busy' },

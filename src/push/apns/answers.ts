@@ -43,6 +43,7 @@ const waits = {
   serviceMs: 1_000,
   /** APNs asks for 15 minutes after an error of its own; the first time is tried sooner (PUSH §1.5). */
   errorMs: 15_000,
+  errorAgainMs: 900_000,
   /** No answer of APNs at all, but of something before it. */
   strangerMs: 15_000,
 };
@@ -71,7 +72,7 @@ function refusal(
   facts: { timestampMs: number | undefined; afterMs: number | undefined; environment: Sendable['environment'] },
 ): Outcome {
   const { timestampMs, afterMs, environment } = facts;
-  const retry = (scope: Scope, leastMs: number, isSure: boolean): Outcome => ({
+  const retry = (scope: Scope, leastMs: number, isSure: boolean): Retry => ({
     kind: 'retry',
     reason,
     status,
@@ -89,7 +90,7 @@ function refusal(
   if (status === 403) return { kind: 'halt', reason, status };
   if (status === 429) return retry('device', waits.deviceMs, true);
   if (status === 503) return retry(scopeOf(afterMs, environment), waits.serviceMs, true);
-  if (status >= 500) return retry('push', waits.errorMs, false);
+  if (status >= 500) return { ...retry('push', waits.errorMs, false), againMs: waits.errorAgainMs };
   return { kind: 'bad', reason, status };
 }
 

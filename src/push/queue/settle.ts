@@ -56,7 +56,8 @@ export function settle(
       // It was no attempt of this push: it keeps its place.
       return { mark: { id, day, outcome: undefined, reason: outcome.reason }, halt: outcome.reason };
     case 'retry': {
-      const { reason, afterMs, scope } = outcome;
+      const { reason, scope } = outcome;
+      const afterMs = (item.reason === reason ? outcome.againMs : undefined) ?? outcome.afterMs;
       const ownMs =
         scope === 'channel' ? 0 : Math.min(longestMs, 1_000 * 2 ** Math.min(item.attempts, 20)) * (0.5 + random / 2);
       const restMs = Math.max(afterMs, afterMs === 0 && item.attempts === 0 ? 0 : ownMs);
