@@ -4,17 +4,20 @@ import { createPauses, createPushAdmin } from '../../src/push/index.ts';
 import { createItems, queueSettings } from '../../src/push/queue/items.ts';
 import type { Lane } from '../../src/push/queue/lane.ts';
 import { createUpkeep } from '../../src/push/queue/upkeep.ts';
+import { createAppStore, createControlBus, createSealer } from '../../src/store/index.ts';
 import { makeTestLogger, openTestDatabase, until } from '../support/database.ts';
 import { openPushWorld } from '../support/push-world.ts';
 
-t.setTimeout(60_000);
+t.setTimeout(90_000);
+/** Of a command about accounts that took too long. */
+const lateCode = 70169;
 const database = await openTestDatabase(t);
 const { db } = database;
 const world = await openPushWorld(t, database, { options: { tuning: { lookMs: 200 } } });
 const { im } = world;
 
 t.test(
-  'nobody who counts, marks, reads, recalls, sets tokens, drops or retries waits for one who waits for him',
+  'nobody who counts, marks, reads, recalls, sets tokens, drops, retries or deletes waits for one who waits for him',
   async (t) => {
     const sdkAppId = im.app.sdkAppId as Lane['sdkAppId'];
     await world.push.pauses.pause({ sdkAppId, channel: undefined, reason: 'a test', actor: 'tester' });
@@ -24,16 +27,29 @@ t.test(
       await link.ok('setToken', { channel: 'apns', token: index.toString(16).padStart(64, 'a') });
       await link.ok('report', { state: 'background', unread: 0 });
     }
+    // Each with several devices, and deleted in the end.
+    const leavers = Array.from({ length: 12 }, (_, index) => `leaver${index}`);
+    await im.call('im_open_login_svc/multiaccount_import', { Accounts: leavers });
+    await db.pool.query(
+      `with phones as (
+         insert into terminal (account_id, platform, generation, state, link_id, last_there_ms)
+         select id, platform, 1, 'push-online', 'lost.1', $1 from account, unnest(array['iOS', 'iPad']) as platform
+         where identifier like 'leaver%' returning account_id, platform
+       )
+       insert into push_device (sdk_app_id, account_id, platform, generation, channel, token, registered_ms, seen_ms)
+       select $2, account_id, platform, 1, 'apns', platform || account_id, 0, $1 from phones order by md5(account_id || platform)`,
+      [Date.now(), sdkAppId],
+    );
     const alice = await im.link('alice');
-    const { group } = await alice.ok('createGroup', { type: 'Private', name: 'Tea', members: names });
-    for (let n = 0; n < 150; n++) {
+    const { group } = await alice.ok('createGroup', { type: 'Private', name: 'Tea', members: [...names, ...leavers] });
+    for (let n = 0; n < 60; n++) {
       await alice.ok('send', {
         conversation: `group:${group}`,
         clientId: `id-${n}`,
         body: [{ MsgType: 'TIMTextElem', MsgContent: { Text: `no ${n}` } }],
       });
     }
-    const many = 150 * names.length;
+    const many = 60 * (names.length + 2 * leavers.length);
     await until(
       async () => (await db.pool.query('select 1 from push_item where done_ms is null')).rows.length === many,
     );
@@ -43,12 +59,13 @@ t.test(
       [group],
     );
     const terminals = await one<{ account: number; link: string }>(
-      "select account_id as account, link_id as link from terminal where platform = 'iOS'",
+      "select account_id as account, link_id as link from terminal where platform = 'iOS' and node_id is not null",
     );
 
     const own = db.another({ max: 8, statementMs: 10_000, settings: queueSettings });
     t.teardown(() => own.close());
     const pauses = createPauses({ db, clock: Date.now });
+    const { logger } = makeTestLogger();
     const admin = createPushAdmin({ db, pauses, wake() {}, clock: world.clock });
     const upkeep = createUpkeep(
       {
@@ -56,7 +73,7 @@ t.test(
         apps: { list: () => [world.app()] },
         pauses: async () => 0,
         clock: world.clock,
-        logger: makeTestLogger().logger,
+        logger,
         metrics: createMetrics(),
       },
       { everyMs: 10_000_000, bound: 1_000 },
@@ -68,6 +85,12 @@ t.test(
       one<{ id: number; day: number; device: number }>(
         'select id, day, device_id as device from push_item where done_ms is null order by random() limit 60',
       );
+    const bus = createControlBus(db, { logger });
+    t.teardown(() => bus.close());
+    const apps = createAppStore(db, { sealer: createSealer([Buffer.alloc(32)]), bus });
+    t.match(await apps.create(world.app()), { ok: true });
+    let isRemoved = false;
+    let end = 0;
     const everything = { ids: undefined, channel: undefined, campaign: undefined };
     const works = {
       count: async () => void (await pick(queues).count(await some())),
@@ -91,9 +114,9 @@ t.test(
         void (await one('select im_read($1, $2, $3)', [
           conversation,
           pick(terminals).account,
-          Math.ceil(Math.random() * 160),
+          Math.ceil(Math.random() * 70),
         ])),
-      recall: async () => void (await one('select im_recall($1, $2)', [conversation, Math.ceil(Math.random() * 160)])),
+      recall: async () => void (await one('select im_recall($1, $2)', [conversation, Math.ceil(Math.random() * 70)])),
       async token() {
         // Some fight for two tokens; the others keep devices, whose badges can be counted.
         const at = Math.floor(Math.random() * terminals.length);
@@ -114,12 +137,26 @@ t.test(
         })),
       retry: async () => void (await admin.retry(world.app(), everything)),
       upkeep: () => upkeep.run(),
+      async delete() {
+        const DeleteItem = leavers.splice(0, 3).map((UserID) => ({ UserID }));
+        if (DeleteItem.length === 0) return;
+        const { ErrorCode, ErrorInfo } = await im.call('im_open_login_svc/account_delete', { DeleteItem });
+        // Late is not refused: it waited in its turn.
+        if (ErrorCode !== 0 && ErrorCode !== lateCode) throw new Error(String(ErrorInfo));
+      },
+      async remove() {
+        await until(() => performance.now() > end - 1_000);
+        if (isRemoved) return;
+        isRemoved = true;
+        t.match(await apps.delete(sdkAppId), { ok: true });
+      },
     };
+    const rare = new Set(['drop', 'upkeep', 'delete', 'remove']);
     // Of the others two each.
     const workers: Partial<Record<string, number>> = { token: 8, count: 4 };
     const errors = new Map<string, number>();
     const done = new Map<string, number>();
-    const end = performance.now() + 4_000;
+    end = performance.now() + 4_000;
     await Promise.all(
       Object.entries(works)
         .flatMap((entry) => new Array<typeof entry>(workers[entry[0]] ?? 2).fill(entry))
@@ -132,7 +169,7 @@ t.test(
                 errors.set(key, (errors.get(key) ?? 0) + 1);
               },
             );
-            if (what === 'drop' || what === 'upkeep') await new Promise((resolve) => setTimeout(resolve, 100));
+            if (rare.has(what)) await new Promise((resolve) => setTimeout(resolve, 100));
           }
         }),
     );
