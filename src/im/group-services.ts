@@ -163,7 +163,7 @@ export interface Groups {
   ): Promise<ImResult<{ account: AccountId; outcome: AddOutcome }[]>>;
   /** Members who are online, in groups of which a list shows but some of them; at most 10 s old (API reference §4.26). */
   onlineCount(actor: Actor, groupId: string): Promise<ImResult<number>>;
-  /** A system notification to members who are online now (G24); `to` absent: all. */
+  /** A system notification to members who are online now (G24); `to` absent or empty: all. */
   notify(actor: Actor, groupId: string, content: string, to?: readonly AccountId[]): Promise<ImResult>;
 }
 

@@ -140,9 +140,8 @@ const notify = defineCommand({
   errors: ['GROUP_UNKNOWN', 'GROUP_FORBIDDEN', 'GROUP_ACCOUNT_UNKNOWN'],
   // G24
   async handle(call, { groups }) {
-    const { GroupId, Content, ToMembers_Account = [] } = call.body;
-    const to = ToMembers_Account.length === 0 ? undefined : ToMembers_Account;
-    return emptyAnswer(await groups.notify(actorOf(call), GroupId, Content, to));
+    const { GroupId, Content, ToMembers_Account } = call.body;
+    return emptyAnswer(await groups.notify(actorOf(call), GroupId, Content, ToMembers_Account));
   },
 });
 
@@ -183,16 +182,11 @@ const recall = defineCommand({
     const { GroupId, MsgSeqList } = call.body;
     const seqs = MsgSeqList.map(({ MsgSeq }) => MsgSeq);
     const recalled = await groupMessages.recall(actorOf(call), GroupId, seqs);
-    if (recalled.ok) {
-      return {
-        ok: true,
-        answer: { RecallRetList: recalled.value.map(({ seq, code }) => ({ MsgSeq: seq, RetCode: code })) },
-      };
-    }
-    if (recalled.error !== 'GROUP_TYPE_NOT_RECALLABLE') return recalled;
-    // Said of each message, as the other reasons are.
-    const RetCode = errorCode(service, recalled.error);
-    return { ok: true, answer: { RecallRetList: seqs.map((MsgSeq) => ({ MsgSeq, RetCode })) } };
+    if (!recalled.ok) return recalled;
+    return {
+      ok: true,
+      answer: { RecallRetList: recalled.value.map(({ seq, code }) => ({ MsgSeq: seq, RetCode: code })) },
+    };
   },
 });
 
