@@ -50,17 +50,17 @@ export function groupModel(group: GroupState, row: GroupTypeRow, nowSec: number)
   const notice = (names: string[], kind: string, by: string) =>
     tell(group.isHidden ? names.filter((who) => who === owner()) : names, `notice ${kind} by ${by}`);
 
-  function say(from: string, text: string, { isTip = false, isStored = true }): string {
+  function say(from: string, text: string, { isTip = false, isStored = true, to = members() }): string {
     const seq = isStored ? messages.length + 1 : 0;
     const card = isTip ? '' : (member(from)?.card ?? '');
     if (isStored) messages.push({ seq, from, text, card, sec: nowSec, isTip, gone: '' });
     if (isStored && !isTip) Object.assign(member(from) ?? {}, { sent: nowSec });
-    tell(namesOf(members().filter(hears)), `${seq} ${text}${card}`);
+    tell(namesOf(to.filter(hears)), `${seq} ${text}${card}`);
     return `seq ${seq}`;
   }
 
-  const tip = (kind: string, by: string, what: string) =>
-    say(by, `tip ${kind} by ${by} ${what}`, { isTip: true, isStored: row.changeNotice === 'strong' });
+  const tip = (kind: string, by: string, what: string, to = members()) =>
+    say(by, `tip ${kind} by ${by} ${what}`, { isTip: true, isStored: row.changeNotice === 'strong', to });
 
   function join(names: string[], role: Role): void {
     const rest = { from: messages.length + 1, to: Infinity, read: messages.length, card: '', joined: nowSec, sent: 0 };
@@ -72,7 +72,8 @@ export function groupModel(group: GroupState, row: GroupTypeRow, nowSec: number)
     const taken = names.slice(0, profile.maxMembers - members().length);
     join(taken, 'Member');
     for (const request of group.requests) if (taken.includes(request.who)) request.result ||= 'gone';
-    if (row.changeNotice !== 'none' && taken.length > 0) tip('join', by, `${taken} ${members().length}`);
+    const hearers = members().filter(({ who }) => row.changeNotice !== 'none' || taken.includes(who));
+    if (taken.length > 0) tip('join', by, `${taken} ${members().length}`, hearers);
     return taken;
   }
 
@@ -176,11 +177,10 @@ export function groupModel(group: GroupState, row: GroupTypeRow, nowSec: number)
     }
     if (op.do === 'edit') {
       const { role, flag, card } = op.set;
+      if (rank === ranks.None || (row.isAudience && stay?.role === 'Member')) return forbidden;
+      if (by !== op.who && ((flag && by !== 'admin') || (card !== undefined && !isAbove(by, op.who)))) return forbidden;
       if (stay === undefined) return 'GROUP_PARAMETER';
-      if (rank === ranks.None || (row.isAudience && stay.role === 'Member')) return forbidden;
       if (role !== undefined && (!row.hasAdmins || rank < ranks.Owner || stay.role === 'Owner')) return forbidden;
-      if (flag !== undefined && by !== op.who && by !== 'admin') return forbidden;
-      if (card !== undefined && by !== op.who && !isAbove(by, op.who)) return forbidden;
       const isNew = role !== undefined && role !== stay.role;
       if (isNew) tip(role === 'Admin' ? 'setAdmin' : 'cancelAdmin', by, op.who);
       if (isNew) notice([op.who], role === 'Admin' ? 'madeAdmin' : 'noAdmin', by);
