@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { Agent, createServer, get, type IncomingMessage, type Server } from 'node:http';
 import { type AddressInfo, connect } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -95,6 +95,37 @@ t.test('the service as a process', async (t) => {
 
     service.process.kill('SIGTERM');
     t.same(await service.exited, { code: 0, signal: null });
+  });
+
+  await t.test('[O1] each metric has its line in the README of its folder, and what pages name is there', async (t) => {
+    const service = await spawnService(options);
+    t.teardown(() => service.process.kill('SIGKILL'));
+    const told = (await fetchVia(service.ops, '/metrics')).body;
+    const there = [...told.matchAll(/^# TYPE (qalgate_[a-z0-9_]+)/gm)].map(([, name = '']) => name).sort();
+    t.ok(there.length > 100);
+    const root = new URL('../../', import.meta.url);
+    const named = new Set<string>();
+    for (const folder of await readdir(new URL('src', root))) {
+      const page = await readFile(new URL(`src/${folder}/README.md`, root), 'utf8').catch(() => '');
+      const [, metrics = ''] = page.split('## Metrics');
+      for (const [, name = ''] of metrics.matchAll(/`([a-z][a-z0-9_]*[a-z0-9])(?:\{[a-z_,]+\})?`/g)) {
+        named.add(name.startsWith('qalgate_') ? name : `qalgate_${folder}_${name}`);
+      }
+    }
+    t.same(
+      there.filter((name) => !named.has(name)),
+      [],
+      'written down',
+    );
+    for (const page of await readdir(new URL('docs/', root), { recursive: true })) {
+      if (!page.endsWith('.md')) continue;
+      const text = await readFile(new URL(`docs/${page}`, root), 'utf8');
+      for (const [name] of text.matchAll(/qalgate_[a-z0-9_]*[a-z0-9](?![a-z0-9_])/g)) {
+        t.ok(there.includes(name.replace(/_(bucket|sum|count)$/, '')), `${page}: ${name}`);
+      }
+    }
+    service.process.kill('SIGTERM');
+    await service.exited;
   });
 
   await t.test('[A14] a kick ends sessions in the running service', async (t) => {
