@@ -328,7 +328,9 @@ t.test('closing does not cut an answer that is ended but still being read', asyn
       },
     });
     const reader =
-      'tls' in options ? tls.connect({ port, host: '127.0.0.1', rejectUnauthorized: false }) : net.connect(port);
+      'tls' in options
+        ? tls.connect({ port, host: '127.0.0.1', rejectUnauthorized: false })
+        : net.connect(port, '127.0.0.1');
     reader.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n');
     await until(() => ended);
     const closed = listener.close(60_000);

@@ -227,6 +227,7 @@ async function startHolder(t: Test, drainKey: string, lockMs: number) {
   const script = fileURLToPath(new URL('../support/lane-locks-process.ts', import.meta.url));
   const given = JSON.stringify({ connection: direct, lockMs, lane: lane(drainKey) });
   const child = spawn(process.execPath, [script, given], { stdio: ['pipe', 'pipe', 'inherit'] });
+  child.stdin.on('error', () => {});
   t.teardown(() => child.kill('SIGKILL'));
   const said: unknown[] = [];
   createInterface({ input: child.stdout }).on('line', (line) => said.push(JSON.parse(line)));
@@ -325,7 +326,10 @@ t.test('it closes in time while nothing answers, and while it connects', async (
   const answers = Promise.withResolvers<void>();
   const slow = createServer((near) => {
     near.on('error', () => {});
-    answers.promise.then(() => near.pipe(connect({ path })).pipe(near));
+    answers.promise.then(() => {
+      const far = connect({ path }).on('error', () => {});
+      near.pipe(far).pipe(near);
+    });
   });
   slow.listen(0, '127.0.0.1');
   await once(slow, 'listening');

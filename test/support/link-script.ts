@@ -365,6 +365,7 @@ export async function openScript(t: Test): Promise<ScriptedService> {
   }
 
   sockets.on('connection', (socket: WebSocket, _request: IncomingMessage) => {
+    socket.on('error', () => {});
     if (isStopped) return socket.terminate();
     linkNo += 1;
     let isFrozen = false;

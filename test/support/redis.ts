@@ -77,6 +77,8 @@ export async function startRedis(t: Test, { settings = [], tls }: TestRedisOptio
   const start = async (): Promise<void> => {
     const server = spawn(found, ['-'], { stdio: ['pipe', 'pipe', 'inherit'] });
     child = server;
+    // One that ends at once says why.
+    server.stdin.on('error', () => {});
     server.stdin.end(config);
     const said: string[] = [];
     const { promise: ready, resolve, reject } = Promise.withResolvers<void>();

@@ -20,6 +20,8 @@ export function spawnStore(t: Test, dataDir: string, use: 'serve' | 'command'): 
   const script = fileURLToPath(new URL('store-process.ts', import.meta.url));
   const child = spawn(process.execPath, [script, dataDir, use], { stdio: ['pipe', 'pipe', 'inherit'] });
   const ended = once(child, 'close');
+  // Of one that was killed.
+  child.stdin.on('error', () => {});
   const lines = readline.createInterface({ input: child.stdout })[Symbol.asyncIterator]();
   t.teardown(() => child.kill('SIGKILL'));
   return {
