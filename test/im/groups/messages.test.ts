@@ -6,7 +6,7 @@ import { createTurns } from '../../../src/im/groups/turns.ts';
 import type { Account, AccountNo } from '../../../src/im/model.ts';
 import type { GroupDecision, GroupQuestion, ImPorts } from '../../../src/im/ports.ts';
 import { type AccountId, unpackCallbackNotes } from '../../../src/wire/index.ts';
-import { openTestDatabase } from '../../support/database.ts';
+import { openTestDatabase, until } from '../../support/database.ts';
 import { actorOf, groupSend, openGroups, type TestGroups, type TestGroupsOptions } from '../../support/groups.ts';
 import { imAppId } from '../../support/im.ts';
 import { textBody } from '../../support/im-draft.ts';
@@ -322,7 +322,7 @@ t.test('[G39] nobody is told live of what was said before he came, however late 
     answer = Promise.withResolvers<void>();
     const group = await late.group(type, [alice, bob]);
     const sending = sent(bob, group, {}, late);
-    while ((await stored(group)).length === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+    await until(async () => (await stored(group)).length > 0);
     await late.change(group, (c) => c.join([{ account: carol }]));
     t.equal((await late.rosters.get(imAppId, group.groupId))?.members.size, 3);
     late.told.length = 0;

@@ -306,6 +306,7 @@ t.test(
     const { db } = await openTestDatabase(t);
     const told: string[] = [];
     let waiting = 0;
+    const changed = Promise.withResolvers<void>();
     const bus = createLocalBus({ logger: makeTestLogger().logger });
     const { im } = await openIm(t, {
       database: { db },
@@ -317,7 +318,8 @@ t.test(
             wants: (_, command) => command === 'Group.CallbackBeforeSendMsg',
             async ask() {
               waiting += 1;
-              await delay(2_000);
+              // And longer, where the machine takes longer for what happens meanwhile.
+              await Promise.all([delay(2_000), changed.promise]);
               return { kind: 'allow', outcome: 'allowed' };
             },
           },
@@ -392,11 +394,12 @@ t.test(
       sending: groupMessages.send({
         ...{ actor: self(bea), from: bea, groupId: name },
         draft: { body: textBody('hello'), random: 1, priority: 'Normal', isOnlineOnly: false },
-        deadline: AbortSignal.timeout(10_000),
+        deadline: AbortSignal.timeout(60_000),
       }),
     }));
     await until(() => waiting === sent.length);
     await Promise.all(sent.map(({ name, meanwhile }) => meanwhile(name)));
+    changed.resolve();
     for (const { name, sending, wanted } of sent) {
       const result = await sending;
       t.match(result, wanted, name);
