@@ -473,7 +473,7 @@ t.test('the chat page in a browser', { skip }, async (t) => {
     '[G15] [G33] [G38] an audience: made, found, joined; what its type does not allow is not there',
     async (t) => {
       const hugo = await visit(service, browser, { ...phone, name: 'hugo', problems });
-      const panelOf = ({ page }: Visitor) => page.getByRole('dialog', { name: 'Live show' });
+      const panelOf = ({ page }: Visitor) => page.getByRole('dialog', { name: 'Live show with everybody there' });
       const make = alice.page.getByRole('dialog', { name: 'New group' });
       await alice.page.getByRole('button', { name: 'New group' }).click();
       await alice.page.keyboard.press('Enter');
@@ -481,11 +481,11 @@ t.test('the chat page in a browser', { skip }, async (t) => {
       await make.getByLabel('Name', { exact: true }).fill('é'.repeat(16));
       await alice.page.keyboard.press('Enter');
       await make.getByRole('alert').filter({ hasText: 'name has 32 bytes; allowed:' }).waitFor();
-      await make.getByLabel('Name', { exact: true }).fill('Live show');
+      await make.getByLabel('Name', { exact: true }).fill('Live show with everybody there');
       await make.getByLabel('Who comes in').selectOption('AVChatRoom');
       t.notOk(await make.getByLabel('Who is invited').isVisible(), 'nobody is invited to be an audience');
       await make.getByRole('button', { name: 'Make it' }).click();
-      await alice.page.locator('#thread h1', { hasText: 'Live show' }).waitFor();
+      await alice.page.locator('#thread h1', { hasText: 'Live show with everybody there' }).waitFor();
       await alice.page.getByRole('button', { name: 'Members' }).click();
       const id = (await panelOf(alice).locator('code').textContent()) ?? '';
 
@@ -506,7 +506,7 @@ t.test('the chat page in a browser', { skip }, async (t) => {
       await find.getByText('Audience, 1 member, owner alice').waitFor();
       t.notOk(await find.getByLabel('What you say').isVisible(), 'nobody lets anybody in');
       await find.getByRole('button', { name: 'Join', exact: true }).click();
-      await hugo.page.locator('#text[placeholder="Message to Live show"]').waitFor();
+      await hugo.page.locator('#text[placeholder="Message to Live show with everybody there"]').waitFor();
 
       const offered = async (of: Visitor) => await panelOf(of).getByRole('button').allTextContents();
       await panelOf(alice).locator('[data-account=hugo]').getByRole('button', { name: 'Mute' }).waitFor();
@@ -535,6 +535,13 @@ t.test('the chat page in a browser', { skip }, async (t) => {
       await hugo.page.getByRole('button', { name: 'Members' }).click();
       await panelOf(hugo).getByText('Starts at eight').waitFor();
       t.same(await offered(hugo), ['Leave the group', 'Close']);
+      await panelOf(hugo).getByRole('button', { name: 'Close' }).click();
+      const height = () => hugo.page.locator('#text').evaluate(({ clientHeight }) => clientHeight);
+      const flat = await height();
+      await hugo.page.click('#back');
+      await hugo.page.locator('.conversation', { hasText: 'Live show' }).tap();
+      await hugo.sees('Welcome', 'received');
+      t.equal(await height(), flat, 'a long name makes the field no higher');
       await hugo.context.close();
     },
   );
