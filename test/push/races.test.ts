@@ -177,3 +177,115 @@ t.test(
     t.same(Object.fromEntries(errors), {});
   },
 );
+
+t.test('whoever locks several devices does so in the order of their ids', async (t) => {
+  const sdkAppId = im.app.sdkAppId as Lane['sdkAppId'];
+  const { pool } = db;
+  await world.push.pauses.pause({ sdkAppId, channel: undefined, reason: 'a test', actor: 'tester' });
+  const platforms = ['iOS', 'iPad', 'Android'];
+  let made = 0;
+  const phones = async (account: string) => {
+    const links = [];
+    for (const platform of platforms) {
+      const link = await im.link(account, { platform });
+      await link.ok('setToken', { channel: 'apns', token: (++made).toString(16).padStart(64, 'b') });
+      await link.ok('report', { state: 'background', unread: 5 });
+      links.push(link);
+    }
+    return links;
+  };
+  await phones('zoe');
+  const [phone] = await phones('yan');
+  const desktop = await im.link('zoe', { platform: 'Mac' });
+  const bert = await im.link('bert');
+  const { seq } = await bert.ok('send', {
+    conversation: 'c2c:zoe',
+    clientId: 'id-zoe',
+    body: [{ MsgType: 'TIMTextElem', MsgContent: { Text: 'hello' } }],
+  });
+  const itemsOf = async () => (await world.items('zoe')) as { id: number; day: number; device_id: number }[];
+  await until(async () => (await itemsOf()).length === platforms.length);
+  const items = createItems({ pool, clock: world.clock });
+  const devicesOf = async (...accounts: string[]) =>
+    (
+      await pool.query<{ id: number; token: string }>(
+        `select d.id, d.token from push_device d join account a on a.id = d.account_id
+         where d.sdk_app_id = $1 and ($2::text[] = '{}' or a.identifier = any ($2)) order by d.id`,
+        [sdkAppId, accounts],
+      )
+    ).rows;
+  const tokenOfZoe = (await devicesOf('zoe'))[0]?.token;
+  await world.push.pauses.pause({ sdkAppId, channel: undefined, reason: 'a test', actor: 'tester' });
+  const { logger } = makeTestLogger();
+  const bus = createControlBus(db, { logger });
+  t.teardown(() => bus.close());
+  const apps = createAppStore(db, { sealer: createSealer([Buffer.alloc(32)]), bus });
+  t.match(await apps.create(world.app()), { ok: true });
+
+  const works: [what: string, whose: string[], work: () => Promise<unknown>][] = [
+    ['counts', ['zoe'], async () => items.count(await itemsOf())],
+    [
+      'marks',
+      ['zoe'],
+      async () => {
+        const devices = await devicesOf('zoe');
+        const all = (await itemsOf()).toReversed();
+        await Promise.all(
+          all.map(({ id, day, device_id }) => {
+            const token = devices.find((device) => device.id === device_id)?.token ?? '';
+            const device = { id: device_id, token, do: 'rest', untilMs: 1 } as const;
+            return items.mark({ id, day, outcome: undefined, reason: 'busy', device });
+          }),
+        );
+      },
+    ],
+    ['recalls', ['zoe'], () => bert.ok('recall', { conversation: 'c2c:zoe', seq })],
+    [
+      'reads',
+      ['zoe'],
+      async () => {
+        const next = await bert.ok('send', {
+          conversation: 'c2c:zoe',
+          clientId: 'id-zoe-2',
+          body: [{ MsgType: 'TIMTextElem', MsgContent: { Text: 'again' } }],
+        });
+        await desktop.ok('read', { conversation: 'c2c:bert', seq: next.seq });
+      },
+    ],
+    ['sets a token', ['zoe', 'yan'], async () => phone?.ok('setToken', { channel: 'apns', token: tokenOfZoe })],
+    [
+      'deletes an account',
+      ['zoe'],
+      () => im.call('im_open_login_svc/account_delete', { DeleteItem: [{ UserID: 'zoe' }] }),
+    ],
+    ['deletes an app', [], () => apps.delete(sdkAppId)],
+  ];
+  for (const [what, whose, work] of works) {
+    const [first = 0, ...others] = (await devicesOf(...whose)).map(({ id }) => id);
+    // It stands last in the table.
+    await pool.query('update push_device set badge = badge where id = $1', [first]);
+    const holder = await pool.connect();
+    let working: Promise<unknown> | undefined;
+    try {
+      const { rows: own } = await holder.query<{ pid: number }>('select pg_backend_pid() as pid');
+      await holder.query('begin');
+      await holder.query('select 1 from push_device where id = $1 for update', [first]);
+      working = work();
+      await until(async () => {
+        const { rows } = await pool.query('select 1 from pg_stat_activity where $1 = any (pg_blocking_pids(pid))', [
+          own[0]?.pid,
+        ]);
+        return rows.length > 0;
+      });
+      const { rows } = await pool.query('select id from push_device where id = any ($1) for update skip locked', [
+        others,
+      ]);
+      t.equal(rows.length, others.length, `whoever ${what} holds none of the others while he waits for the first`);
+      t.ok(others.length > 0);
+    } finally {
+      await holder.query('rollback');
+      holder.release();
+    }
+    await working;
+  }
+});

@@ -72,6 +72,27 @@ t.test('[O1][O3] status, list and devices', async (t) => {
   t.match(await run('list', '--state', 'sent'), { code: 2, stderr: /Allowed choices are waiting/ });
 });
 
+t.test('nothing that others have written acts on the terminal', async (t) => {
+  const { rows } = await db.pool.query(
+    "insert into account (sdk_app_id, identifier, created_ms) values ($1, E'\\x1b[2Jeve', 1) returning id",
+    [app],
+  );
+  await db.pool.query('update push_item set account_id = $2 where id = $1', [
+    await item('dead', 'a\u009bword'),
+    rows[0].id,
+  ]);
+  for (const [command, shown] of [
+    ['list', /\\u001b\[2Jeve iOS .*a\\u009bword/],
+    ['status', /dead {5}a\\u009bword/],
+  ] as const) {
+    const { stdout } = await run(command);
+    t.match(stdout, shown);
+    t.notMatch(stdout, /[\u001b\u009b]/);
+  }
+  t.match((await run('devices', '\u001b[2Jbob')).stderr, /no account \\u001b\[2Jbob/);
+  await db.pool.query('delete from push_item where account_id = $1', [rows[0].id]);
+});
+
 t.test('[O2] retry, drop, pause and resume', async (t) => {
   const control = createControlBus(db, { logger });
   t.teardown(() => control.close());

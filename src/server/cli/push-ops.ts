@@ -32,6 +32,7 @@ import { CliError } from './cli-error.ts';
 import { type CliContext, loadOrFail } from './context.ts';
 import { exitCodes } from './exit-codes.ts';
 import { withStore } from './open-store.ts';
+import { printable } from './printable.ts';
 
 /** `qalgate push status|list|devices|retry|drop|pause|resume`: what operators see and do of pushes. */
 
@@ -64,7 +65,7 @@ export function pushStatusCommand(context: CliContext): Command {
     .action(async (options: Options) => {
       await withPushes(context, options, async ({ admin, app }) => {
         const summary = await admin.summary(app);
-        context.print(options.json ? toJson(summary) : formatSummary(summary));
+        context.print(options.json ? toJson(summary) : printable(formatSummary(summary)));
       });
     });
 }
@@ -94,7 +95,7 @@ Examples:
         const { pushes, notes, next } = await admin.list(app, query);
         if (options.json) return context.print(toJson({ pushes, notes, next: next ?? null }));
         const lines = [...(pushes.length === 0 ? [] : [table(pushes.map(lineOf))]), ...notes];
-        context.print(lines.length === 0 ? 'no pushes' : lines.join('\n'));
+        context.print(lines.length === 0 ? 'no pushes' : printable(lines.join('\n')));
         if (next !== undefined) context.print(`more: --before ${next}`);
       });
     });
@@ -108,7 +109,7 @@ export function pushDevicesCommand(context: CliContext): Command {
     .action(async (account: string, options: Options) => {
       await withPushes(context, options, async ({ admin, app }) => {
         const devices = await admin.devices(app, account);
-        if (devices === undefined) throw new CliError(exitCodes.failed, `the app has no account ${account}`);
+        if (devices === undefined) throw new CliError(exitCodes.failed, `the app has no account ${printable(account)}`);
         if (options.json) return context.print(toJson({ devices }));
         const rows = devices.map(({ platform, channel, token, environment, badge, terminal, lastThereAt }) => [
           platform,
@@ -119,7 +120,7 @@ export function pushDevicesCommand(context: CliContext): Command {
           terminal,
           lastThereAt === null ? '' : `last there ${lastThereAt}`,
         ]);
-        context.print(rows.length === 0 ? 'no terminal of it has set a token' : table(rows));
+        context.print(rows.length === 0 ? 'no terminal of it has set a token' : printable(table(rows)));
       });
     });
 }
@@ -256,5 +257,5 @@ function formatPauses(pauses: PushSummary['pauses']): string {
     actor === 'service' ? `its service said ${reason}` : `by ${actor}`,
     `since ${since}`,
   ]);
-  return `paused:\n${table(rows).replace(/^/gm, '  ')}`;
+  return printable(`paused:\n${table(rows).replace(/^/gm, '  ')}`);
 }
