@@ -1,8 +1,9 @@
 import t from 'tap';
 import { createMetrics } from '../../src/observe/index.ts';
 import { createPauses } from '../../src/push/index.ts';
-import { createItems, type Item, queueSettings } from '../../src/push/queue/items.ts';
+import { createItems, type Item, queueSettings, type Wanted } from '../../src/push/queue/items.ts';
 import type { Lane } from '../../src/push/queue/lane.ts';
+import { quietUntilMs } from '../../src/push/queue/quiet-time.ts';
 import { createUpkeep } from '../../src/push/queue/upkeep.ts';
 import { makeTestLogger, openTestDatabase, until } from '../support/database.ts';
 import { metricOf } from '../support/metrics.ts';
@@ -55,7 +56,14 @@ async function device(): Promise<{ id: number; token: string }> {
 const read = async ({ id }: { id: number }) =>
   (await pool.query('select * from push_item where id = $1', [id])).rows[0] as Record<string, unknown>;
 const idsOf = (found: readonly Pick<Item, 'id'>[]) => found.map(({ id }) => id);
-const due = async (lane: Lane, limit = 100) => idsOf(await items.due(lane, limit, [], []));
+const wanted = (limit: number, more: Partial<Wanted> = {}): Wanted => ({
+  limit,
+  campaigns: limit,
+  quietUntilMs: undefined,
+  ...more,
+});
+const due = async (lane: Lane, limit = 100, more: Partial<Wanted> = {}) =>
+  idsOf(await items.due(lane, wanted(limit, more), [], []));
 
 t.test('[B5] what is due goes by age, whether it is tried again or not; campaigns come after all of it', async (t) => {
   const lane = laneOf('apns');
@@ -68,10 +76,55 @@ t.test('[B5] what is due goes by age, whether it is tried again or not; campaign
   t.same(await due(lane), idsOf([old, again, fresh, late, sale]));
   t.same(await due(lane, 2), idsOf([old, again]));
   t.same(
-    idsOf(await items.due(lane, 100, [old.id], [])),
+    idsOf(await items.due(lane, wanted(100), [old.id], [])),
     idsOf([again, fresh, late, sale]),
     'without what is under way',
   );
+});
+
+t.test('[B5] campaigns have no more places than they may, and leave quiet times alone', async (t) => {
+  const lane = laneOf('fcm');
+  const hello = await add(lane);
+  const minuteMs = 60_000;
+  const sales = [
+    await add(lane, { ageMs: 3, priority: 5, deadlineMs: nowMs + 60 * minuteMs }),
+    await add(lane, { ageMs: 2, priority: 5, deadlineMs: nowMs + minuteMs }),
+    await add(lane, { ageMs: 1, priority: 5, deadlineMs: nowMs + 3 * minuteMs }),
+  ];
+  const [long, short] = sales;
+  t.same(await due(lane), idsOf([hello, ...sales]));
+  t.same(await due(lane, 100, { campaigns: 1 }), idsOf([hello, ...sales.slice(0, 1)]));
+  t.same(await due(lane, 100, { campaigns: 0 }), [hello.id]);
+  t.same(await due(lane, 2, { campaigns: 2 }), idsOf([hello, ...sales.slice(0, 1)]));
+  t.same(
+    await due(lane, 100, { quietUntilMs: nowMs + 2 * minuteMs }),
+    idsOf([hello, short as never]),
+    'what cannot wait goes',
+  );
+  const quiet = nowMs + 2 * minuteMs;
+  t.equal(await items.nextDueMs(lane, quiet), nowMs);
+  await pool.query('update push_item set done_ms = 1 where id = any ($1)', [[hello.id, short?.id]]);
+  t.equal(await items.nextDueMs(lane, quiet), quiet, 'campaigns go on when it is over');
+  t.equal(await items.nextDueMs(lane, undefined), nowMs - 3);
+  t.same(await due(lane, 100, { quietUntilMs: quiet }), []);
+  t.same(await due(lane, 1), [long?.id]);
+});
+
+t.test('quiet times are two minutes round the quarters of an hour, and of FCM alone (PUSH §2.3)', async (t) => {
+  const [fcm, apns] = [laneOf('fcm'), laneOf('apns')];
+  const at = (time: string) => Date.parse(`2026-11-26T${time}Z`);
+  for (const [from, time, until] of [
+    ['08:58:00.000', '09:00:00.000', '09:02:00.000'],
+    ['09:13:00.000', '09:15:00.000', '09:17:00.000'],
+    ['09:28:00.000', '09:29:59.999', '09:32:00.000'],
+    ['09:43:00.000', '09:46:59.999', '09:47:00.000'],
+    ['23:58:00.000', '23:59:00.000', '24:00:00.000'],
+  ] as const) {
+    const end = until === '24:00:00.000' ? at('23:58:00.000') + 240_000 : at(until);
+    for (const one of [from, time]) t.equal(quietUntilMs(fcm, at(one)), end, one);
+    for (const one of [at(from) - 1, end]) t.equal(quietUntilMs(fcm, one), undefined);
+    t.equal(quietUntilMs(apns, at(time)), undefined);
+  }
 });
 
 t.test('[O2] a pause holds its service alone, one of the app both; other apps go on', async (t) => {
@@ -84,7 +137,7 @@ t.test('[O2] a pause holds its service alone, one of the app both; other apps go
     for (const lane of lanes) {
       const goes = found.includes(lane);
       t.equal((await due(lane)).length, goes ? 1 : 0);
-      t.equal(await items.nextDueMs(lane), goes ? nowMs : undefined);
+      t.equal(await items.nextDueMs(lane, undefined), goes ? nowMs : undefined);
     }
     return found;
   };

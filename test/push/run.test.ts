@@ -99,13 +99,18 @@ function openLane({ room = 1_000 }: { room?: number } = {}) {
       ...more,
     }) as unknown as Item;
   const items: Omit<Items, 'dueLanes'> = {
-    async due(_, limit, underWay, full) {
+    async due(_, { limit, campaigns }, underWay, full) {
       const found = rows.filter(
         ({ id, device, dueMs = 0, done }) =>
           done === undefined && dueMs <= state.nowMs && !underWay.includes(id) && !full.includes(device),
       );
-      looks.push(found.slice(0, limit).map(({ id }) => id));
-      return found.slice(0, limit).map(itemOf);
+      const isSale = ({ more }: Waiting) => more?.campaignId !== undefined;
+      const page = [...found.filter((row) => !isSale(row)), ...found.filter(isSale).slice(0, campaigns)].slice(
+        0,
+        limit,
+      );
+      looks.push(page.map(({ id }) => id));
+      return page.map(itemOf);
     },
     async nextDueMs() {
       const waiting = rows.filter(({ done }) => done === undefined).map(({ dueMs = 0 }) => dueMs);
@@ -262,6 +267,31 @@ t.test('no more are sent at once than their service takes, also where devices ha
   }
   await run;
   t.equal(world.state.most, 10);
+});
+
+t.test('[B5] half of the places are a campaign’s at most: people’s messages find one at once', async (t) => {
+  const world = openLane({ room: 10 });
+  for (let id = 1; id <= 40; id++) world.rows.push({ id, device: id, more: { campaignId: 7 } });
+  let wake = () => {};
+  const run = world.run(
+    () =>
+      new Promise((resolve) => {
+        wake = resolve;
+      }),
+  );
+  await until(() => world.sent.length === 5);
+  await settle();
+  world.rows.push({ id: 41, device: 41 });
+  wake();
+  await until(() => world.sent.some(({ push }) => push.token === 'token-41'));
+  t.equal(world.sent.length, 6, 'nothing of the campaign has ended, and no more of it goes');
+  world.sent[0]?.answer(ok);
+  world.sent[0]?.answer(ok);
+  await until(() => world.sent.some(({ push }) => push.token === 'token-6'));
+  world.state.auto = () => ok;
+  for (const one of world.sent.slice()) one.answer(ok);
+  await run;
+  t.ok(world.rows.every(({ done }) => done === 'accepted'));
 });
 
 t.test('a service that takes nothing at the moment is asked again a second later', async (t) => {

@@ -84,14 +84,23 @@ export type DeviceChange = {
   | { readonly do: 'move'; readonly environment: 'production' | 'sandbox' }
 );
 
+/** How many pushes of a lane there is room for. */
+export interface Wanted {
+  readonly limit: number;
+  /** Of them of campaigns. */
+  readonly campaigns: number;
+  /** Campaigns wait until then, but for what would be too late: of those that are next, so that nobody reads all of a million. */
+  readonly quietUntilMs: number | undefined;
+}
+
 export interface Items {
   /**
-   * What is due of a lane, at most `limit`: people's messages first, then by age, of what is tried again since its time has come. Those that
-   * are under way, or of these devices, aside. None while it is paused.
+   * What is due of a lane: people's messages first, then by age, of what is tried again since its time has come. Those that are under way, or
+   * of these devices, aside. None while it is paused.
    */
-  due(lane: Lane, limit: number, underWay: readonly number[], full: readonly number[]): Promise<Item[]>;
-  /** When something of the lane is due; undefined: nothing waits, or it is paused. */
-  nextDueMs(lane: Lane): Promise<number | undefined>;
+  due(lane: Lane, wanted: Wanted, underWay: readonly number[], full: readonly number[]): Promise<Item[]>;
+  /** When something of the lane is due, campaigns' no sooner than they may; undefined: nothing waits, or it is paused. */
+  nextDueMs(lane: Lane, quietUntilMs: number | undefined): Promise<number | undefined>;
   /** Those of the lanes that have something due and are not paused: one round trip for all of them. */
   dueLanes(lanes: readonly Lane[]): Promise<Lane[]>;
   /** The messages of these, by `conversation seq`. */
@@ -147,6 +156,7 @@ export function createItems({ pool, clock }: { pool: pg.Pool; clock: Clock }): I
     limit: number,
     underWay: readonly number[],
     full: readonly number[],
+    lateAtMs?: number,
   ): Promise<Item[]> {
     const { rows } = await pool.query<ItemRow>({
       name: 'push_due',
@@ -166,8 +176,9 @@ export function createItems({ pool, clock }: { pool: pg.Pool; clock: Clock }): I
         ${deviceJoins.replace('join account', 'left join account')}
         ${readingJoins('i.receiver', 'i.conversation_id')}
         left join campaign k on k.id = i.campaign_id
+        where $10::bigint is null or i.deadline_ms <= $10
         order by i.due_ms, i.id`,
-      values: [lane.sdkAppId, lane.channel, priority, clock(), ...days(), underWay, limit, full],
+      values: [lane.sdkAppId, lane.channel, priority, clock(), ...days(), underWay, limit, full, lateAtMs],
     });
     return rows.map(
       (row): Item => ({
@@ -235,23 +246,25 @@ export function createItems({ pool, clock }: { pool: pg.Pool; clock: Clock }): I
   );
 
   return {
-    async due(lane, limit, underWay, full) {
+    async due(lane, { limit, campaigns, quietUntilMs }, underWay, full) {
       const chat = await dueOf(lane, priorities.chat, limit, underWay, full);
-      if (chat.length >= limit) return chat;
-      return [...chat, ...(await dueOf(lane, priorities.campaign, limit - chat.length, underWay, full))];
+      const left = Math.min(campaigns, limit - chat.length);
+      if (left <= 0) return chat;
+      return [...chat, ...(await dueOf(lane, priorities.campaign, left, underWay, full, quietUntilMs))];
     },
 
-    async nextDueMs({ sdkAppId, channel }) {
+    async nextDueMs({ sdkAppId, channel }, quietUntilMs = 0) {
       const { rows } = await pool.query<{ due_ms: number | null }>({
         name: 'push_next_due',
         text: `
-          select min(due_ms) as due_ms from unnest($3::smallint[]) as k(priority) cross join lateral (
+          select min(greatest(due_ms, from_ms)) as due_ms from (values ($3::smallint, 0::bigint), ($4, $5)) as k(priority, from_ms)
+          cross join lateral (
             select due_ms from push_item
-            where sdk_app_id = $1 and channel = $2 and priority = k.priority and done_ms is null and day between $4 and $5
+            where sdk_app_id = $1 and channel = $2 and priority = k.priority and done_ms is null and day between $6 and $7
             order by due_ms limit 1
           ) first_one
           where not exists (select 1 from push_pause p where p.sdk_app_id = $1 and p.channel in ('', $2))`,
-        values: [sdkAppId, channel, Object.values(priorities), ...days()],
+        values: [sdkAppId, channel, priorities.chat, priorities.campaign, quietUntilMs, ...days()],
       });
       return rows[0]?.due_ms ?? undefined;
     },

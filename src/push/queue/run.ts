@@ -6,6 +6,7 @@ import type { Brake } from './brake.ts';
 import type { Item, Items, Mark } from './items.ts';
 import { type Lane, laneId, type SkipCounter } from './lane.ts';
 import { type Prepared, prepare } from './prepare.ts';
+import { quietUntilMs } from './quiet-time.ts';
 import { settle } from './settle.ts';
 
 /** Sends what is due of a lane until nothing is. */
@@ -23,6 +24,8 @@ const maxUnderWay = 1_000;
 const maxPage = 500;
 /** A page is worth a look from so many free places on; where few are under way, from fewer. */
 const leastFree = 64;
+/** Of all places: people's messages find some at once, however many a campaign has waiting (B5). */
+const campaignShare = 0.5;
 /** Under way or in turn of one device; others go on past what it has waiting. */
 const maxOfDevice = 8;
 /** Between two looks for more while something is under way. */
@@ -73,7 +76,9 @@ export function createLaneRun(deps: {
       let halted: { reason: string; by: Sender } | undefined;
       let failure: unknown;
       let fullUntilMs = 0;
-      let freed = Promise.withResolvers<void>();
+      /** Of what is under way. */
+      let ofCampaigns = 0;
+      let freed = { at: 0, ...Promise.withResolvers<void>() };
       /** Nothing more is sent, also of what has its place already. */
       const isOver = (): boolean =>
         isLost() || halted !== undefined || failure !== undefined || brake.restUntilMs > clock();
@@ -86,16 +91,26 @@ export function createLaneRun(deps: {
       }
 
       /** Has a place until it is written down, whatever happens. */
-      function begin(id: number, work: () => Promise<void>): void {
+      function begin({ id, campaignId }: Item, work: () => Promise<void>): void {
+        const share = campaignId === undefined ? 0 : 1;
         const done = work()
           .catch((error: unknown) => {
             failure ??= error;
           })
           .finally(() => {
             underWay.delete(id);
-            freed.resolve();
+            ofCampaigns -= share;
+            if (underWay.size <= freed.at) freed.resolve();
           });
         underWay.set(id, done);
+        ofCampaigns += share;
+      }
+
+      /** Resolves when so much has ended that a look is worth it again. */
+      function someEnd(): Promise<void> {
+        const count = underWay.size;
+        freed = { at: count - Math.ceil(Math.min(leastFree, count / 4)), ...Promise.withResolvers<void>() };
+        return freed.promise;
       }
 
       async function inTurn(deviceId: number, work: () => Promise<void>): Promise<void> {
@@ -155,7 +170,7 @@ export function createLaneRun(deps: {
         for (const item of page) {
           const made = prepare(item, messages, push, nowMs);
           if (!made.ok) {
-            begin(item.id, () => write(made.mark));
+            begin(item, () => write(made.mark));
             continue;
           }
           const deviceId = item.device?.device_id ?? 0;
@@ -166,7 +181,7 @@ export function createLaneRun(deps: {
         }
         const badges = await badgesOf(prepared);
         for (const one of prepared) {
-          begin(one.item.id, () =>
+          begin(one.item, () =>
             inTurn(one.item.device?.device_id ?? 0, () => attempt(one, badges.get(one.item.id) ?? 0)),
           );
         }
@@ -191,26 +206,33 @@ export function createLaneRun(deps: {
           const sender = senderOf(lane);
           // What waits waits for settings, and expires without.
           if (sender === undefined) return undefined;
-          const free = Math.min(maxPage, maxUnderWay - underWay.size, sender.room() - queued);
-          if (free > 0 && free >= Math.min(leastFree, underWay.size / 4)) {
+          const places = Math.min(maxUnderWay - underWay.size, sender.room() - queued);
+          const limit = pageOf(places, underWay.size);
+          if (limit > 0) {
+            const wanted = {
+              limit,
+              campaigns: pageOf(Math.ceil((places + underWay.size) * campaignShare) - ofCampaigns, ofCampaigns),
+              quietUntilMs: quietUntilMs(lane, clock()),
+            };
             const more = woken();
             const full = [...devices].filter(([, { count }]) => count >= maxOfDevice).map(([id]) => id);
-            const page = await items.due(lane, free, [...underWay.keys()], full);
+            const page = await items.due(lane, wanted, [...underWay.keys()], full);
             if (page.length > 0) {
               await beginPage(page);
               continue;
             }
             if (underWay.size === 0) break;
             // Whoever is slow holds up nobody who comes meanwhile.
-            await within(Promise.race([Promise.all(underWay.values()), more]), idleMs);
+            const ended = wanted.campaigns === 0 ? someEnd() : Promise.all(underWay.values());
+            await within(Promise.race([ended, more]), idleMs);
             continue;
-          } else if (underWay.size === 0) {
+          }
+          if (underWay.size === 0) {
             // Its service takes nothing at the moment.
             fullUntilMs = clock() + 1_000;
             break;
           }
-          freed = Promise.withResolvers();
-          await within(freed.promise, idleMs);
+          await within(someEnd(), idleMs);
         }
       } finally {
         await Promise.all(underWay.values());
@@ -225,10 +247,15 @@ export function createLaneRun(deps: {
         return undefined;
       }
       if (isLost()) return undefined;
-      const dueMs = await items.nextDueMs(lane);
+      const dueMs = await items.nextDueMs(lane, quietUntilMs(lane, clock()));
       return dueMs === undefined ? undefined : Math.max(dueMs, brake.restUntilMs, fullUntilMs);
     },
   };
+}
+
+/** How many to look for where so many places are free, and so many taken: none where it is not worth a look yet. Pure. */
+function pageOf(free: number, taken: number): number {
+  return free >= Math.min(leastFree, taken / 4) ? Math.min(maxPage, free) : 0;
 }
 
 async function within(promise: Promise<unknown>, limitMs: number): Promise<void> {
