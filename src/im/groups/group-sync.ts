@@ -3,6 +3,7 @@ import type { Database } from '../../store/index.ts';
 import type { GroupState, GroupSync } from '../group-services.ts';
 import { type MessageRow, messageColumns, toMessage } from '../mailbox/rows.ts';
 import type { Account, Clock, ConversationId } from '../model.ts';
+import { firstPage } from '../page.ts';
 import type { GroupTypeRow } from './group-types.ts';
 import { groupRoamingSince } from './messages/history.ts';
 import type { createPlaces, Place, SeqRange } from './messages/place.ts';
@@ -19,8 +20,6 @@ export interface GroupSyncDeps {
 }
 
 const daySec = 86_400;
-/** Bodies of one page, in bytes, about. */
-const pageBytes = 262_144;
 const maxRecalls = 1_000;
 
 /** Groups of the account `$1`, as far as it sees them; `$2`: {@link sinceByType}. */
@@ -190,7 +189,7 @@ export function createGroupSync({ db, apps, typeOf, placeOf, clock }: GroupSyncD
         ranges.length === 0
           ? []
           : await readRanges(id, ranges, { cutoff: sinceOf(account, type), lastDay: head.last_day, limit });
-      const page = within(found.slice(0, limit), pageBytes);
+      const page = firstPage(found.slice(0, limit));
       const more = page.length < found.length;
       const throughSeq = more ? (page.at(-1)?.seq ?? after) : Math.max(after, lastSeq);
       // What was blanked is a hole (G36); what was recalled says so.
@@ -263,14 +262,4 @@ export function holesIn(after: number, through: number, seqs: readonly number[])
     next = seq + 1;
   }
   return holes;
-}
-
-/** As many from the beginning as fit, at least one. */
-function within(rows: readonly MessageRow[], maxBytes: number): MessageRow[] {
-  let bytes = 0;
-  const end = rows.findIndex((row, index) => {
-    bytes += Buffer.byteLength(row.body);
-    return bytes > maxBytes && index > 0;
-  });
-  return end === -1 ? [...rows] : rows.slice(0, end);
 }

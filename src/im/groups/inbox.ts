@@ -1,13 +1,12 @@
 import type { Database } from '../../store/index.ts';
 import type { Inbox, Notice } from '../group-services.ts';
 import type { Account, Clock } from '../model.ts';
+import { firstPage } from '../page.ts';
 import type { Bus } from '../services.ts';
 
 /** What is kept of an account's notices (API reference §4.29). */
 const maxNotices = 100;
 const keptSec = 7 * 86_400;
-/** Contents of one page, in bytes, about. */
-const pageBytes = 262_144;
 
 /** Which notices are still there; needs the message as `x` and its conversation as `c`, `$2` being the oldest time, Unix seconds. */
 const isKept = `x.conversation_id = c.id and x.seq > c.last_seq - ${maxNotices} and x.day >= $2 / 86400 and x.msg_time >= $2`;
@@ -54,13 +53,8 @@ export function createInbox({ db, bus, clock }: { db: Database; bus: Bus; clock:
           order by x.seq limit $5`,
         values: [account.no, since(), after, head, limit + 1],
       });
-      const notices: Notice[] = [];
-      let bytes = 0;
-      for (const { seq, msg_time: time, body } of rows.slice(0, limit)) {
-        bytes += Buffer.byteLength(body);
-        if (bytes > pageBytes && notices.length > 0) break;
-        notices.push({ seq, time, content: body });
-      }
+      const page = firstPage(rows.slice(0, limit));
+      const notices = page.map(({ seq, msg_time: time, body }): Notice => ({ seq, time, content: body }));
       const more = notices.length < rows.length;
       return { notices, throughSeq: more ? (notices.at(-1)?.seq ?? after) : head, more };
     },

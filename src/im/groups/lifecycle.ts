@@ -26,13 +26,11 @@ export function createLifecycle(context: GroupContext): Pick<Groups, 'create' | 
       if (fault !== undefined) return fault;
       const type = context.typeOf(sdkAppId, draft.type);
       const isImport = draft.importedSec !== undefined;
+      // Who makes one for himself owns it.
+      const owned = actor.authority === 'self' ? { ...draft, owner: actor.account.identifier } : draft;
       const refusal =
         mayCreate(type, actor.authority) ??
-        checkDraft(
-          actor.authority === 'self' ? { ...draft, owner: actor.account.identifier } : draft,
-          type,
-          isImport,
-        ) ??
+        checkDraft(owned, type, isImport) ??
         checkGroupTexts(draft) ??
         (draft.groupId === undefined ? undefined : checkGroupId(draft.groupId)) ??
         customFieldFault(app, draft.type, draft.custom, standingOf(actor, 'Owner')) ??

@@ -2,6 +2,7 @@ import type { AppLookup } from '../../auth/index.ts';
 import type { Database } from '../../store/index.ts';
 import type { Conversations } from '../messages/conversations.ts';
 import type { Account, Clock, StoredMessage } from '../model.ts';
+import { firstPage, pageBytes } from '../page.ts';
 import type { Mailbox } from '../services.ts';
 import { clearedThrough, isVisible, type MessageRow, messageColumns, sideSeq, toMessage } from './rows.ts';
 
@@ -13,8 +14,6 @@ export interface HistoryDeps {
 }
 
 const daySec = 86_400;
-/** Bodies of one page, in bytes, about. */
-const pageBytes = 262_144;
 /** Days of a conversation that one query looks at: each is a partition to open. */
 const daysAtOnce = 16;
 const maxRecalls = 1_000;
@@ -90,7 +89,7 @@ export function createHistory(deps: HistoryDeps): Pick<Mailbox, 'sync' | 'histor
       }
 
       function page(found: MessageRow[], isAll: boolean): { messages: StoredMessage[]; complete: boolean } {
-        const fitting = within(found.slice(0, limit), maxBytes);
+        const fitting = firstPage(found.slice(0, limit), maxBytes);
         const complete = isAll && fitting.length === found.length;
         return { messages: fitting.reverse().map((row) => toMessage(row, account)), complete };
       }
@@ -140,7 +139,7 @@ export function createHistory(deps: HistoryDeps): Pick<Mailbox, 'sync' | 'histor
                 order by x.recall_no limit ${maxRecalls}`,
               values: [account.no, conversation.id, recallNo, head.recall_no],
             });
-      const fitting = within(rows.slice(0, limit), pageBytes);
+      const fitting = firstPage(rows.slice(0, limit));
       const more = fitting.length < rows.length;
       return {
         messages: fitting.map((row) => toMessage(row, account)),
@@ -160,14 +159,4 @@ export function createHistory(deps: HistoryDeps): Pick<Mailbox, 'sync' | 'histor
     });
     return rows[0]?.first_seq ?? 0;
   }
-}
-
-/** As many from the beginning as fit, at least one. */
-function within(rows: readonly MessageRow[], maxBytes: number): MessageRow[] {
-  let bytes = 0;
-  const end = rows.findIndex((row, index) => {
-    bytes += Buffer.byteLength(row.body);
-    return bytes > maxBytes && index > 0;
-  });
-  return end === -1 ? [...rows] : rows.slice(0, end);
 }

@@ -2,6 +2,7 @@ import type { AppLookup } from '../../auth/index.ts';
 import type { Database } from '../../store/index.ts';
 import type { AccountId } from '../../wire/index.ts';
 import type { Account, Clock } from '../model.ts';
+import { firstPage } from '../page.ts';
 import type { Mailbox } from '../services.ts';
 import type { Acknowledgements } from './acknowledgements.ts';
 import { roamingSince } from './history.ts';
@@ -15,7 +16,6 @@ export interface OfflineDeps {
 }
 
 const offlineSec = 7 * 86_400;
-const pageBytes = 262_144;
 /** Messages of one conversation that are looked at. */
 const maxPerConversation = 2_000;
 
@@ -84,18 +84,11 @@ function page(
 ): Awaited<ReturnType<Mailbox['offline']>> {
   const start = parsePosition(after);
   const rest = start === undefined ? rows : rows.filter((row) => isAfter(row, start));
-  let bytes = 0;
-  let count = 0;
-  for (const { body } of rest) {
-    bytes += Buffer.byteLength(body);
-    if (bytes > pageBytes && count > 0) break;
-    count++;
-  }
-  const some = rest.slice(0, count);
+  const some = firstPage(rest);
   const last = some.at(-1);
   return {
     messages: some.map((row) => ({ ...toMessage(row, account), peer: row.peer })),
-    ...(last === undefined || count === rest.length
+    ...(last === undefined || some.length === rest.length
       ? {}
       : { after: `${last.stored_ms}.${last.conversation_id}.${last.seq}` }),
   };

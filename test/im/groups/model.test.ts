@@ -20,7 +20,7 @@ import { textBody } from '../../support/im-draft.ts';
  */
 const operations = Number(process.env.MODEL_OPERATIONS ?? 20_000);
 const seed = Number(process.env.MODEL_SEED ?? 20_261_126);
-t.setTimeout(320_000);
+t.setTimeout(620_000);
 
 const names = ['ann', 'bea', 'cem', 'dan', 'eve', 'fay', 'gus', 'hal'];
 const places = 18;
@@ -69,7 +69,7 @@ t.test('the reference model has under 200 lines of code', async (t) => {
 
 t.test(
   '[G1][G6][G7][G11][G12][G15][G17][G18][G20][G26][G27][G33][G34][G36][G39] 20,000 random operations on two processes, with crashes, agree with the model',
-  { timeout: 300_000 },
+  { timeout: 600_000 },
   async (t) => {
     const { db, dataDir } = await openTestDatabase(t);
     const open = () => openGroupServer(t, { dataDir, accounts: names, db: db.pool });

@@ -3,6 +3,7 @@ import type { Database } from '../../../store/index.ts';
 import type { GroupMessages, GroupPage } from '../../group-services.ts';
 import { type MessageRow, messageColumns, toMessage } from '../../mailbox/rows.ts';
 import type { Account, Clock, ConversationId } from '../../model.ts';
+import { firstPage } from '../../page.ts';
 import { groupRoamingDaysOf } from '../settings.ts';
 import type { createPlaces, SeqRange } from './place.ts';
 
@@ -14,8 +15,6 @@ export interface HistoryDeps {
 }
 
 const daySec = 86_400;
-/** Bodies of one page, in bytes, about. */
-const pageBytes = 262_144;
 
 /** The oldest time, Unix seconds, of a message that groups of the type still have (G23). */
 export function groupRoamingSince(apps: AppLookup, sdkAppId: number, type: string, nowMs: number): number {
@@ -88,12 +87,7 @@ async function readRange(
 }
 
 function toPage(rows: readonly MessageRow[], viewer: Account): GroupPage {
-  let bytes = 0;
-  const end = rows.findIndex((row, index) => {
-    bytes += Buffer.byteLength(row.body);
-    return bytes > pageBytes && index > 0;
-  });
-  const fitting = end === -1 ? rows : rows.slice(0, end);
+  const fitting = firstPage(rows);
   return {
     // A hole says whose it was and when: its body is empty.
     messages: fitting.map((row) => ({
@@ -101,6 +95,6 @@ function toPage(rows: readonly MessageRow[], viewer: Account): GroupPage {
       message: toMessage(row, viewer),
       ...(row.recall_no > 0 ? { recalled: true as const } : {}),
     })),
-    complete: end === -1,
+    complete: fitting.length === rows.length,
   };
 }
