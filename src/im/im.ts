@@ -71,6 +71,8 @@ export interface ImOptions {
   leaving?: LeavingOptions;
   /** Times of links. */
   link?: LinkTimes;
+  /** In which a command is answered, over REST and links; default 2,900. */
+  commandMs?: number;
   /** Verified UserSigs in memory; default 50,000. */
   maxUserSigs?: number;
 }
@@ -108,6 +110,7 @@ export interface Im {
  */
 export async function createIm(deps: ImDeps, options: ImOptions): Promise<Im> {
   const { db, control, apps, revocations, clock, random, logger, metrics, ports = {} } = deps;
+  const { commandMs = 2_900 } = options;
   const bus = deps.bus ?? createLocalBus({ logger });
   const nodeId = randomUUID();
   await using stack = new AsyncDisposableStack();
@@ -205,7 +208,7 @@ export async function createIm(deps: ImDeps, options: ImOptions): Promise<Im> {
   };
   const rest = await createRestEdge(
     { ...services, checkUserSig: userSigs.check, clock, random, logger, metrics },
-    { bodyBytes: options.bodyBytes, trustedProxies: options.trustedProxies },
+    { bodyBytes: options.bodyBytes, trustedProxies: options.trustedProxies, commandMs },
   );
   stack.defer(() => rest.close());
   const links = createLinkEdge(
@@ -222,7 +225,7 @@ export async function createIm(deps: ImDeps, options: ImOptions): Promise<Im> {
       logger,
       metrics,
     },
-    { ...options, ...options.link },
+    { ...options, ...options.link, commandMs },
   );
   stack.defer(() => links.close());
 

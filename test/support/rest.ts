@@ -108,7 +108,7 @@ export async function openEdge(
       metrics,
       ...deps,
     },
-    { bodyBytes: 65_536, ...options },
+    { bodyBytes: 65_536, commandMs: 30_000, ...options },
   );
   const listener = await openListener(
     { logger, metrics: createListenerMetrics(metrics) },

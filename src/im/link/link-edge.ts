@@ -43,6 +43,8 @@ export interface LinkEdgeDeps extends LoginsDeps, Omit<RequestDeps, 'apps' | 'ac
 export interface LinkEdgeOptions extends EntranceOptions, LinkTimes {
   framesPerSec: number;
   queueBytes: number;
+  /** In which a request is answered. */
+  commandMs: number;
 }
 
 export interface LinkTimes {
@@ -68,7 +70,6 @@ export interface LinkEdge {
   close(graceMs?: number): Promise<void>;
 }
 
-const requestMs = 2_900;
 /** How long the other side has to confirm a close. */
 const closeMs = 5_000;
 const defaultGraceMs = 2_000;
@@ -83,7 +84,7 @@ export function createLinkEdge(deps: LinkEdgeDeps, options: LinkEdgeOptions): Li
   const entrance = createEntrance(deps, options);
   const directory = createLinkDirectory();
   const departures = createDepartures(deps);
-  const deadlines = createDeadlines({ afterMs: requestMs });
+  const deadlines = createDeadlines({ afterMs: options.commandMs });
   const now = () => performance.now();
   let isClosing = false;
   let onEmpty: (() => void) | undefined;

@@ -28,8 +28,8 @@ export interface RestEdgeOptions {
   readonly bodyBytes: number;
   /** Proxies whose word on the caller's address counts; default none. */
   readonly trustedProxies?: readonly string[];
-  /** In which a command is answered; default 2,900. */
-  readonly commandMs?: number;
+  /** In which a command is answered. */
+  readonly commandMs: number;
   /** Commands at once; default 5,000. */
   readonly maxInFlight?: number;
   /** Recent contacts of one page; default 100. */
@@ -64,7 +64,7 @@ const docsHeaders = {
  */
 export async function createRestEdge(deps: RestEdgeDeps, options: RestEdgeOptions): Promise<RestEdge> {
   const { apps, checkUserSig, accounts, clock, logger, metrics } = deps;
-  const { bodyBytes, commandMs = 2_900, maxInFlight = 5_000, contactsPerPage = 100 } = options;
+  const { bodyBytes, commandMs, maxInFlight = 5_000, contactsPerPage = 100 } = options;
   const addressOf = createAddressOf(options.trustedProxies ?? []);
   const services: RestServices = { ...deps, contactsPerPage };
   const byPath: ReadonlyMap<string, Command> = new Map(commands.map((command) => [pathOf(command), command]));
