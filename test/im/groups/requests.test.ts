@@ -123,3 +123,25 @@ t.test(
     t.strictSame(rows, [{ count: 0 }], 'however many there are');
   },
 );
+
+t.test('[G7] [G20] with a group all that is asked of it, or by it, is gone', async (t) => {
+  const { im, db } = await openIm(t);
+  const { groups } = im;
+  const account = (name: string) => im.accounts.ensure(imAppId, name as AccountId);
+  const [owner, zed, ann] = await Promise.all([account('owner'), account('zed'), account('ann')]);
+  const self = (account: Account): Actor => ({ account, authority: 'self', origin });
+  const { groupId } = must(await groups.create(self(owner), { type: 'Public', name: 'tea' }));
+  const other = must(await groups.create(self(owner), { type: 'Public', name: 'coffee' }));
+  for (const id of [groupId, other.groupId]) must(await groups.add(self(owner), id, [zed.identifier]));
+  must(await groups.apply(self(ann), groupId, {}));
+  must(await groups.dismiss(self(owner), groupId));
+  t.strictSame(
+    (await groups.requests(zed, { limit: 10 })).map(({ groupName, result }) => [groupName, result]),
+    [
+      ['coffee', undefined],
+      ['tea', 'gone'],
+    ],
+  );
+  const { rows } = await db.pool.query('select result from group_request where account_id = $1', [ann.no]);
+  t.strictSame(rows, [{ result: 'gone' }]);
+});
