@@ -3,9 +3,11 @@ import { createServer, type Server } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 import { ConnectPace } from '../../src/push/apns/connect-pace.ts';
+import type { Attempt } from '../../src/push/apns/exchange.ts';
 import { createProviderTokens } from '../../src/push/apns/index.ts';
 import { apnsReasons } from '../../src/push/apns/reasons.ts';
 import type { ApnsSenderOptions } from '../../src/push/apns/sender.ts';
+import { Waiting } from '../../src/push/apns/waiting.ts';
 import type { Outcome, Sendable } from '../../src/push/index.ts';
 import type { ApnsSandbox, ApnsSandboxOptions } from '../../src/push/sandbox/apns.ts';
 import { type ApnsFault, apnsFaultWords, parseApnsFault } from '../../src/push/sandbox/apns-faults.ts';
@@ -352,6 +354,11 @@ t.test('answers that are no good ones open no more streams', async (t) => {
   for (const { token } of all) faults.set(token, { word: 'BadDeviceToken' });
   for (const { kind } of await Promise.all(all.map((push) => sender.send(push)))) t.equal(kind, 'gone');
   t.equal(apns.mostInFlight, 1);
+  // After a good one, errors of the service do not either.
+  t.match(await sender.send(pushTo(deviceToken(20))), { kind: 'ok' });
+  for (const { token } of all) faults.set(token, { word: 'InternalServerError' });
+  for (const { kind } of await Promise.all(all.map((push) => sender.send(push)))) t.equal(kind, 'retry');
+  t.equal(apns.mostInFlight, 2);
 });
 
 t.test('every SETTINGS is obeyed: 500 streams, then 1, then 500, then 1', async (t) => {
@@ -514,6 +521,23 @@ t.test('a service that says farewell and keeps the connection open is left all t
   sessions[0]?.goaway();
   await until(async () => (await count('connections_ended_total', { reason: 'goaway' })) === 1);
   t.equal(await count('connections'), 0);
+});
+
+t.test('a connection that is idle is asked whether it is alive as often as it should be', async (t) => {
+  const idleMs = 300;
+  const { sessions, sender } = await startStrange(
+    t,
+    (stream) => stream.respond({ ':status': 200 }, { endStream: true }),
+    { timing: { idleMs, tickMs: 20, pingMs: 5_000 } },
+  );
+  t.match(await sender.send(pushTo(deviceToken(1))), { kind: 'ok' });
+  let pings = 0;
+  const startedMs = performance.now();
+  sessions[0]?.on('ping', () => {
+    pings += 1;
+  });
+  await until(() => pings >= 3);
+  t.ok(pings <= 1 + (performance.now() - startedMs) / idleMs, `${pings} pings`);
 });
 
 t.test('an answer that does not end holds no stream for longer than a push may take', async (t) => {
@@ -798,6 +822,24 @@ t.test(
     t.equal(pace.failed(400_000), waits[0]);
   },
 );
+
+t.test('what waits: first what was sent already, then what came first', async (t) => {
+  const waiting = new Waiting();
+  const attempt = () => ({ push: pushTo(deviceToken(1)) }) as Attempt;
+  const [a, b, c, d, e] = [attempt(), attempt(), attempt(), attempt(), attempt()];
+  for (const attempt of [a, b, c]) waiting.add(attempt);
+  waiting.addAgain(d);
+  t.equal(waiting.size, 4);
+  t.equal(waiting.take(), d);
+  waiting.putBack(d);
+  waiting.addAgain(e);
+  t.same(
+    waiting.remove((attempt) => attempt === d || attempt === b).map((attempt) => attempt === d),
+    [true, false],
+  );
+  t.equal(waiting.size, 3);
+  for (const next of [e, a, c, undefined]) t.equal(waiting.take(), next);
+});
 
 t.test('what cannot be a request is bad, and harms no other', async (t) => {
   const { apns, sender } = await start(t);

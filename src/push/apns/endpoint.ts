@@ -255,7 +255,7 @@ export class ApnsEndpoint {
     if (this.#connections.size === 0) this.#onQuiet?.();
     if (this.#isClosing) return;
     // One that was of no use is not followed by the next at once.
-    if (!end.wasGood && end.detail !== 'requests') this.#failed(`${end.reason}: ${end.detail}`);
+    if (!end.wasGood) this.#failed(`${end.reason}: ${end.detail}`);
     else this.#pump();
   }
 
