@@ -1,7 +1,7 @@
 import type { AppSettings, Database } from '../../store/index.ts';
 import type { AfterCommand } from '../../wire/index.ts';
 import { bodyOf } from '../relay/bodies.ts';
-import { addresseeOf, type Entry } from '../relay/outbox.ts';
+import { addresseeOf, type Entry } from '../relay/entry.ts';
 
 /** What was sent under an id. */
 export interface SentRecord {

@@ -8,7 +8,7 @@ import {
   messageKey,
   type SdkAppId,
 } from '../../wire/index.ts';
-import type { Attempt } from '../relay/outbox.ts';
+import type { Attempt } from '../relay/entry.ts';
 import { boundOf, type Cursor } from './cursor.ts';
 import type { EventState, Range } from './queries.ts';
 

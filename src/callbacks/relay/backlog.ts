@@ -5,7 +5,8 @@ import type { AppSettings, Database } from '../../store/index.ts';
 import type { AfterCommand, SdkAppId } from '../../wire/index.ts';
 import { endpointOf } from '../endpoint/endpoint.ts';
 import { bodyOf } from './bodies.ts';
-import type { Burial, Entry, Outbox } from './outbox.ts';
+import type { Entry } from './entry.ts';
+import type { Burial, Outbox } from './outbox.ts';
 
 /** What waits of an app, of one command. */
 export interface BacklogFigure {

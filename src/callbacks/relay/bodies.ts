@@ -1,6 +1,6 @@
 import type { CallbackSettings } from '../../store/index.ts';
 import { type CallbackOrigin, c2cSendFields, groupSendFields, optPlatformOf } from '../../wire/index.ts';
-import type { Entry } from './outbox.ts';
+import type { Entry } from './entry.ts';
 
 /** What an entry says to the backend. `body`: JSON text. */
 export interface Told {

@@ -6,18 +6,10 @@ import { type Endpoint, endpointOf, endpointsOf, urlHash } from '../endpoint/end
 import type { Poster, PostResult } from '../endpoint/poster.ts';
 import type { Pauses } from '../pauses.ts';
 import { bodyOf, statePlatform, type Told } from './bodies.ts';
+import { type Attempt, type Entry, withAttempt, withGap } from './entry.ts';
 import type { Gate } from './gate.ts';
 import { type Lane, laneId } from './lane.ts';
-import {
-  type Attempt,
-  type Burial,
-  type Entry,
-  type Outbox,
-  type Page,
-  pageRows,
-  withAttempt,
-  withGap,
-} from './outbox.ts';
+import { type Burial, type Outbox, type Page, pageRows } from './outbox.ts';
 import { judge, retryDelayMs } from './retry.ts';
 
 export interface DrainDeps {
