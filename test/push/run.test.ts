@@ -14,6 +14,7 @@ import { imAppId } from '../support/im.ts';
 t.setTimeout(30_000);
 
 const lane: Lane = { sdkAppId: imAppId as Lane['sdkAppId'], channel: 'fcm' };
+/** 2027-01-15T08:00:00Z, a full hour. */
 const nowMs = 1_800_000_000_000;
 const ok: Outcome = { kind: 'ok', id: 'x', status: 200 };
 
@@ -98,22 +99,22 @@ function openLane({ room = 1_000 }: { room?: number } = {}) {
       },
       ...more,
     }) as unknown as Item;
+  const isSale = ({ more }: Waiting) => more?.campaignId !== undefined;
   const items: Omit<Items, 'dueLanes'> = {
-    async due(_, { limit, campaigns }, underWay, full) {
+    async due(_, { limit, campaigns, quietUntilMs }, underWay, full) {
       const found = rows.filter(
         ({ id, device, dueMs = 0, done }) =>
           done === undefined && dueMs <= state.nowMs && !underWay.includes(id) && !full.includes(device),
       );
-      const isSale = ({ more }: Waiting) => more?.campaignId !== undefined;
-      const page = [...found.filter((row) => !isSale(row)), ...found.filter(isSale).slice(0, campaigns)].slice(
-        0,
-        limit,
-      );
+      const sales = quietUntilMs === undefined ? found.filter(isSale).slice(0, campaigns) : [];
+      const page = [...found.filter((row) => !isSale(row)), ...sales].slice(0, limit);
       looks.push(page.map(({ id }) => id));
       return page.map(itemOf);
     },
-    async nextDueMs() {
-      const waiting = rows.filter(({ done }) => done === undefined).map(({ dueMs = 0 }) => dueMs);
+    async nextDueMs(_, quietUntilMs = 0) {
+      const waiting = rows
+        .filter(({ done }) => done === undefined)
+        .map((row) => Math.max(row.dueMs ?? 0, isSale(row) ? quietUntilMs : 0));
       return waiting.length === 0 ? undefined : Math.min(...waiting);
     },
     async messages(page) {
@@ -271,6 +272,7 @@ t.test('no more are sent at once than their service takes, also where devices ha
 
 t.test('[B5] half of the places are a campaign’s at most: people’s messages find one at once', async (t) => {
   const world = openLane({ room: 10 });
+  world.state.nowMs += 2 * 60_000;
   for (let id = 1; id <= 40; id++) world.rows.push({ id, device: id, more: { campaignId: 7 } });
   let wake = () => {};
   const run = world.run(
@@ -293,6 +295,21 @@ t.test('[B5] half of the places are a campaign’s at most: people’s messages 
   await run;
   t.ok(world.rows.every(({ done }) => done === 'accepted'));
 });
+
+t.test(
+  'at a full hour campaigns wait until it is over for two minutes, people’s messages go (PUSH §2.3)',
+  async (t) => {
+    const world = openLane();
+    world.rows.push({ id: 1, device: 1, more: { campaignId: 7 } }, { id: 2, device: 2 });
+    world.state.auto = () => ok;
+    const overMs = Date.parse('2027-01-15T08:02:00Z');
+    t.equal(await world.run(), overMs);
+    t.match(world.rows, [{ done: undefined }, { done: 'accepted' }]);
+    world.state.nowMs = overMs;
+    t.equal(await world.run(), undefined);
+    t.match(world.rows, [{ done: 'accepted' }, {}]);
+  },
+);
 
 t.test('a service that takes nothing at the moment is asked again a second later', async (t) => {
   const world = openLane({ room: 0 });
