@@ -193,3 +193,31 @@ t.test('[S3] what is read or recalled between two looks is not counted, what a r
   await desktop.ok('read', { conversation: 'c2c:dora', seq: last });
   t.equal(await badge(), 0);
 });
+
+t.test('[S3] of badges alone one waits for a device, until it is under way', async (t) => {
+  const fred = await im.link('fred');
+  const [phone, desktop] = [await im.link('gina', { platform: 'iOS' }), await im.link('gina', { platform: 'Mac' })];
+  await phone.ok('setToken', { channel: 'apns', token: 'ef'.repeat(32) });
+  // Which has no badge of its own.
+  const android = await im.link('gina', { platform: 'Android' });
+  await android.ok('setToken', { channel: 'fcm', token: 'a-token-of-gina-0123456789' });
+  for (const link of [phone, android]) await link.ok('report', { state: 'background', unread: 0 });
+  await world.push.pauses.pause({ sdkAppId, channel: undefined, reason: 'a test', actor: 'tester' });
+  const items = async (kind: 1 | 2) =>
+    (await world.items('gina')).filter((item) => item.kind === kind) as { id: number; day: number }[];
+  const count = async (kind: 1 | 2) => {
+    const all = await items(kind);
+    await pool.query('select push_count($1, $2)', [all.map(({ id }) => id), all.map(({ day }) => day)]);
+  };
+  const seqs: unknown[] = [];
+  for (let n = 0; n < 3; n++) seqs.push((await fred.ok('send', { conversation: 'c2c:gina', ...said() })).seq);
+  await until(async () => (await items(1)).length === 6);
+  await count(1);
+  const read = (seq: unknown) => desktop.ok('read', { conversation: 'c2c:fred', seq });
+  await read(seqs[0]);
+  await read(seqs[1]);
+  t.equal((await items(2)).length, 1, 'it shows what the badge is when it is sent');
+  await count(2);
+  await read(seqs[2]);
+  t.equal((await items(2)).length, 2, 'one that is being sent may show what was before');
+});

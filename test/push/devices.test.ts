@@ -61,6 +61,26 @@ t.test('[S9] a token is of the account that set it last, at that moment', async 
   t.equal(await deviceOf(bob), undefined);
 });
 
+t.test('a terminal reports of itself, and takes its own token back', async (t) => {
+  const im = await open(t);
+  const alice = name('alice');
+  const [phone, tablet] = [await im.link(alice, { platform: 'iOS' }), await im.link(alice, { platform: 'iPad' })];
+  for (const link of [phone, tablet]) await link.ok('setToken', { channel: 'apns', token: token() });
+  await phone.ok('report', { state: 'background', unread: 3 });
+  await tablet.ok('report', { state: 'background', unread: 5 });
+  const badges = async () =>
+    (
+      await pool.query(
+        'select d.platform, d.badge from push_device d join account a on a.id = d.account_id where a.identifier = $1 order by d.platform',
+        [alice],
+      )
+    ).rows;
+  const ofTablet = { platform: 'iPad', badge: 5 };
+  t.same(await badges(), [{ platform: 'iOS', badge: 3 }, ofTablet]);
+  await phone.ok('removeToken');
+  t.same(await badges(), [ofTablet]);
+});
+
 t.test('a token of a terminal is bound to its login', async (t) => {
   const im = await open(t);
   const alice = name('alice');

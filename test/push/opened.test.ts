@@ -96,6 +96,26 @@ t.test('of a group, too; and of what may be on the screen though its service has
   const named = { conversation: `group:${group}`, seq: handed(phone).seq };
   await phone.link.ok('pushOpened', { ...named, conversation: 'group:another' });
   t.same(new Set(await opened(phone.account)), new Set([false]));
+  const { GroupId: again } = await im.call('group_open_http_svc/create_group', {
+    Type: 'Private',
+    Name: 'Tea',
+    GroupId: 'tea-again',
+    Owner_Account: owner.login.account,
+    MemberList: [{ Member_Account: phone.account }],
+  });
+  const { seq: old } = await say(owner, `group:${again}`);
+  await until(async () => handed(phone).seq === old);
+  await im.call('group_open_http_svc/destroy_group', { GroupId: again });
+  await im.call('group_open_http_svc/create_group', {
+    Type: 'Private',
+    Name: 'Tea',
+    GroupId: 'tea-again',
+    Owner_Account: owner.login.account,
+    MemberList: [{ Member_Account: phone.account }],
+  });
+  await phone.link.ok('pushOpened', { conversation: `group:${again}`, seq: old });
+  t.same(new Set(await opened(phone.account)), new Set([false]), 'nor one of a group that had the same id before');
+
   await phone.link.ok('pushOpened', named);
   const is = async () => (await items(phone.account)).find((item) => item.seq === named.seq)?.opened_ms;
   t.type(await is(), 'number');
