@@ -49,6 +49,29 @@ async function startBehind(t: Test) {
   return { apns, network, ...made, count: counterOf(made.metrics) };
 }
 
+/** Something that listens, ended behind the test. */
+async function open(t: Test, server: Server): Promise<string> {
+  const host = '127.0.0.1';
+  const { address, close } = await listen(server, { host, port: 0 });
+  t.teardown(close);
+  return urlOf(host, address.port);
+}
+
+/** A client of a service that does with each stream what it is told, and is not as good as Apple's. */
+async function startStrange(
+  t: Test,
+  onStream: (stream: ServerHttp2Stream) => void,
+  { streams = 100, ...options }: ApnsSenderOptions & { streams?: number } = {},
+) {
+  const { cert, key } = createCertificate('strange');
+  const sessions: ServerHttp2Session[] = [];
+  const server = createSecureServer({ cert, key, settings: { maxConcurrentStreams: streams } });
+  server.on('session', (session) => void sessions.push(session));
+  server.on('stream', (stream: ServerHttp2Stream) => onStream(stream.on('error', () => {})));
+  const settings = { endpoint: await open(t, server), caFile: await writeCa(t, cert) };
+  return { sessions, ...(await start(t, {}, { ...options, settings })) };
+}
+
 function counterOf(metrics: Parameters<typeof metricOf>[0]) {
   return (name: string, labels: Record<string, string> = {}) => metricOf(metrics, `qalgate_push_apns_${name}`, labels);
 }
@@ -133,6 +156,19 @@ t.test('[S7] a page instead of an answer decides nothing, whatever its status', 
   }
   t.equal(sender.figures().connections, 1);
 });
+
+t.test(
+  '[S7] a page that asks for time: of the push that it answers nothing is certain, of those that wait all',
+  async (t) => {
+    const { sender, count } = await startStrange(t, (stream) =>
+      stream.respond({ ':status': 502, 'retry-after': '40' }, { endStream: true }),
+    );
+    const [first, ...others] = await Promise.all(pushes(3).map((push) => sender.send(push)));
+    t.match(first, retry('http-502', { isSure: false, scope: 'channel', afterMs: 40_000 }));
+    for (const other of others) t.match(other, retry('http-502', { isSure: true, scope: 'channel', afterMs: 40_000 }));
+    t.equal(await count('answers_total', { reason: 'other' }), 1);
+  },
+);
 
 t.test('slow answers are waited for, on a connection that says that it is alive', async (t) => {
   const { apns, faults, sender } = await start(t, {}, { timing: { quietMs: 100, tickMs: 20 } });
@@ -490,29 +526,6 @@ t.test('connections have an equal part of the load', async (t) => {
   t.same(parts, [50, 50]);
 });
 
-/** Something that listens, ended behind the test. */
-async function open(t: Test, server: Server): Promise<string> {
-  const host = '127.0.0.1';
-  const { address, close } = await listen(server, { host, port: 0 });
-  t.teardown(close);
-  return urlOf(host, address.port);
-}
-
-/** A client of a service that does with each stream what it is told, and is not as good as Apple's. */
-async function startStrange(
-  t: Test,
-  onStream: (stream: ServerHttp2Stream) => void,
-  { streams = 100, ...options }: ApnsSenderOptions & { streams?: number } = {},
-) {
-  const { cert, key } = createCertificate('strange');
-  const sessions: ServerHttp2Session[] = [];
-  const server = createSecureServer({ cert, key, settings: { maxConcurrentStreams: streams } });
-  server.on('session', (session) => void sessions.push(session));
-  server.on('stream', (stream: ServerHttp2Stream) => onStream(stream.on('error', () => {})));
-  const settings = { endpoint: await open(t, server), caFile: await writeCa(t, cert) };
-  return { sessions, ...(await start(t, {}, { ...options, settings })) };
-}
-
 t.test('a service that says farewell and keeps the connection open is left all the same', async (t) => {
   const { sessions, sender, count } = await startStrange(t, (stream) =>
     stream.respond({ ':status': 200 }, { endStream: true }),
@@ -745,6 +758,21 @@ t.test('closed: what is in flight ends, what waits was not sent, and nothing new
   await until(() => apns.connections === 0);
   t.match(sender.figures(), { connections: 0, inFlight: 0 });
 });
+
+t.test(
+  'closed, and then the service says farewell: what it has not looked at is told so, and is not sent again',
+  async (t) => {
+    const { apns, sender } = await start(t);
+    await deliver(sender, pushes(20, 1_000));
+    apns.hold();
+    const sent = Promise.all(pushes(10).map((push) => sender.send(push)));
+    await until(() => apns.inFlight === 10);
+    const closed = sender.close();
+    apns.goaway(0);
+    for (const outcome of await sent) t.match(outcome, retry('goaway', { isSure: true, afterMs: 0 }));
+    await closed;
+  },
+);
 
 t.test(
   'closed while the service says nothing: it ends all the same, and what was in flight is uncertain',
