@@ -1,8 +1,15 @@
 import ipaddr from 'ipaddr.js';
 import type { AppSettings } from './app-settings.ts';
+import { findGroupFault } from './group-rules.ts';
+import { findPushGap } from './push-keys.ts';
 import type { Refusal } from './result.ts';
 
 /** What must hold over apps and cannot be said in their schema. Pure. */
+
+/** What an app lacks by itself, whatever others there are; undefined: nothing. */
+export function findAppGap(app: AppSettings): Refusal | undefined {
+  return findUnstorableText(app) ?? findCallbackGap(app) ?? findPushGap(app) ?? findGroupFault(app);
+}
 
 /** The refusal of an app that claims a route which it or another app has already; undefined: none. */
 export function findRouteClash(app: AppSettings, others: readonly AppSettings[]): Refusal | undefined {

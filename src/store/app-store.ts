@@ -3,12 +3,11 @@ import { type Kysely, type RawBuilder, type Selectable, sql } from 'kysely';
 import Type from 'typebox';
 import { Default } from 'typebox/value';
 import type { SdkAppId } from '../wire/index.ts';
-import { findCallbackGap, findRouteClash, findUnstorableText } from './app-rules.ts';
+import { findAppGap, findRouteClash } from './app-rules.ts';
 import { AppSchema, type AppSettings } from './app-settings.ts';
 import type { Database } from './connection.ts';
 import type { ControlBus } from './control-bus.ts';
-import { findGroupFault } from './group-rules.ts';
-import { findPushGap, joinPushKeys, type PushKeys, splitPushKeys } from './push-keys.ts';
+import { joinPushKeys, type PushKeys, splitPushKeys } from './push-keys.ts';
 import { done, type Refusal, type Result } from './result.ts';
 import type { AppOrigin, Schema } from './schema.ts';
 import type { Sealer } from './sealer.ts';
@@ -221,13 +220,7 @@ export function createAppStore(db: Database, deps: { sealer: Sealer; bus: Contro
 
   function checkRules(app: AppSettings, rows: ReadonlyMap<SdkAppId, AppRow>): Refusal | undefined {
     const others = [...rows.values()].map((row) => ({ ...row.settings, secret: '' }));
-    return (
-      findUnstorableText(app) ??
-      findCallbackGap(app) ??
-      findPushGap(app) ??
-      findGroupFault(app) ??
-      findRouteClash(app, others)
-    );
+    return findAppGap(app) ?? findRouteClash(app, others);
   }
 
   return {
@@ -333,12 +326,7 @@ export function createAppStore(db: Database, deps: { sealer: Sealer; bus: Contro
           allowed: 'one entry an app',
         };
       }
-      const refusal =
-        findUnstorableText(app) ??
-        findCallbackGap(app) ??
-        findPushGap(app) ??
-        findGroupFault(app) ??
-        findRouteClash(app, others);
+      const refusal = findAppGap(app) ?? findRouteClash(app, others);
       if (refusal !== undefined) return { ...refusal, field: `apps[${index}].${refusal.field}` };
       others.push(app);
     }

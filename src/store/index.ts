@@ -1,3 +1,4 @@
+export { findAppGap } from './app-rules.ts';
 export {
   AccessSchema,
   AppSchema,

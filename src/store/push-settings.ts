@@ -23,19 +23,29 @@ const pem = (description: string) =>
 /** Apple's push service: a token key (`key`, `keyId`, `teamId`), or a certificate with its key. */
 export const ApnsSchema = Type.Object(
   {
-    key: pem('Key of the provider token, as Apple gives it out: the text of the .p8 file.'),
-    keyId: Type.Optional(Type.String({ description: 'Id of that key.', pattern: '^[A-Z0-9]{10}$' })),
-    teamId: Type.Optional(Type.String({ description: 'Id of the team at Apple.', pattern: '^[A-Z0-9]{10}$' })),
+    key: pem('Key of the provider token, as Apple gives it out: the text of the .p8 file, a private key in PEM.'),
+    keyId: Type.Optional(
+      Type.String({ description: 'Id of that key: 10 capital letters and digits.', pattern: '^[A-Z0-9]{10}$' }),
+    ),
+    teamId: Type.Optional(
+      Type.String({
+        description: 'Id of the team at Apple: 10 capital letters and digits.',
+        pattern: '^[A-Z0-9]{10}$',
+      }),
+    ),
     certificate: pem('Certificate, instead of a key: PEM.'),
     certificateKey: pem('Key of that certificate: PEM.'),
     topic: Type.String({
-      description: 'What pushes are for: the bundle id of the app.',
+      description: 'What pushes are for: the bundle id of the app, of letters, digits, dots and hyphens.',
       pattern: '^[A-Za-z0-9][A-Za-z0-9.-]*$',
       maxLength: 155,
     }),
-    endpoint: endpoint('Where pushes to devices go.', 'https://api.push.apple.com'),
+    endpoint: endpoint(
+      'Where pushes to devices go: `https://host` or `https://host:port`.',
+      'https://api.push.apple.com',
+    ),
     sandboxEndpoint: endpoint(
-      'Where pushes go to devices whose app was built for development.',
+      'Where pushes go to devices whose app was built for development: `https://host` or `https://host:port`.',
       'https://api.sandbox.push.apple.com',
     ),
     caFile: caFile(),
@@ -60,7 +70,7 @@ export const FcmSchema = Type.Object(
         secret: true,
       }),
     ),
-    endpoint: endpoint('Where pushes go.', 'https://fcm.googleapis.com'),
+    endpoint: endpoint('Where pushes go: `https://host` or `https://host:port`.', 'https://fcm.googleapis.com'),
     caFile: caFile(),
     channelId: Type.Optional(
       Type.String({

@@ -17,6 +17,7 @@ import {
   variableName,
 } from '../../src/server/config/index.ts';
 import { queueOptionsOf } from '../../src/server/queue-options.ts';
+import { apnsCertificate, apnsIds, apnsKey } from '../support/push-credentials.ts';
 
 const key = Buffer.alloc(32, 7).toString('base64');
 const folder = t.testdir();
@@ -182,6 +183,7 @@ t.test('queues run on the database, or on Redis where there is one', async (t) =
 t.test('fields that are right in themselves but not together', async (t) => {
   const app = (id: number, route: string) =>
     `{ sdkAppId: ${id}, secret: 0123456789abcdef, access: { routes: [${route}] } }`;
+  const pushing = (push: object) => JSON.stringify({ apps: [{ sdkAppId: 5, secret: '0123456789abcdef', push }] });
   const cases: Record<string, { yaml: string; path: string; reason: RegExp }> = {
     'rotation shorter than a session': {
       yaml: 'sessions: { lifetimeSec: 900, keyRotationSec: 600 }',
@@ -258,6 +260,31 @@ apps: [{ sdkAppId: 5, secret: 0123456789abcdef, im: { wordLists: [a, b] } }]`,
       yaml: `apps: [${app(5, '{ upstream: ["http://b:99999"] }')}]`,
       path: 'apps[0].access.routes[0].upstream[0]',
       reason: /not a URL/,
+    },
+    'a key for pushes without its id': {
+      yaml: pushing({ apns: { key: apnsKey, teamId: apnsIds.teamId, topic: apnsIds.topic } }),
+      path: 'apps[0].push.apns.keyId',
+      reason: /^is missing$/,
+    },
+    'a key for pushes beside a certificate': {
+      yaml: pushing({ apns: { ...apnsIds, key: apnsKey, certificate: apnsCertificate.cert } }),
+      path: 'apps[0].push.apns.certificate',
+      reason: /^excludes key: give one of the two$/,
+    },
+    'a service account that is none': {
+      yaml: pushing({ fcm: { serviceAccount: '{}' } }),
+      path: 'apps[0].push.fcm.serviceAccount',
+      reason: /^is no service account$/,
+    },
+    'callbacks without a key': {
+      yaml: 'apps: [{ sdkAppId: 5, secret: 0123456789abcdef, callbacks: { url: "http://b" } }]',
+      path: 'apps[0].callbacks.secret',
+      reason: /^is missing: every callback is signed/,
+    },
+    'a command of callbacks twice': {
+      yaml: `apps: [{ sdkAppId: 5, secret: 0123456789abcdef, callbacks: { commands: [${'{ command: State.StateChange }, '.repeat(2)}] } }]`,
+      path: 'apps[0].callbacks.commands[1].command',
+      reason: /^stands twice$/,
     },
   };
   for (const [name, { yaml, path, reason }] of Object.entries(cases)) {

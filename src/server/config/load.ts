@@ -3,7 +3,7 @@ import { checkValue, type Finding } from './check.ts';
 import { type Config, toConfig } from './config.ts';
 import { fileVariable, overlayEnvironment } from './environment.ts';
 import { formatPath, type Path, type Problem } from './problem.ts';
-import { checkRelations, type WithGaps } from './relations.ts';
+import { checkRelations, checkWholeApps, type WithGaps } from './relations.ts';
 import { ConfigSchema, type Settings } from './schema.ts';
 import { resolveSecretFiles } from './secret-files.ts';
 import { readYamlFile, type YamlFile } from './yaml-file.ts';
@@ -45,6 +45,7 @@ export function loadConfig(options: LoadOptions): LoadResult {
     // A secret whose file cannot be read is not reported missing on top.
     ...[...checked.findings, ...relations].filter(({ path }) => !unread.has(formatPath(path))),
   ];
+  if (findings.length + overlay.findings.length === 0) findings.push(...checkWholeApps(checked.value as Settings));
   if (findings.length + overlay.findings.length > 0) {
     const located = findings.map((finding) => locate(finding, overlay.assigned, yaml, file));
     located.sort((a, b) => a.line - b.line || a.column - b.column);

@@ -1,3 +1,4 @@
+import { findAppGap } from '../../store/index.ts';
 import { type Address, formatAddress, isLoopback, parseAddress, reaches } from './address.ts';
 import type { Finding } from './check.ts';
 import { formatPath, type Path } from './problem.ts';
@@ -41,6 +42,19 @@ function checkKeys({ sessions, database, masterKey }: Loose): Finding[] {
     });
   }
   return findings;
+}
+
+/** What apps lack whose fields are all right in themselves: credentials that fit together, a key of callbacks, … */
+export function checkWholeApps({ apps }: Settings): Finding[] {
+  return apps.flatMap((app, index): Finding[] => {
+    const gap = findAppGap(app);
+    if (gap === undefined) return [];
+    const { field = '', reason, allowed } = gap;
+    const path = ['apps', index, ...(field.match(/[^.[\]]+/g) ?? [])].map((step) =>
+      typeof step === 'string' && /^[0-9]+$/.test(step) ? Number(step) : step,
+    );
+    return [{ path, reason, ...(allowed === undefined ? {} : { allowed }) }];
+  });
 }
 
 /** The address of a listener as configured; undefined when it is off or wrong. */
