@@ -185,6 +185,7 @@ t.test('[G8][G15][G16] found by its id, applied to, answered', async (t) => {
   const found = await b.ok('findGroup', { group });
   t.match(found, { group, type: 'Public', name: 'Tea', owner: alice, memberCount: 1, applyOption: 'NeedPermission' });
   t.notOk('notification' in found || 'custom' in found, 'what is for members');
+  t.ok(Math.abs(Number(found.createTime) - im.clock() / 1_000) < 60);
   t.match((await b.ask('group', { group })).error, { name: 'GROUP_FORBIDDEN' });
   t.match((await b.ask('groupMembers', { group })).error, { name: 'GROUP_FORBIDDEN' });
   const secret = await groupOf('Private', a);

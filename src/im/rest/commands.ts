@@ -3,6 +3,7 @@ import { audienceCommands } from './audience-commands.ts';
 import type { Command } from './command.ts';
 import { contactCommands } from './contact-commands.ts';
 import { groupCommands } from './group-commands.ts';
+import { groupImportCommands } from './group-import-commands.ts';
 import { groupJoiningCommands } from './group-joining-commands.ts';
 import { groupMemberCommands } from './group-member-commands.ts';
 import { groupMessageCommands } from './group-message-commands.ts';
@@ -30,6 +31,7 @@ export const commands: readonly Command[] = [
   ...groupJoiningCommands,
   ...groupMuteCommands,
   ...groupMessageCommands,
+  ...groupImportCommands,
   ...profileCommands,
   ...wordCommands,
 ];

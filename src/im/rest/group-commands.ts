@@ -1,10 +1,11 @@
 import Type from 'typebox';
-import { describeRefusal, type ImErrorName, type ImRefusal } from '../../wire/index.ts';
+import { describeRefusal, type ImRefusal } from '../../wire/index.ts';
 import type { GroupChangeFields, GroupDraft } from '../group-services.ts';
 import { checkGroupIdForm } from '../groups/check-fields.ts';
 import { withoutAbsent } from '../without-absent.ts';
 import { type Call, type Command, defineCommand, type RestServices } from './command.ts';
 import type { Fields } from './envelope.ts';
+import { draftErrors, draftFields, draftOf, memberNumber } from './group-draft.ts';
 import {
   actorOf,
   answerTooLong,
@@ -36,64 +37,10 @@ import {
   readCustom,
   service,
 } from './group-fields.ts';
-import { accountName, answerList, integer, list, oneOf, text, u32 } from './schema.ts';
+import { accountName, answerList, integer, list, oneOf, text } from './schema.ts';
 import { errorCode } from './service-table.ts';
 
 /** Groups as such: their beginning and end, and their profile. */
-
-const memberNumber = () =>
-  integer('How many members it can have, at most as many as groups of the type.', 1, 2_147_483_647);
-const draftFields = {
-  Type: text('Private, Public, ChatRoom, AVChatRoom, BChatRoom, or a type of the app’s own.', 30, 1),
-  GroupId: Type.Optional(
-    groupId('An id of your own: 1 … 48 bytes of printable ASCII that do not begin with @TGS#. Absent: one is made.'),
-  ),
-  Name: groupName(),
-  Owner_Account: Type.Optional(accountName('The owner, who is a member with it; absent: it has none.')),
-  ...profileFields(),
-  MaxMemberCount: Type.Optional(memberNumber()),
-  ApplyJoinOption: Type.Optional(applyOption()),
-  AppDefinedData: Type.Optional(groupCustom()),
-};
-const draftErrors = [
-  'GROUP_PARAMETER',
-  'GROUP_ID',
-  'GROUP_QUOTA',
-  'GROUP_FORBIDDEN',
-  'GROUP_ID_TAKEN',
-  'GROUP_ID_OWN',
-  'DIRTY_WORD',
-] as const satisfies readonly ImErrorName[];
-
-interface DraftBody {
-  readonly Type: string;
-  readonly GroupId?: string;
-  readonly Name: string;
-  readonly Owner_Account?: NonNullable<GroupDraft['owner']>;
-  readonly Introduction?: string;
-  readonly Notification?: string;
-  readonly FaceUrl?: string;
-  readonly MaxMemberCount?: number;
-  readonly ApplyJoinOption?: NonNullable<GroupDraft['applyOption']>;
-  readonly AppDefinedData?: readonly { Key: string; Value: string }[];
-}
-
-/** What create_group and import_group share. */
-function draftOf(body: DraftBody): { ok: true; value: GroupDraft } | ImRefusal {
-  const custom = readCustom(body.AppDefinedData, 'AppDefinedData');
-  if (!custom.ok) return custom;
-  const given = {
-    groupId: body.GroupId,
-    owner: body.Owner_Account,
-    introduction: body.Introduction,
-    notification: body.Notification,
-    faceUrl: body.FaceUrl,
-    maxMembers: body.MaxMemberCount,
-    applyOption: body.ApplyJoinOption,
-    custom: custom.value,
-  };
-  return { ok: true, value: { type: body.Type, name: body.Name, ...withoutAbsent(given) } };
-}
 
 const createGroup = defineCommand({
   service,
@@ -139,44 +86,6 @@ const createGroup = defineCommand({
       ...draft.value,
       ...(members.length === 0 ? {} : { members }),
     });
-    return created.ok ? { ok: true, answer: { GroupId: created.value.groupId } } : created;
-  },
-});
-
-/** How far in the future a time may be: callers' clocks differ from ours. */
-const aheadSec = 60;
-
-const importGroup = defineCommand({
-  service,
-  name: 'import_group',
-  permission: 'im.group.import',
-  generation: '2018',
-  summary: 'Makes a group that there was elsewhere, with the time when it was made. Nobody is asked or told.',
-  notes:
-    'Private, Public and ChatRoom, and those of the app’s own types that allow it. Import its messages and members next (import_group_msg, import_group_member).',
-  rate: 1,
-  aliases: { MaxMemberNum: 'MaxMemberCount' },
-  request: Type.Object({
-    ...draftFields,
-    CreateTime: Type.Optional(
-      u32('When it was made, Unix seconds; absent: now. At most a minute ahead of now, which is taken then.'),
-    ),
-  }),
-  response: Type.Object({ GroupId: Type.String({ description: 'Its id.' }) }),
-  fieldErrors: { GroupId: groupIdErrors },
-  errors: draftErrors,
-  // I3
-  async handle(call, { groups, clock }) {
-    const nowSec = Math.floor(clock() / 1_000);
-    const { CreateTime = nowSec } = call.body;
-    if (CreateTime > nowSec + aheadSec) {
-      const allowed = `0 … ${nowSec}`;
-      return { ok: false, error: 'INVALID_FIELD', field: 'CreateTime', reason: 'is in the future', allowed };
-    }
-    const draft = draftOf(call.body);
-    if (!draft.ok) return draft;
-    const importedSec = Math.min(CreateTime, nowSec);
-    const created = await groups.create(actorOf(call), { ...draft.value, importedSec });
     return created.ok ? { ok: true, answer: { GroupId: created.value.groupId } } : created;
   },
 });
@@ -389,5 +298,4 @@ export const groupCommands: readonly Command[] = [
   changeOwner,
   destroyGroup,
   listGroups,
-  importGroup,
 ];

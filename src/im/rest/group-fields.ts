@@ -1,10 +1,10 @@
 import Type, { type TSchema } from 'typebox';
 import type { ImErrorName, ImRefusal, ImResult } from '../../wire/index.ts';
-import type { Actor, GroupView } from '../group-services.ts';
+import type { Actor, AddOutcome, GroupView } from '../group-services.ts';
 import type { CustomFields, GroupMember } from '../groups/model.ts';
 import type { Call } from './command.ts';
 import type { CommandResult, Fields } from './envelope.ts';
-import { anyName, maxU32, oneOf, text } from './schema.ts';
+import { answerList, anyName, integer, maxU32, oneOf, text } from './schema.ts';
 
 /** What the commands of groups have in common: fields of requests, and groups and members as answers show them (API reference §4.3). */
 
@@ -275,3 +275,16 @@ export function msgFlag() {
 }
 
 export const silence = () => Type.Optional(oneOf('1: nobody is told.', 0, 1));
+
+const resultOf = { failed: 0, added: 1, 'was-member': 2, asked: 3 } as const satisfies Record<AddOutcome, number>;
+
+export function resultList(meaning: string) {
+  return answerList(
+    'One entry for each of the request.',
+    Type.Object({ Member_Account: Type.String(), Result: integer(meaning, 0, 3) }),
+  );
+}
+
+export function resultsOf(added: readonly { account: string; outcome: AddOutcome }[]) {
+  return added.map(({ account, outcome }) => ({ Member_Account: account, Result: resultOf[outcome] }));
+}

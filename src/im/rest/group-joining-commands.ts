@@ -1,5 +1,4 @@
 import Type from 'typebox';
-import type { AddOutcome } from '../group-services.ts';
 import { withoutAbsent } from '../without-absent.ts';
 import { namesOf } from './account-names.ts';
 import { type Command, defineCommand } from './command.ts';
@@ -12,25 +11,14 @@ import {
   listErrors,
   maxAccounts,
   noFields,
+  resultList,
+  resultsOf,
   service,
   silence,
 } from './group-fields.ts';
-import { accountName, accountNames, answerList, integer, list, oneOf, text, u32 } from './schema.ts';
+import { accountName, accountNames, list, text } from './schema.ts';
 
 /** Who comes into groups, and goes out of them. */
-
-const resultOf = { failed: 0, added: 1, 'was-member': 2, asked: 3 } as const satisfies Record<AddOutcome, number>;
-
-function resultList(meaning: string) {
-  return answerList(
-    'One entry for each of the request.',
-    Type.Object({ Member_Account: Type.String(), Result: integer(meaning, 0, 3) }),
-  );
-}
-
-function resultsOf(added: readonly { account: string; outcome: AddOutcome }[]) {
-  return added.map(({ account, outcome }) => ({ Member_Account: account, Result: resultOf[outcome] }));
-}
 
 const addMembers = defineCommand({
   service,
@@ -86,46 +74,4 @@ const deleteMembers = defineCommand({
   },
 });
 
-const importMembers = defineCommand({
-  service,
-  name: 'import_group_member',
-  permission: 'im.group.import',
-  generation: '2018',
-  summary: 'Makes up to 500 accounts members of a group as they were elsewhere. Nobody is asked or told.',
-  notes:
-    'JoinTime must not be before the group’s CreateTime, nor in the future, or that member fails (Result 0). What was said from then on it can read. An account that is nobody’s refuses the whole call.',
-  rate: 1,
-  request: Type.Object({
-    GroupId: groupId(),
-    MemberList: list(
-      'The members.',
-      Type.Object({
-        Member_Account: accountName('The account.'),
-        Role: Type.Optional(oneOf('Admin: it is made an admin.', 'Admin')),
-        JoinTime: Type.Optional(u32('When it joined, Unix seconds; absent: now.')),
-        UnreadMsgNum: Type.Optional(u32('Messages that it has not read; at most as many as it can read.')),
-      }),
-      maxAccounts,
-    ),
-  }),
-  response: Type.Object({ MemberList: resultList('0: failed. 1: added. 2: was a member.') }),
-  fieldErrors: { GroupId: groupIdErrors, MemberList: listErrors },
-  errors: [...accountErrors, 'GROUP_PARAMETER', 'GROUP_FULL'],
-  // I3
-  async handle(call, { groups }) {
-    const { GroupId, MemberList } = call.body;
-    const imported = await groups.importMembers(
-      actorOf(call),
-      GroupId,
-      MemberList.map(({ Member_Account, Role, JoinTime, UnreadMsgNum }) => ({
-        account: Member_Account,
-        ...(Role === undefined ? {} : { isAdmin: true }),
-        ...withoutAbsent({ joinedSec: JoinTime, unread: UnreadMsgNum }),
-      })),
-    );
-    if (!imported.ok) return imported;
-    return { ok: true, answer: { MemberList: resultsOf(imported.value) } };
-  },
-});
-
-export const groupJoiningCommands: readonly Command[] = [addMembers, deleteMembers, importMembers];
+export const groupJoiningCommands: readonly Command[] = [addMembers, deleteMembers];

@@ -1,8 +1,6 @@
 import Type from 'typebox';
-import type { ImErrorName } from '../../wire/index.ts';
 import type { GroupPage } from '../group-services.ts';
 import type { Priority } from '../groups/model.ts';
-import type { Account } from '../model.ts';
 import { withoutAbsent } from '../without-absent.ts';
 import { senderOf } from './account-names.ts';
 import { type Command, defineCommand } from './command.ts';
@@ -23,12 +21,8 @@ import {
   text,
   u32,
 } from './schema.ts';
-import { errorCode } from './service-table.ts';
 
 /** What is said in groups. */
-
-const senderError = 'GROUP_ACCOUNT_UNKNOWN';
-const bodyErrors = ['BODY_NOT_ARRAY', 'BODY_ELEMENT'] as const satisfies readonly ImErrorName[];
 
 /** Names of priorities, those of the 2018 web SDK included (API reference §4.15). */
 const priorities = {
@@ -79,7 +73,8 @@ const sendMsg = defineCommand({
   }),
   fieldErrors: { GroupId: groupIdErrors },
   errors: [
-    ...bodyErrors,
+    'BODY_NOT_ARRAY',
+    'BODY_ELEMENT',
     'OFFLINE_PUSH_INFO',
     'MESSAGE_TOO_LONG',
     'GROUP_UNKNOWN',
@@ -87,7 +82,7 @@ const sendMsg = defineCommand({
     'GROUP_REFUSED_BY_CALLBACK',
     // Where the app has senders told of it (`im.groupTellsDropped`).
     'GROUP_RATE',
-    senderError,
+    'GROUP_ACCOUNT_UNKNOWN',
     'DIRTY_WORD',
   ],
   // G22
@@ -95,7 +90,7 @@ const sendMsg = defineCommand({
     const { app, body, deadline } = call;
     const content = readContent(body, app.im.messageBytes);
     if (!content.ok) return content;
-    const from = await senderOf(call, services.accounts, body.From_Account, senderError);
+    const from = await senderOf(call, services.accounts, body.From_Account, 'GROUP_ACCOUNT_UNKNOWN');
     if (!from.ok) return from;
     const sent = await services.groupMessages.send({
       actor: actorOf(call),
@@ -321,74 +316,6 @@ const setUnread = defineCommand({
   },
 });
 
-type ImportResult = { Result: number; MsgSeq?: number; MsgTime?: number };
-
-const importMsg = defineCommand({
-  service,
-  name: 'import_group_msg',
-  permission: 'im.group.import',
-  generation: '2018',
-  summary: 'Stores up to 20 messages that there were elsewhere, with their own times. Nobody is asked or told.',
-  notes:
-    'In order of time, after the group was made and not in the future; each has its Result. Afterwards no member has unread messages (set_unread_msg_num, import_group_member). Not for AVChatRoom and BChatRoom.',
-  rate: 1,
-  request: Type.Object({
-    GroupId: groupId(),
-    MsgList: list(
-      'The messages.',
-      Type.Object({
-        From_Account: accountName('The sender.'),
-        SendTime: u32('When it was sent, Unix seconds.'),
-        Random: Type.Optional(u32('Random number; absent: the service chooses.')),
-        MsgBody: messageBody(),
-      }),
-      20,
-    ),
-  }),
-  response: Type.Object({
-    ImportMsgResult: answerList(
-      'One entry for each of the request.',
-      Type.Object({
-        Result: integer('0, or the error of this message.'),
-        MsgSeq: Type.Optional(integer('Its number in the group, when Result is 0.')),
-        MsgTime: Type.Optional(integer('Its time, when Result is 0.')),
-      }),
-    ),
-  }),
-  fieldErrors: { GroupId: groupIdErrors },
-  errors: [...bodyErrors, 'GROUP_UNKNOWN', 'GROUP_FORBIDDEN', senderError, 'GROUP_MESSAGE_TOO_LONG', 'DIRTY_WORD'],
-  // I3
-  async handle(call, services) {
-    const { app, body } = call;
-    const results: ImportResult[] = [];
-    const good: { from: Account; sec: number; random: number; body: readonly unknown[]; at: number }[] = [];
-    for (const [at, { From_Account, SendTime, Random, MsgBody }] of body.MsgList.entries()) {
-      const content = readContent({ MsgBody }, app.im.messageBytes);
-      const from = content.ok ? await senderOf(call, services.accounts, From_Account, senderError) : content;
-      if (content.ok && from.ok) {
-        const random = Random ?? Math.floor(services.random() * (maxU32 + 1));
-        good.push({ from: from.value, sec: SendTime, random, body: content.value.body, at });
-      } else if (!from.ok) {
-        const error = from.error === 'MESSAGE_TOO_LONG' ? 'GROUP_MESSAGE_TOO_LONG' : from.error;
-        results[at] = { Result: errorCode(service, error) };
-      }
-    }
-    // Also with none: whether the group takes any is said in any case.
-    const imported = await services.groupMessages.importMany(
-      actorOf(call),
-      body.GroupId,
-      good.map(({ at: _, ...message }) => message),
-    );
-    if (!imported.ok) return asField(imported);
-    for (const [i, result] of imported.value.entries()) {
-      const at = good[i]?.at ?? 0;
-      results[at] =
-        'error' in result ? { Result: result.error } : { Result: 0, MsgSeq: result.seq, MsgTime: result.sec };
-    }
-    return { ok: true, answer: { ImportMsgResult: results } };
-  },
-});
-
 export const groupMessageCommands: readonly Command[] = [
   sendMsg,
   notify,
@@ -396,5 +323,4 @@ export const groupMessageCommands: readonly Command[] = [
   getHistory,
   deleteBySender,
   setUnread,
-  importMsg,
 ];
