@@ -370,7 +370,8 @@ t.test(
       response.writeHead(200, { 'Content-Length': 10 });
       response.write('half.');
     });
-    const client = service.client({ limits: { silenceTimeoutMs: 60 } });
+    // Long enough for a head that comes at once.
+    const client = service.client({ limits: { silenceTimeoutMs: 1_000 } });
     await client.session();
     await t.rejects(client.fetch('/silent'), { code: 'TIMEOUT', retryable: true });
     const halting = await client.fetch('/halting');

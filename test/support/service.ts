@@ -4,7 +4,8 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 
 const main = fileURLToPath(new URL('../../src/server/main.ts', import.meta.url));
-const startMs = 30_000;
+/** Long enough for a machine that has much else to do. */
+const startMs = 90_000;
 
 export type LogLine = Record<string, unknown> & { event: string };
 
@@ -83,9 +84,10 @@ export async function spawnService(options: ServiceOptions): Promise<Service> {
       });
       look();
     });
-  const { addresses } = (await logged('server.started')) as LogLine & {
-    addresses: Pick<Service, 'access' | 'im' | 'ops'>;
-  };
+  const started = logged('server.started') as Promise<LogLine & { addresses: Pick<Service, 'access' | 'im' | 'ops'> }>;
+  // Nobody else would end it, and the test's process waits for it.
+  started.catch(() => child.kill('SIGKILL'));
+  const { addresses } = await started;
   return { process: child, ...addresses, log, text, logged, exited };
 }
 
