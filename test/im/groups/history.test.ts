@@ -367,6 +367,20 @@ t.test('[M14] unread: reads, own messages, and what is set, at most what there i
   t.match(await service.messages.setUnread(actor, group.groupId, bob.identifier, 1), { error: 'GROUP_FORBIDDEN' });
   t.match(await set(bob.identifier, 1, { ...group, groupId: 'nowhere' }), { ok: false, error: 'GROUP_UNKNOWN' });
 
+  await service.change(group, (change) => change.setMember(bob.no, { msgFlag: 'Discard' }));
+  await say(alice, group, 2);
+  service.told.length = 0;
+  t.strictSame(got(await service.messages.read(actor, group.groupId, 6)), { readSeq: 6, unread: 0 }, '[G26]');
+  got(await set(bob.identifier, 2));
+  t.match(
+    service.told.map(({ event }) => event),
+    [
+      { readSeq: 6, unread: 0 },
+      { readSeq: 5, unread: 0 },
+    ],
+    'who discards has none',
+  );
+
   const room = await service.group('ChatRoom', [alice, bob]);
   await say(alice, room, 2);
   got(await set(bob.identifier, 2, room));
