@@ -15,7 +15,8 @@ import { GroupFollower } from '../support/group-follower.ts';
 import { imAppId, openIm, type TestLink } from '../support/im.ts';
 import { snapshot } from '../support/rest.ts';
 
-t.setTimeout(120_000);
+// More than it needs, on a machine that does other things, too.
+t.setTimeout(300_000);
 const database = await openTestDatabase(t);
 const open = (t: Test, settings: Parameters<typeof openIm>[1] = {}) =>
   openIm(t, { database, ...settings, app: { multiTerminal: 'all', ...settings.app } });
@@ -193,9 +194,13 @@ t.test('[G8][G15][G16] found by its id, applied to, answered', async (t) => {
   t.match((await b.ask('findGroup', { group: 'nowhere' })).error, { name: 'GROUP_UNKNOWN' });
   t.match((await b.ask('applyToGroup', { group: secret })).error, { name: 'GROUP_UNKNOWN' });
 
-  t.match(await b.ok('applyToGroup', { group, words: 'please' }), { result: 'waiting' });
+  const asking = { words: 'please', userField: 'by the poster' };
+  t.match(await b.ok('applyToGroup', { group, ...asking }), { result: 'waiting' });
   const notice = await a.event(isNotice(1));
-  t.match(notice, { content: { RemarkInfo: 'please', Operator_Account: bob } });
+  t.match(notice, {
+    content: { RemarkInfo: 'please', UserDefinedField: 'by the poster', Operator_Account: bob },
+  });
+  t.match(await a.ok('groupRequests'), { requests: [{ account: bob, ...asking }] });
   const { MsgKey: key, Authentication: auth } = contentOf(notice);
   await c.ok('applyToGroup', { group });
   t.match(await a.ok('groupRequests', { limit: 2 }), { requests: { length: 2 }, complete: true });
@@ -838,7 +843,15 @@ t.test('a group of 1,000: what is said in one turn leaves in one write a member'
   });
   const conversation = `group:${group}`;
   await Promise.all(
-    speakers.map((link, i) => link.ok('send', { conversation, ...said(`w${i}`, { priority: 'High' }) })),
+    speakers.map(async (link, i) => {
+      const fields = { conversation, ...said(`w${i}`, { priority: 'High' }) };
+      for (let isSent = false; !isSent; ) {
+        const { ok, error } = await link.ask('send', fields);
+        isSent = ok !== undefined;
+        // What took too long is sent again as it was, and stays one message (M13).
+        if (!isSent && (error as { retryable?: boolean }).retryable !== true) throw new Error(JSON.stringify(error));
+      }
+    }),
   );
   const inOrder = speakers.map((_, i) => [i, i + 1]);
   await Promise.all(listeners.map((link) => link.event(({ on, seq }) => on === 'message' && seq === speakers.length)));

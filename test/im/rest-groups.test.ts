@@ -14,7 +14,7 @@ import { imAppId, openIm } from '../support/im.ts';
 import { longestName, ok, type Refusal, refuses, snapshot, text, tooLongName } from '../support/rest.ts';
 
 // More than it needs, on a machine that does other things, too.
-t.setTimeout(120_000);
+t.setTimeout(300_000);
 const database = await openTestDatabase(t);
 const bus = createLocalBus({ logger: makeTestLogger().logger });
 const field = { types: [] as string[], read: 'Member' as const, write: 'Admin' as const };

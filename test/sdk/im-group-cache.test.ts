@@ -6,7 +6,7 @@ import { openIm, type TestIm } from '../support/im.ts';
 import { lasting, until, type WatchedClient, watchClient } from '../support/im-client.ts';
 
 /** The cache of an account's groups and members (API §13, "group proxy"), against the service itself. */
-t.setTimeout(120_000);
+t.setTimeout(300_000);
 const database = await openTestDatabase(t);
 const im: TestIm = await openIm(t, { database, app: { multiTerminal: 'all' } });
 let names = 0;

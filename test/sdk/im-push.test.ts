@@ -8,7 +8,7 @@ import { openScript, type Script, type ScriptedService } from '../support/link-s
 import { openPushWorld } from '../support/push-world.ts';
 
 /** Pushes of `ImClient` against the service itself, with Apple's on a socket; and against a scripted one, for what goes wrong. */
-t.setTimeout(120_000);
+t.setTimeout(300_000);
 const database = await openTestDatabase(t);
 const { pool } = database.db;
 const world = await openPushWorld(t, database, {
