@@ -130,6 +130,37 @@ t.test('[O2] what was given up is sent again, or dropped; what waits is paused, 
   t.match((await list({ account: 'carol', limit: 2 })).next, Number);
 });
 
+t.test('[O2] what is named is changed, and nothing else; lists have pages, the last hour has an end', async (t) => {
+  const hourMs = 3_600_000;
+  const nowMs = world.clock();
+  const add = async (reason: string, { campaign, ageMs = 0 }: { campaign?: number; ageMs?: number } = {}) => {
+    const { rows } = await database.db.pool.query<{ id: number }>(
+      `insert into push_item (day, sdk_app_id, channel, kind, campaign_id, deadline_ms, created_ms, done_ms, outcome, reason)
+       values ($1, $2, 'fcm', 1, $3, $4, $5, $5, 'dead', $6) returning id`,
+      [Math.floor(nowMs / 86_400_000), app().sdkAppId, campaign ?? null, nowMs + hourMs, nowMs - ageMs, reason],
+    );
+    return rows[0]?.id;
+  };
+  const ids = [
+    await add('a', { campaign: 901 }),
+    await add('b', { campaign: 902 }),
+    await add('c', { ageMs: 2 * hourMs }),
+  ];
+  const lastHour = (await admin.summary(app())).lastHour.map(({ reason }) => reason);
+  t.ok(lastHour.includes('b'));
+  t.notOk(lastHour.includes('c'));
+  const first = await list({ state: 'dead', limit: 2 });
+  t.same([first.pushes.map(({ id }) => id), first.next], [[ids[2], ids[1]], ids[1]]);
+  t.match((await list({ state: 'dead', limit: 2, before: first.next })).pushes, [{ id: ids[0] }]);
+  const of = { ids: undefined, channel: undefined };
+  t.match(await admin.retry(app(), { ...of, campaign: 901 }), { retried: 1 });
+  t.match(await admin.drop(app(), { ...of, campaign: 902, state: 'dead' }), { dropped: 1 });
+  t.match((await list({ state: 'dead' })).pushes, [{ id: ids[2] }]);
+  t.match(await admin.drop(app(), { ...of, campaign: undefined, ids: [ids[2] as number], state: 'dead' }), {
+    dropped: 1,
+  });
+});
+
 t.test('[O3] what waits says for what', async (t) => {
   const { pool } = database.db;
   await phone('dave');
@@ -201,6 +232,9 @@ t.test('wrong input is refused by field, reason and what is allowed', async (t) 
     [parseOrder, { ids: [1, -1] }, 'ids'],
     [parseOrder, { ids: Array.from({ length: 1_001 }, (_, n) => n + 1) }, 'ids'],
     [parseOrder, { channel: 'sms' }, 'channel'],
+    [parseOrder, { ids: [1], all: true }, 'all'],
+    [parseOrder, { ids: [1], channel: 'apns' }, 'channel'],
+    [parseDrop, { ids: [1], campaign: 7, state: 'dead' }, 'campaign'],
     [parseDrop, { all: true }, 'state'],
     [parseDrop, { all: 'maybe', state: 'dead' }, 'all'],
     [parseChannel, { channel: 'both' }, 'channel'],

@@ -86,8 +86,10 @@ function readOrder(fields: Fields): PushOrder {
   const channel = fields.word('channel', pushChannels);
   const campaign = fields.integer('campaign', 1, Number.MAX_SAFE_INTEGER);
   const all = fields.flag('all');
+  const other = channel !== undefined ? 'channel' : campaign !== undefined ? 'campaign' : all ? 'all' : undefined;
+  if (ids !== undefined && other !== undefined) fields.refuse(other, 'stands beside ids', 'ids alone');
   // Nobody means everything by saying nothing.
-  if (ids === undefined && channel === undefined && campaign === undefined && !all) {
+  if (ids === undefined && other === undefined) {
     fields.refuse('all', 'is missing, and so are ids and any filter', 'ids, channel, campaign; or all');
   }
   return { ids, channel, campaign };
