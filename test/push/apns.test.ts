@@ -555,7 +555,7 @@ t.test('a connection that is idle is asked whether it is alive as often as it sh
 
 t.test('an answer that does not end holds no stream for longer than a push may take', async (t) => {
   const statuses = [200, 400];
-  const { sessions, sender } = await startStrange(
+  const { sessions, sender, count } = await startStrange(
     t,
     (stream) => stream.respond({ ':status': statuses.shift() ?? 200 }),
     {
@@ -569,6 +569,7 @@ t.test('an answer that does not end holds no stream for longer than a push may t
   await until(() => sender.figures().inFlight === 0);
   t.match(await sender.send(pushTo(deviceToken(3))), { kind: 'ok' });
   t.equal(sessions.length, 1);
+  t.equal(await count('answers_total', { reason: 'ok' }), 2, 'each is told once');
 });
 
 t.test('a connection that had nothing to do and is ended is no failure', async (t) => {

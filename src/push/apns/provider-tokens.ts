@@ -166,7 +166,6 @@ function createTokenSource(
     expired(token) {
       if (token.text === expired || token.text !== state.token?.text) return;
       expired = token.text;
-      none = undefined;
       metrics.tokens.inc({ event: 'expired' });
       logger.warn({ ageMs: clock() - token.issuedMs }, 'push.apns.token.expired');
     },
