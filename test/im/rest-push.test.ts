@@ -292,6 +292,10 @@ t.test('[B2] [B6] im_push and its report', async (t) => {
     [second],
   );
   t.match(await report(second), { Status: 2, StartTime: /^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d$/, Finished: 0, Total: 0 });
+  // Held up before it began, it is waiting.
+  await database.db.pool.query(`update campaign set state = 'paused', ended_ms = null where task_id = $1`, [second]);
+  t.strictSame(await report(second), { TaskId: second, Status: 0, Finished: 0, Total: 0 });
+  await database.db.pool.query(`update campaign set state = 'cancelled' where task_id = $1`, [second]);
 
   const { rows } = await database.db.pool.query(`select seq from message where push = '{"Title":"news"}'`);
   t.equal(rows.length, 3, 'what devices are to show goes with the messages');

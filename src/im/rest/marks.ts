@@ -120,7 +120,7 @@ function readList(value: unknown, field: string, error: ImErrorName): ImResult<r
   return { ok: false, error: 'TOO_MANY_USERS', field, reason: `has ${value.length} entries`, allowed };
 }
 
-/** Tags of an entry, each once. `error`: what a list of a wrong form is. */
+/** Tags of an entry. `error`: what a list of a wrong form is. */
 export function readTags(error: ImErrorName): (value: unknown, at: string) => ImResult<readonly string[]> {
   return (value, at) => {
     const allowed = `1 … ${maxTagsOfCall} tags`;
@@ -133,7 +133,7 @@ export function readTags(error: ImErrorName): (value: unknown, at: string) => Im
       const refusal = checkMark(tag, `${at}[${i}]`, error);
       if (refusal !== undefined) return refusal;
     }
-    return { ok: true, value: [...new Set(value as string[])] };
+    return { ok: true, value };
   };
 }
 
