@@ -4,10 +4,6 @@ export {
   AppSchema,
   type AppSettings,
   appSecrets,
-  type CallbackSettings,
-  CallbacksSchema,
-  callbackSecrets,
-  callbackUrlOf,
   MessagingSchema,
   type MessagingSettings,
   type Route,
@@ -18,6 +14,7 @@ export {
 } from './app-settings.ts';
 export { type AppStore, createAppStore, type StoredApp } from './app-store.ts';
 export { type Backoff, createBackoff } from './backoff.ts';
+export { type CallbackSettings, CallbacksSchema, callbackSecrets, callbackUrlOf } from './callback-settings.ts';
 export type { Database } from './connection.ts';
 export { type ControlBus, type ControlTopic, createControlBus } from './control-bus.ts';
 export { type DatabaseOptions, migrateDatabase, type OpenedDatabase, openDatabase } from './database.ts';
