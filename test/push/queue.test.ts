@@ -209,6 +209,43 @@ t.test('nobody is pushed to of what was said before he joined the group, or sinc
   t.equal((await items(carol.account)).length, 1);
 });
 
+t.test(
+  'nobody is pushed to who has switched pushes off in the profile, or, where the app says so, sits at a computer',
+  async (t) => {
+    const alice = await im.link(name('alice'));
+    const bob = await phoneOf(name('bob'));
+    const desktop = await im.link(bob.account, { platform: 'Mac' });
+    const send = async (count: number) => {
+      await alice.ok('send', { ...c2c(bob), ...said(`no ${count}`) });
+      return (await ended(bob.account, count)).at(-1);
+    };
+    await bob.link.ok('setProfile', { fields: { messageSettings: 1 } });
+    t.match(await send(1), { outcome: 'skipped', reason: 'switched-off' });
+    await bob.link.ok('setProfile', { fields: { messageSettings: 0 } });
+    t.match(await send(2), { outcome: 'accepted' });
+    world.setPush(() => ({ notWithDesktop: true }));
+    t.match(await send(3), { outcome: 'skipped', reason: 'desktop' });
+    await desktop.ok('report', { state: 'background' });
+    t.match(await send(4), { outcome: 'accepted' }, 'nobody looks at it');
+    world.setPush(() => ({ notWithDesktop: false }));
+  },
+);
+
+t.test('[S1] a phone whose link was of a process that is dead rings at once', async (t) => {
+  const alice = await im.link(name('alice'));
+  const bob = await phoneOf(name('bob'));
+  await bob.link.ok('report', { state: 'foreground' });
+  await pool.query(
+    "insert into node (id, started_ms, lease_until) values ('dead', 0, now() - interval '1 s') on conflict do nothing",
+  );
+  await pool.query(
+    "update terminal t set node_id = 'dead' from account a where a.id = t.account_id and a.identifier = $1",
+    [bob.account],
+  );
+  await alice.ok('send', { ...c2c(bob), ...said('are you there?') });
+  t.match(await ended(bob.account, 1), [{ outcome: 'accepted' }]);
+});
+
 t.test('[S2][S6] a group rings for those who want it, with card and name', async (t) => {
   const alice = await im.link(name('alice'));
   const [bob, quiet, deaf] = [await phoneOf(name('bob')), await phoneOf(name('bob')), await phoneOf(name('bob'))];

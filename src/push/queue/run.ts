@@ -61,7 +61,7 @@ export function createLaneRun(deps: {
   );
   const lag = metrics.histogram(
     'qalgate_push_lag_seconds',
-    'From the message to the moment when the service had taken its push; campaigns aside',
+    'From when a push was written down to the moment when its service had taken it; campaigns aside',
     [0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300],
     ['channel'],
   );
