@@ -674,6 +674,20 @@ t.test('[M15] what waits for its turn is stored behind it, or not at all', async
   const late = groupSend(alice, group, {}, { turn: new Promise(() => {}), deadline: AbortSignal.timeout(20) });
   t.match(await service.messages.send(late), { ok: false, error: 'TIMED_OUT' });
   t.strictSame(textsOf(await stored(group)), ['first', 'second']);
+
+  // Its turn comes when who sends has had his answer.
+  const { promise: turn, resolve: pass } = Promise.withResolvers<boolean>();
+  const ending = new AbortController();
+  const both = [false, true].map((isOnlineOnly) =>
+    service.messages.send(groupSend(alice, group, { isOnlineOnly }, { turn, deadline: ending.signal })),
+  );
+  ending.abort();
+  for (const one of both) t.match(await one, { ok: false, error: 'TIMED_OUT' });
+  service.told.length = 0;
+  pass(true);
+  for (const text of ['third', 'fourth', 'fifth']) await sent(alice, group, { body: textBody(text) });
+  t.equal(service.told.length, 3, 'nobody is told of anything else');
+  t.strictSame(textsOf(await stored(group)), ['first', 'second', 'third', 'fourth', 'fifth']);
 });
 
 t.test('online-only: handed to those who are there, stored nowhere, told to the backend', async (t) => {
