@@ -171,15 +171,18 @@ t.test('[S3] what is read or recalled between two looks is not counted, what a r
   const client = await pool.connect();
   await client.query('begin');
   await client.query('delete from push_item where id = $1', [(await items()).at(-1)?.id]);
-  await client.query('update outbox set done_ms = null where consumer = 2 and seq = $1 and event = $2', [
-    seq,
-    'message',
-  ]);
-  await client.query(
-    `select push_read(a.id, o.conversation_id, $1, $2, 1) from account a, outbox o where a.identifier = 'eve'
-    and o.done_ms is null and o.consumer = 2 limit 1`,
-    [Number(seq) - 1, seq],
+  const { rows: waiting } = await client.query(
+    `update outbox o set done_ms = null from conversation c join account a on a.id in (c.account_a, c.account_b)
+     where o.consumer = 2 and o.seq = $1 and o.conversation_id = c.id and a.identifier = 'eve' returning a.id, c.id as conversation`,
+    [seq],
   );
+  t.equal(waiting.length, 1);
+  await client.query('select push_read($1, $2, $3, $4, 1)', [
+    waiting[0]?.id,
+    waiting[0]?.conversation,
+    Number(seq) - 1,
+    seq,
+  ]);
   const { rows } = await client.query(`select x.badge from push_device x ${of}`);
   await client.query('rollback');
   client.release();
