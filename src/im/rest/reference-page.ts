@@ -7,7 +7,6 @@ import { services } from './service-table.ts';
 const missing: readonly (readonly [path: string, what: string, status: string])[] = [
   ['sns/…', 'relations', 'not yet'],
   ['openconfigsvr/…', 'global mute', 'not yet'],
-  ['openim/im_…', 'push to many, attributes and tags', 'not yet'],
   ['open_msg_svc/…', 'message records', 'not yet'],
   ['registration_service/…', 'hosted mode', 'no'],
 ];
