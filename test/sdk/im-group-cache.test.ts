@@ -279,3 +279,44 @@ t.test('a storage that fails, holds rubbish or belongs to another layout is one 
     await one.client.logout();
   }
 });
+
+t.test('whoever leaves while members are read page by page takes nobody with him', async (t) => {
+  const [a, crowd] = [fresh('alice'), Array.from({ length: 209 }, () => fresh('m'))];
+  for (let at = 0; at < crowd.length; at += 100) {
+    await im.call('im_open_login_svc/multiaccount_import', { Accounts: crowd.slice(at, at + 100) });
+  }
+  const alice = await login(t, a);
+  const group = await alice.groups.create({ type: 'Public', name: 'Tea' });
+  const MemberList = crowd.map((Member_Account) => ({ Member_Account }));
+  await put('add_group_member', { GroupId: group, MemberList, Silence: 1 });
+  const left: string[] = [];
+  let leaving: string | undefined;
+  const { client, groups } = watchClientWithGroups(t);
+  const cache = createGroupCache(client, {
+    ...groups,
+    async members(id, options) {
+      const page = await groups.members(id, options);
+      const [first] = leaving === undefined || options?.offset !== 0 ? [] : [leaving];
+      leaving = first === undefined ? leaving : undefined;
+      if (first !== undefined)
+        await put('delete_group_member', { GroupId: id, MemberToDel_Account: [first], Silence: 1 });
+      return page;
+    },
+  });
+  cache.onMemberQuit((_, accounts) => left.push(...accounts));
+  await client.login(a, im.userSig(a));
+  t.equal((await cache.members(group)).length, 210);
+  leaving = (await cache.members(group))[5]?.account ?? '';
+  const gone = leaving;
+  await cache.refresh(group);
+  t.same(left, []);
+  await cache.refresh(group);
+  t.same(left, [gone]);
+  t.equal((await cache.members(group)).length, 209);
+});
+
+/** A client with groups, and without a cache. */
+function watchClientWithGroups(t: Test) {
+  const { client } = watchClient(t, { url: im.url, platform: 'Mac', random: Math.random });
+  return { client, groups: createGroups(client) };
+}

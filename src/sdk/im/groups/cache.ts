@@ -186,7 +186,12 @@ export function createGroupCache(
       all.push(...members);
       if (members.length < pageSize) break;
     }
-    if (isOurs()) compare(group, all, [...(kept.get(group)?.keys() ?? [])]);
+    if (!isOurs()) return;
+    compare(group, all, []);
+    // Who left meanwhile has moved others over the edge of a page: nobody is gone who was not asked for.
+    const found = new Set(all.map(({ account }) => account));
+    const missing = [...(kept.get(group)?.keys() ?? [])].filter((account) => !found.has(account));
+    await readSome(group, missing, isOurs);
   }
 
   /** What has become of some members. */
