@@ -400,6 +400,48 @@ t.test(
   },
 );
 
+t.test('a token endpoint that fails is left alone for longer each time, and begins anew when it works', async (t) => {
+  let fault: '503' | undefined = '503';
+  const { fcm, clock, sender } = await openFcmBench(t, { tokenFault: () => fault });
+  const one = sender();
+  for (const afterMs of [10_000, 20_000, 40_000, 80_000, 160_000, 300_000, 300_000]) {
+    t.match(await one.send(fcmPush('a')), { reason: 'token-http-503', afterMs });
+    clock.nowMs += afterMs;
+  }
+  fault = undefined;
+  t.match(await one.send(fcmPush('a')), { kind: 'ok' });
+  fcm.revokeTokens();
+  fault = '503';
+  t.match(await one.send(fcmPush('a')), { reason: 'token-http-503', afterMs: 10_000 });
+});
+
+t.test('an access token of a short life is renewed when half of it is over', async (t) => {
+  const { fcm, clock, sender } = await openFcmBench(t, { tokenLifeSec: 60 });
+  const one = sender();
+  for (let i = 0; i < 5; i += 1) t.match(await one.send(fcmPush('a')), { kind: 'ok' });
+  t.equal(fcm.grants, 1);
+  clock.nowMs += 30_000;
+  t.match(await one.send(fcmPush('a')), { kind: 'ok' });
+  await until(() => fcm.grants === 2);
+});
+
+t.test('what is no access token is not used as one', async (t) => {
+  const read = (body: unknown) =>
+    readToken(
+      { kind: 'answer', answer: { status: 200, retryAfter: undefined, body: JSON.stringify(body) }, date: undefined },
+      0,
+    );
+  t.same(read({ access_token: 'ya29.x', expires_in: 3_599 }), { token: 'ya29.x', lifeSec: 3_599 });
+  t.match(read({ access_token: 'ya29.x', expires_in: 10 ** 9 }), { lifeSec: 86_400 }, 'a day at most');
+  for (const access_token of ['', 'a b', 'a\r\nHost: b', 'ä', 'x'.repeat(8_193), 7, undefined]) {
+    t.match(read({ access_token, expires_in: 3_599 }), { reason: 'token-malformed', isFinal: false });
+  }
+  for (const expires_in of [0, -1, '3599', undefined]) {
+    t.match(read({ access_token: 'x', expires_in }), { reason: 'token-malformed' });
+  }
+  for (const body of [null, [], 'x']) t.match(read(body), { reason: 'token-malformed' });
+});
+
 t.test('a token endpoint that asks for years gets an hour', async (t) => {
   const asked = (retryAfter: string) =>
     readToken({ kind: 'answer', answer: { status: 503, retryAfter, body: '' }, date: undefined }, 0);
