@@ -524,7 +524,7 @@ function suite(open: (t: Test) => Promise<Backend>) {
   };
 }
 
-t.setTimeout(120_000);
+t.setTimeout(240_000);
 // Both at once: they mostly wait.
 t.jobs = 2;
 t.test('on PostgreSQL', { buffered: true }, suite(openPostgres));

@@ -20,7 +20,7 @@ import { imAppId, openIm } from '../support/im.ts';
 import { sendInput } from '../support/im-draft.ts';
 import { metricOf } from '../support/metrics.ts';
 
-t.setTimeout(120_000);
+t.setTimeout(240_000);
 const database = await openTestDatabase(t);
 const { db } = database;
 let nextApp = 1;

@@ -13,7 +13,7 @@ import {
 } from '../support/callbacks.ts';
 import { openTestDatabase, until } from '../support/database.ts';
 
-t.setTimeout(120_000);
+t.setTimeout(240_000);
 const database = await openTestDatabase(t);
 const { db } = database;
 let nextApp = 1;

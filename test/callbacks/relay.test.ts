@@ -20,7 +20,7 @@ import { openTestDatabase, until } from '../support/database.ts';
 import { createMovableClock } from '../support/im.ts';
 import { metricOf } from '../support/metrics.ts';
 
-t.setTimeout(120_000);
+t.setTimeout(240_000);
 const database = await openTestDatabase(t);
 const { db } = database;
 // What a test leaves waiting is nothing to those after it.

@@ -14,7 +14,7 @@ import { createTestLink, imAppId, openIm, type TestIm, type TestLink } from '../
 import { asks } from '../support/im-draft.ts';
 
 // Terminals that take nothing, and deadlines, need their time; more of it on a machine that does other things, too.
-t.setTimeout(60_000);
+t.setTimeout(240_000);
 const database = await openTestDatabase(t);
 const quick = { sweepMs: 20 };
 const open = (t: Test, settings: Parameters<typeof openIm>[1] = {}) => openIm(t, { database, ...settings });

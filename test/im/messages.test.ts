@@ -9,7 +9,7 @@ import { imAppId, openIm, type TestIm } from '../support/im.ts';
 import { asks, sendInput, textBody } from '../support/im-draft.ts';
 
 // More than it needs, on a machine that does other things, too.
-t.setTimeout(60_000);
+t.setTimeout(240_000);
 const database = await openTestDatabase(t);
 const service = await openIm(t, { database });
 let serial = 0;

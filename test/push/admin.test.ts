@@ -3,7 +3,7 @@ import { createPushAdmin, parseChannel, parseDrop, parseOrder, parseQuery } from
 import { openTestDatabase, until } from '../support/database.ts';
 import { openPushWorld } from '../support/push-world.ts';
 
-t.setTimeout(60_000);
+t.setTimeout(240_000);
 const database = await openTestDatabase(t);
 const refused = new Set<string>();
 const world = await openPushWorld(t, database, {

@@ -20,7 +20,7 @@ import { openTestDatabase, until } from '../support/database.ts';
 import { metricOf } from '../support/metrics.ts';
 import { openTcpNetwork } from '../support/tcp-network.ts';
 
-t.setTimeout(120_000);
+t.setTimeout(240_000);
 
 const { db, logger, metrics: dbMetrics } = await openTestDatabase(t);
 const sealer = createSealer([Buffer.alloc(32, 7)]);

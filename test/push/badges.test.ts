@@ -3,7 +3,7 @@ import { openTestDatabase, until } from '../support/database.ts';
 import type { TestLink } from '../support/im.ts';
 import { openPushWorld } from '../support/push-world.ts';
 
-t.setTimeout(90_000);
+t.setTimeout(240_000);
 const database = await openTestDatabase(t);
 const { pool } = database.db;
 const world = await openPushWorld(t, database, { options: { tuning: { lookMs: 200 } } });

@@ -9,7 +9,7 @@ import { createMovableClock, imAppId, openIm, type TestIm } from '../support/im.
 import { metricOf } from '../support/metrics.ts';
 import { openPushWorld } from '../support/push-world.ts';
 
-t.setTimeout(60_000);
+t.setTimeout(240_000);
 const database = await openTestDatabase(t);
 const { pool } = database.db;
 

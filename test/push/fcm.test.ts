@@ -27,7 +27,7 @@ import { freePort } from '../support/free-port.ts';
 import { metricOf } from '../support/metrics.ts';
 import { openTcpNetwork } from '../support/tcp-network.ts';
 
-t.setTimeout(120_000);
+t.setTimeout(240_000);
 
 const sent = { status: undefined, isSure: false } as const;
 const channel = { kind: 'retry', scope: 'channel' } as const;

@@ -5,7 +5,7 @@ import type { TestLink } from '../support/im.ts';
 import { metricOf } from '../support/metrics.ts';
 import { openPushWorld } from '../support/push-world.ts';
 
-t.setTimeout(90_000);
+t.setTimeout(240_000);
 const database = await openTestDatabase(t);
 const { pool } = database.db;
 /** What Apple says to the next pushes of a token, instead of taking them. */

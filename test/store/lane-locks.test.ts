@@ -9,7 +9,7 @@ import { createLaneLocks, type LaneLock, type LaneLocks, queueBackendOf } from '
 import { makeTestLogger, openTestDatabase, until } from '../support/database.ts';
 import { openTcpNetwork } from '../support/tcp-network.ts';
 
-t.setTimeout(60_000);
+t.setTimeout(240_000);
 const { db } = await openTestDatabase(t);
 const { target } = db;
 if (!('host' in target)) throw new Error('the embedded database is at a socket');

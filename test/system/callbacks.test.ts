@@ -12,7 +12,7 @@ import { conversations, sdkAppId, secret, sendAll, urlOf } from '../support/send
 import { runCommand, type Service, type ServiceOptions, spawnService } from '../support/service.ts';
 
 // The whole file, also when it runs by itself.
-t.setTimeout(400_000);
+t.setTimeout(800_000);
 
 interface Run {
   readonly messages: number;
@@ -165,7 +165,7 @@ async function survive(t: Test, { messages, kills, withRedis }: Run): Promise<vo
 
 t.test(
   '[K6] relay, program and PostgreSQL are killed fourteen times under 10,000 messages',
-  { timeout: 240_000 },
+  { timeout: 480_000 },
   (t) =>
     survive(t, {
       messages: 10_000,
@@ -179,7 +179,7 @@ t.test(
 
 t.test(
   '[K6] relay, program, PostgreSQL and Redis are killed eight times under 5,000 messages',
-  { skip: skipWithoutRedis(), timeout: 200_000 },
+  { skip: skipWithoutRedis(), timeout: 400_000 },
   (t) =>
     survive(t, {
       messages: 5_000,

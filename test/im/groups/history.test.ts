@@ -13,7 +13,7 @@ import { imAppId } from '../../support/im.ts';
 import { textBody } from '../../support/im-draft.ts';
 
 // More than it needs, on a machine that does other things, too.
-t.setTimeout(60_000);
+t.setTimeout(240_000);
 const database = await openTestDatabase(t);
 const service = await openGroups(t, database);
 const admin = actorOf(await service.account('admin'), {
