@@ -44,6 +44,8 @@ function openLane({ room = 1_000 }: { room?: number } = {}) {
     isLost: false,
     most: 0,
     isAway: false,
+    /** Of devices, after all that is counted. */
+    badges: [] as [device: number, badge: number][],
     auto: undefined as ((push: Sendable) => Outcome | undefined) | undefined,
   };
   const makeSender = (): Sender => ({
@@ -138,7 +140,7 @@ function openLane({ room = 1_000 }: { room?: number } = {}) {
         ]),
       );
     },
-    count: async () => new Map(),
+    count: async () => new Map(state.badges),
     async mark(mark) {
       await turn();
       if (state.isAway) throw new Error('the database is away');
@@ -245,6 +247,19 @@ t.test('a device with thousands that wait holds up nobody else', async (t) => {
     order.toSorted((a, b) => a - b),
     'those of a device keep their order',
   );
+});
+
+t.test('[S3] of several that go to a device at once each shows what was unread by then', async (t) => {
+  const world = openLane();
+  for (const id of [1, 2, 3]) world.rows.push({ id, device: 1, ...(id === 2 ? { more: { isCounted: true } } : {}) });
+  world.state.badges = [[1, 7]];
+  const shown: unknown[] = [];
+  world.state.auto = ({ body }) => {
+    shown.push(JSON.parse(body).message.android.notification.notification_count);
+    return ok;
+  };
+  await world.run();
+  t.same(shown, [6, 6, 7], 'the second was counted by the attempt before');
 });
 
 t.test('few places: whoever is slow holds up nobody who comes after', async (t) => {
