@@ -601,6 +601,27 @@ t.test('a private group that is imported, or has no owner, is there for its memb
   t.match(await im.groups.view(self(mo), own.groupId), { ok: true });
 });
 
+t.test('[I3] who is imported once more, as of before, after a stay in which nothing was said', async (t) => {
+  const { im, mo, zed, admin, clock } = await openGroups(t);
+  const nowSec = Math.floor(clock() / 1_000);
+  const draft = { type: 'Public', name: 'tea', importedSec: nowSec - 100 };
+  const { groupId } = must(await im.groups.create(admin, draft));
+  must(await im.groups.importMembers(admin, groupId, [{ account: mo.identifier }]));
+  must(await im.groups.remove(admin, groupId, [mo.identifier], { silent: true }));
+  const body = [{ MsgType: 'TIMTextElem', MsgContent: { Text: 'hello' } }];
+  must(await im.groupMessages.importMany(admin, groupId, [{ from: zed, sec: nowSec - 10, random: 1, body }]));
+  const again = { account: mo.identifier, joinedSec: nowSec - 50, unread: 5 };
+  t.match(must(await im.groups.importMembers(admin, groupId, [again])), [{ outcome: 'added' }]);
+  const { messages } = must(
+    await im.groupMessages.history({ ...admin, account: mo, authority: 'self' }, groupId, { limit: 9 }),
+  );
+  t.strictSame(
+    messages.map(({ seq }) => seq),
+    [1],
+  );
+  t.equal((await im.groups.joined(mo, {})).groups[0]?.unread, 1);
+});
+
 t.test('many answers and dismissals at once, by a process that knows nobody yet', async (t) => {
   const { im, owner, account, self, admin, make, roster } = await openGroups(t);
   const groups = await Promise.all(Array.from({ length: 15 }, () => make('Public')));
