@@ -1,4 +1,5 @@
 import t from 'tap';
+import { viewItem } from '../../src/push/admin/views.ts';
 import { createPushAdmin, parseChannel, parseDrop, parseOrder, parseQuery } from '../../src/push/index.ts';
 import { openTestDatabase, until } from '../support/database.ts';
 import { openPushWorld } from '../support/push-world.ts';
@@ -245,4 +246,15 @@ t.test('wrong input is refused by field, reason and what is allowed', async (t) 
   t.match(parseOrder([]), { ok: false, code: 'BAD_REQUEST' });
   t.match(parseChannel(undefined), { ok: true, value: undefined });
   t.match(parseQuery({ limit: '5', seq: '7', group: '@TGS#1' }), { ok: true, value: { limit: 5, seq: 7 } });
+});
+
+t.test('[O1] what waits because it is a quarter of an hour says so', async (t) => {
+  const row = { outcome: null, reason: null, attempts: 0, due_ms: 0, created_ms: 0, deadline_ms: 0, done_ms: null };
+  const why = (more: object, time: string) =>
+    viewItem({ ...row, opened_ms: null, is_paused: false, ...more } as never, Date.parse(`2026-11-26T${time}Z`)).why;
+  const sale = { campaign_id: 7, campaign_state: 'running', channel: 'fcm' };
+  t.match(why(sale, '09:14:00'), /^waits: campaigns send nothing through FCM within two minutes of /);
+  t.equal(why(sale, '09:20:00'), 'waits for its turn');
+  t.equal(why({ ...sale, channel: 'apns' }, '09:14:00'), 'waits for its turn');
+  t.equal(why({ ...sale, campaign_id: null }, '09:14:00'), 'waits for its turn');
 });

@@ -1,5 +1,6 @@
 import { unheardMs } from '../decide.ts';
 import type { Pause } from '../pauses.ts';
+import { quietUntilMs } from '../queue/quiet-time.ts';
 import { type Hold, whyOf } from './words.ts';
 
 /** Pushes, devices and pauses as operators see them. Never a text or a whole token. */
@@ -143,7 +144,8 @@ export function viewItem(row: ItemRow, nowMs: number): PushView {
 function holdOf(row: ItemRow, nowMs: number): Hold | undefined {
   if (row.is_paused) return 'app';
   if (row.campaign_state === 'paused') return 'campaign';
-  if (row.due_ms <= nowMs) return undefined;
+  if (row.due_ms <= nowMs)
+    return row.campaign_id !== null && quietUntilMs(row, nowMs) !== undefined ? 'quiet' : undefined;
   if ((row.not_before_ms ?? 0) > nowMs) return 'device';
   return row.stored_ms !== null && row.due_ms === row.stored_ms + unheardMs ? 'foreground' : undefined;
 }

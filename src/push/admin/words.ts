@@ -18,12 +18,16 @@ const skips: Record<SkipReason, string> = {
   desktop: 'a computer of the account was in the foreground (push.notWithDesktop)',
 };
 
-/** What keeps a push that waits: pauses of its app, of its campaign, its service for its device, or its terminal, which is there itself. */
-export type Hold = 'app' | 'campaign' | 'device' | 'foreground';
+/**
+ * What keeps a push that waits: pauses of its app, of its campaign, a quarter of an hour, its service for its device, or its terminal, which is
+ * there itself.
+ */
+export type Hold = 'app' | 'campaign' | 'quiet' | 'device' | 'foreground';
 
 const holds: Record<Hold, string> = {
   app: 'waits: pushes of the app are paused',
   campaign: 'waits: its campaign is paused',
+  quiet: 'waits: campaigns send nothing through FCM within two minutes of full, half and quarter hours',
   device: 'waits: its service wants no more for the device at the moment',
   foreground: 'waits to see whether the terminal, in the foreground, takes the message itself',
 };
