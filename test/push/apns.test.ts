@@ -218,6 +218,22 @@ t.test(
   },
 );
 
+t.test(
+  'the service of the tests looks at nothing above the last id that it has said, though it has read it',
+  async (t) => {
+    const { apns, sender } = await start(t);
+    await deliver(sender, pushes(300, 1_000));
+    const all = pushes(50);
+    apns.hold();
+    const sent = Promise.all(all.map((push) => sender.send(push)));
+    await until(() => apns.inFlight === 50);
+    apns.goaway(20);
+    apns.letGo();
+    for (const { kind } of await sent) t.equal(kind, 'ok');
+    t.same(new Set(timesShown(apns, all)), new Set([1]));
+  },
+);
+
 t.test('[S7] GOAWAY of an unfriendly end: what is below is uncertain, what is above is sent again', async (t) => {
   const { apns, sender } = await start(t);
   await deliver(sender, pushes(300, 1_000));
