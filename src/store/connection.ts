@@ -93,7 +93,10 @@ export function connectDatabase(
     metrics,
     target,
     another: (own) => connectDatabase(deps, target, own),
-    createClient: () => new pg.Client(config),
+    createClient() {
+      // One that the server ends between two statements: the next one says so, and whoever listens hears of it at once.
+      return new pg.Client(config).on('error', () => {});
+    },
     close() {
       closed ??= withDeadline(pool.end(), closeMs).then((ended) => {
         if (!ended) logger.warn({ connections: pool.totalCount }, 'store.pool.close.late');

@@ -151,6 +151,16 @@ t.test(
   },
 );
 
+t.test('[O5] a connection that the server ends while nobody uses it ends nothing else', async (t) => {
+  const client = db.createClient();
+  await client.connect();
+  const { rows } = await client.query<{ pid: number }>('select pg_backend_pid() as pid');
+  const ended = new Promise<void>((resolve) => client.once('end', () => resolve()));
+  t.match(await db.pool.query('select pg_terminate_backend($1) as done', [rows[0]?.pid]), { rows: [{ done: true }] });
+  await ended;
+  await t.rejects(client.query('select'));
+});
+
 t.test('[O5] kill -9 of the process: the next one stops what it left and has the data within 3 s', async (t) => {
   const dir = await makeDataDir(t);
   const cluster = path.join(dir, 'pg');
