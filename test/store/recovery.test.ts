@@ -172,8 +172,11 @@ t.test('[O5] kill -9 of the process: the next one stops what it left and has the
     { end: (server) => process.kill(server, 'SIGSTOP'), limitMs: 10_000 },
   ];
   for (const { end, limitMs } of ends) {
+    const spawnedAtMs = performance.now();
     const owner = spawnStore(t, dir, 'serve');
     t.same(await owner.read(), { opened: 'embedded' });
+    // On a machine that has much else to do an ordinary start takes long, too.
+    const ordinaryMs = performance.now() - spawnedAtMs;
     for (const inserted of [1, 2]) {
       rows += 1;
       owner.write(`row-${rows}`);
@@ -190,7 +193,7 @@ t.test('[O5] kill -9 of the process: the next one stops what it left and has the
     const durationMs = performance.now() - startedAtMs;
     const found = await next.kysely.selectFrom('session_revocation').select('subject').execute();
     t.equal(found.length, rows);
-    t.ok(durationMs < limitMs, `it took ${Math.round(durationMs)} ms`);
+    t.ok(durationMs < Math.max(limitMs, 2 * ordinaryMs), `it took ${Math.round(durationMs)} ms`);
     t.notOk((await findServerProcesses(cluster)).includes(server));
     await next.close();
     t.same(await findServerProcesses(cluster), [], 'close leaves no server behind');
