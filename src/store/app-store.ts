@@ -156,10 +156,10 @@ export function createAppStore(db: Database, deps: { sealer: Sealer; bus: Contro
       }
     }
     await inChunks(sql`
-      update push_item i set done_ms = 0, outcome = 'dropped' from (
+      with k as materialized (
         select id, day from push_item where sdk_app_id = ${sdkAppId} and done_ms is null limit ${chunkRows} for update skip locked
-      ) k
-      where i.id = k.id and i.day = k.day`);
+      )
+      update push_item i set done_ms = 0, outcome = 'dropped' from k where i.id = k.id and i.day = k.day`);
     for (const table of ['push_device', 'dead_letter']) {
       await inChunks(sql`
         delete from ${sql.table(table)} where id in (

@@ -2,7 +2,6 @@ import type { AppLookup, Clock } from '../../auth/index.ts';
 import type { Logger, Metrics } from '../../observe/index.ts';
 import type { Outcome, Sender } from '../provider.ts';
 import type { Brake } from './brake.ts';
-
 import type { Item, Items, Mark } from './items.ts';
 import { type Lane, laneId, type SkipCounter } from './lane.ts';
 import { type Prepared, prepare } from './prepare.ts';
