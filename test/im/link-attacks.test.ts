@@ -127,8 +127,9 @@ t.test('[P4] of two reports at once the last one counts', async (t) => {
 
 t.test('[M15] every send of a queue is answered in its time while the database hangs', async (t) => {
   const [alice, bob] = [name('alice'), name('bob')];
-  const other = await im.link(bob);
-  const link = await im.link(alice);
+  const quick = await openIm(t, { database, options: { commandMs: 1_000 } });
+  const other = await quick.link(bob);
+  const link = await quick.link(alice);
   const send = (i: number) =>
     link.ask('send', {
       conversation: `c2c:${bob}`,
@@ -137,7 +138,7 @@ t.test('[M15] every send of a queue is answered in its time while the database h
     });
   const numbers = [0, 1, 2, 3, 4, 5, 6, 7];
   t.match(await send(100), { ok: { seq: 1 } });
-  const client = await im.db.pool.connect();
+  const client = await quick.db.pool.connect();
   await client.query('begin');
   await client.query('lock table conversation in access exclusive mode');
   const startedMs = performance.now();
