@@ -30,8 +30,8 @@ function partsOf({ body, url, params, routeOptions }: FastifyRequest): unknown[]
   }
 }
 
-/** What a purge is to end. */
-function purgedOf(body: unknown): string[] {
+/** What a purge is to end, without what may be secret in its URL. Pure. */
+export function purgedOf(body: unknown): string[] {
   if (hasField(body, 'all')) return ['all'];
   return ['url', 'prefix', 'tag'].flatMap((name) => {
     const value = hasField(body, name) ? body[name] : undefined;

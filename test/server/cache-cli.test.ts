@@ -417,6 +417,17 @@ t.test('[C14] purge by command: with the service running, and without', async (t
     );
     await until(async () => (await get('/x?y=1')) !== before, 1_000);
   }
+  const audited = () => service.log.filter(({ event }) => event === 'ops.audit');
+  await until(() => audited().length >= ways.length);
+  t.match(
+    audited(),
+    [`url ${service.access.toUpperCase()}/x`, `prefix ${service.access}/`, 'tag a-tag', 'all'].map((what) => ({
+      role: 'cli',
+      command: 'ops.cache.purge',
+      target: `${app}/${what}`,
+      outcome: 'ok',
+    })),
+  );
   t.match(await runCommand(['cache', 'purge', '--app', '7', '--all'], options), {
     code: 1,
     stderr: /there is no app 7/,

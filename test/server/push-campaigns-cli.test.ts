@@ -1,9 +1,10 @@
 import { randomBytes } from 'node:crypto';
 import t from 'tap';
+import { createControlBus } from '../../src/store/index.ts';
 import { runInProcess } from '../support/cli.ts';
-import { openTestDatabase } from '../support/database.ts';
+import { openTestDatabase, until } from '../support/database.ts';
 
-const { db, dataDir } = await openTestDatabase(t);
+const { db, dataDir, logger } = await openTestDatabase(t);
 const app = 1_400_000_000;
 const secret = 'a secret of sixteen or more';
 const env = {
@@ -120,6 +121,11 @@ t.test('[O1] lists of pushes to many, and one of them', async (t) => {
 });
 
 t.test('[O2] pause, resume and cancel', async (t) => {
+  const control = createControlBus(db, { logger });
+  t.teardown(() => control.close());
+  await control.ready();
+  const told: unknown[] = [];
+  control.subscribe('audit', (change) => told.push(change));
   const running = String(await campaign('running', { finished: 40 }));
   const waiting = String(await campaign('waiting'));
   t.match(await run('pause', running), { code: 0, stdout: `campaign ${running} is paused: 40 of 100\n` });
@@ -141,4 +147,24 @@ t.test('[O2] pause, resume and cancel', async (t) => {
     { state: 'cancelled', ended: true },
     { state: 'cancelled', ended: true },
   ]);
+  const changes = [
+    ['pause', running, 'ok'],
+    ['pause', running, 'failed'],
+    ['resume', running, 'ok'],
+    ['resume', waiting, 'failed'],
+    ['cancel', waiting, 'ok'],
+    ['cancel', running, 'ok'],
+    ['resume', running, 'failed'],
+  ];
+  await until(() => told.length >= changes.length);
+  t.strictSame(
+    told,
+    changes.map(([change, name, outcome]) => ({
+      actor: 'cli (lin)',
+      command: 'ops.campaign.write',
+      target: `${app}/${change} ${name}`,
+      outcome,
+    })),
+    'for the audit log',
+  );
 });

@@ -10,9 +10,13 @@ import {
   parsePurge,
   parseRequest,
 } from '../../cache/index.ts';
+import { auditTarget } from '../../observe/index.ts';
+import { purgedOf } from '../../ops/index.ts';
 import type { SdkAppId } from '../../wire/index.ts';
+import { audited } from '../command-audit.ts';
 import { parseAppNumber } from './arguments.ts';
 import { explanationData, formatExplanation } from './cache-explain.ts';
+import { actorOf } from './callbacks-store.ts';
 import { CliError } from './cli-error.ts';
 import { type CliContext, type ConfigOption, loadOrFail, withConfig } from './context.ts';
 import { exitCodes } from './exit-codes.ts';
@@ -56,11 +60,18 @@ Examples:
   $ qalgate cache purge --app 1400000000 --all`,
     )
     .action(async (options: PurgeOptions) => {
-      const purge = purgeOf(options);
+      const { app, url, prefix, tag, all } = options;
+      const given = Object.fromEntries(
+        Object.entries({ url, prefix, tag, all }).filter(([, value]) => value !== undefined),
+      );
+      const purge = purgeOf(app, given);
       const loaded = loadOrFail(context, options);
       await withStore(context, loaded, options, async ({ db, bus, apps, logger, metrics }) => {
-        await requireApp(loaded, apps, options.app);
-        const { generation } = await createPurges({ db, bus, logger, metrics }).publish(purge);
+        await requireApp(loaded, apps, app);
+        const target = auditTarget([app, ...purgedOf(given)]);
+        const { generation } = await audited(bus, { actor: actorOf(context), command: 'ops.cache.purge', target }, () =>
+          createPurges({ db, bus, logger, metrics }).publish(purge),
+        );
         context.print(`purge ${generation} is published: ${describePurge(purge)}`);
         // The server was started for this command: nobody else is there to hear it.
         if (db.kind === 'embedded') context.warn('no qalgate serves from this data folder, so nothing was stored');
@@ -68,12 +79,12 @@ Examples:
     });
 }
 
-function purgeOf({ app, url, prefix, tag, all }: PurgeOptions): Purge {
-  const given = Object.entries({ url, prefix, tag, all }).filter(([, value]) => value !== undefined);
-  const purge = parsePurge(app, Object.fromEntries(given));
+function purgeOf(app: SdkAppId, given: Readonly<Record<string, unknown>>): Purge {
+  const purge = parsePurge(app, given);
   if (purge.ok) return purge.value;
   const { field, reason, allowed } = purge;
-  if (given.length !== 1) throw new CliError(exitCodes.usage, 'name exactly one of --url, --prefix, --tag and --all');
+  if (Object.keys(given).length !== 1)
+    throw new CliError(exitCodes.usage, 'name exactly one of --url, --prefix, --tag and --all');
   throw new CliError(exitCodes.usage, `--${field}: ${reason}; allowed: ${allowed}`);
 }
 

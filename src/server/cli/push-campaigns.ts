@@ -9,7 +9,9 @@ import {
   createCampaignAdmin,
   parseCampaignQuery,
 } from '../../im/index.ts';
-import type { AppSettings } from '../../store/index.ts';
+import { auditTarget } from '../../observe/index.ts';
+import type { AppSettings, ControlBus } from '../../store/index.ts';
+import { audited } from '../command-audit.ts';
 import {
   actorOf,
   type CallbacksOptions,
@@ -47,12 +49,12 @@ export function pushCampaignsCommand(context: CliContext): Command {
 async function withCampaigns(
   context: CliContext,
   options: CallbacksOptions,
-  work: (campaigns: { admin: CampaignAdmin; app: AppSettings }) => Promise<void>,
+  work: (campaigns: { admin: CampaignAdmin; app: AppSettings; bus: ControlBus }) => Promise<void>,
 ): Promise<void> {
   const loaded = loadOrFail(context, options);
   await withStore(context, loaded, options, async (store) => {
     const app = await appOf(loaded, store, options.app);
-    await work({ admin: createCampaignAdmin({ db: store.db, clock: Date.now }), app });
+    await work({ admin: createCampaignAdmin({ db: store.db, clock: Date.now }), app, bus: store.bus });
   });
 }
 
@@ -101,9 +103,12 @@ function changeCommand(context: CliContext, change: CampaignChange, description:
     .description(description)
     .addHelpText('after', `\nExample:\n  $ qalgate push campaigns ${change} 17 --app 1400000000`)
     .action(async (name: string, options: CallbacksOptions) => {
-      await withCampaigns(context, options, async ({ admin, app }) => {
-        const changed = (await admin.change(app.sdkAppId, name, change, actorOf(context))) ?? fail(app, name);
-        const campaign = doneOrFail(changed);
+      await withCampaigns(context, options, async ({ admin, app, bus }) => {
+        const actor = actorOf(context);
+        const target = auditTarget([app.sdkAppId, `${change} ${name}`]);
+        const campaign = await audited(bus, { actor, command: 'ops.campaign.write', target }, async () =>
+          doneOrFail((await admin.change(app.sdkAppId, name, change, actor)) ?? fail(app, name)),
+        );
         const text = `campaign ${campaign.id} is ${campaign.state}: ${progressOf(campaign)}`;
         context.print(options.json ? toJson({ campaign }) : text);
       });
