@@ -4,7 +4,7 @@ import { slotOf } from '../audience/audience.ts';
 import { isMap } from '../audience/terms.ts';
 import { type Command, defineCommand } from './command.ts';
 import { checkMark, entriesField, namesField, readEntries, readNames, readTags } from './marks.ts';
-import { answerList } from './schema.ts';
+import { answerList, anyName } from './schema.ts';
 
 const service = 'openim';
 
@@ -120,7 +120,10 @@ const getAttr = defineCommand({
   response: Type.Object({
     UserAttrs: answerList(
       'In the order asked for.',
-      Type.Object({ To_Account: Type.String(), Attrs: attributeNames('Values by the name of the attribute.') }),
+      Type.Object({
+        To_Account: anyName('As in the request.'),
+        Attrs: attributeNames('Values by the name of the attribute.'),
+      }),
     ),
   }),
   fieldErrors: { To_Account: 'MARKS_GET' },
@@ -237,7 +240,7 @@ const getTag = defineCommand({
   response: Type.Object({
     UserTags: answerList(
       'In the order asked for.',
-      Type.Object({ To_Account: Type.String(), Tags: answerList('The tags.', Type.String()) }),
+      Type.Object({ To_Account: anyName('As in the request.'), Tags: answerList('The tags.', Type.String()) }),
     ),
   }),
   fieldErrors: { To_Account: 'MARKS_GET' },

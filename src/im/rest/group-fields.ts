@@ -281,7 +281,7 @@ const resultOf = { failed: 0, added: 1, 'was-member': 2, asked: 3 } as const sat
 export function resultList(meaning: string) {
   return answerList(
     'One entry for each of the request.',
-    Type.Object({ Member_Account: Type.String(), Result: integer(meaning, 0, 3) }),
+    Type.Object({ Member_Account: anyName('As in the request.'), Result: integer(meaning, 0, 3) }),
   );
 }
 

@@ -26,7 +26,7 @@ import {
   readCustom,
   service,
 } from './group-fields.ts';
-import { accountName, accountNames, answerList, integer, oneOf, someOf, text, u32 } from './schema.ts';
+import { accountName, accountNames, answerList, anyName, integer, oneOf, someOf, text, u32 } from './schema.ts';
 
 /** Who is in groups, and what they are there. */
 
@@ -118,7 +118,7 @@ const getRoles = defineCommand({
     UserIdList: answerList(
       'One entry for each of the request.',
       Type.Object({
-        Member_Account: Type.String(),
+        Member_Account: anyName('As in the request.'),
         Role: oneOf('NotMember also of what is no account.', 'Owner', 'Admin', 'Member', 'NotMember'),
       }),
     ),

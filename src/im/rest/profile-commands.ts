@@ -4,7 +4,7 @@ import type { ImRefusal } from '../../wire/index.ts';
 import { customFields, findField, type ProfileField, standardFields } from '../profiles/index.ts';
 import { accountOf, accountsByName } from './account-names.ts';
 import { type Command, defineCommand } from './command.ts';
-import { accountName, accountNames, answerList, integer, list } from './schema.ts';
+import { accountName, accountNames, answerList, anyName, integer, list } from './schema.ts';
 import { errorCode } from './service-table.ts';
 
 const service = 'profile';
@@ -30,14 +30,14 @@ const portraitGet = defineCommand({
     UserProfileItem: answerList(
       'One entry for each account.',
       Type.Object({
-        To_Account: Type.String(),
+        To_Account: anyName('As in the request.'),
         ProfileItem: answerList('The fields.', Type.Object({ Tag: tag(), Value: value() })),
         ResultCode: integer('0; 40003: there is no such account.'),
         ResultInfo: Type.String(),
       }),
     ),
     Fail_Account: answerList('Empty.', Type.String()),
-    Invalid_Account: answerList('Names that no account has.', Type.String()),
+    Invalid_Account: answerList('Names that no account has.', anyName('As in the request.')),
   }),
   fieldErrors: { To_Account: { otherwise: 'TO_ACCOUNT', many: 'INVALID_FIELD' } },
   errors: ['PROFILE_ACCOUNT_UNKNOWN', 'PROFILE_NO_READ_RIGHT', 'PROFILE_TAG'],

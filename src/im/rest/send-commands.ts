@@ -10,6 +10,7 @@ import {
   accountName,
   accountNames,
   answerList,
+  anyName,
   customData,
   forbidControl,
   integer,
@@ -137,7 +138,10 @@ const batchSendMsg = defineCommand({
     ErrorList: Type.Optional(
       answerList(
         'The receivers that did not get it; absent when all did.',
-        Type.Object({ To_Account: Type.String(), ErrorCode: integer('70107: there is no such account.') }),
+        Type.Object({
+          To_Account: anyName('As in the request.'),
+          ErrorCode: integer('70107: there is no such account.'),
+        }),
       ),
     ),
   }),

@@ -4,7 +4,7 @@ import { imErrorCatalogue } from '../../wire/index.ts';
 import type { Platform, TerminalState } from '../services.ts';
 import { accountsByName } from './account-names.ts';
 import { type Command, defineCommand, type RestServices } from './command.ts';
-import { accountNames, answerList, integer, oneOf } from './schema.ts';
+import { accountNames, answerList, anyName, integer, oneOf } from './schema.ts';
 
 const stateNames = { online: 'Online', 'push-online': 'PushOnline', offline: 'Offline' } as const satisfies Record<
   TerminalState,
@@ -30,7 +30,7 @@ const errorList = () =>
   Type.Optional(
     answerList(
       'Names that no account has; absent when there are none.',
-      Type.Object({ To_Account: Type.String(), ErrorCode: integer('70107') }),
+      Type.Object({ To_Account: anyName('As in the request.'), ErrorCode: integer('70107') }),
     ),
   );
 

@@ -2,7 +2,7 @@ import Type from 'typebox';
 import { imErrorCatalogue } from '../../wire/index.ts';
 import { accountOf, accountsByName } from './account-names.ts';
 import { type Command, defineCommand } from './command.ts';
-import { accountName, accountNames, answerList, integer } from './schema.ts';
+import { accountName, accountNames, answerList, anyName, integer } from './schema.ts';
 
 const getUnread = defineCommand({
   service: 'openim',
@@ -20,13 +20,16 @@ const getUnread = defineCommand({
     C2CUnreadMsgNumList: Type.Optional(
       answerList(
         'One entry for each account of Peer_Account.',
-        Type.Object({ Peer_Account: Type.String(), C2CUnreadMsgNum: integer('Unread messages from it.') }),
+        Type.Object({
+          Peer_Account: anyName('As in the request.'),
+          C2CUnreadMsgNum: integer('Unread messages from it.'),
+        }),
       ),
     ),
     ErrorList: Type.Optional(
       answerList(
         'Names that no account has; absent when there are none.',
-        Type.Object({ Peer_Account: Type.String(), ErrorCode: integer('70107') }),
+        Type.Object({ Peer_Account: anyName('As in the request.'), ErrorCode: integer('70107') }),
       ),
     ),
   }),
