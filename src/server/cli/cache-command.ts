@@ -16,7 +16,7 @@ import type { SdkAppId } from '../../wire/index.ts';
 import { audited } from '../command-audit.ts';
 import { parseAppNumber } from './arguments.ts';
 import { explanationData, formatExplanation } from './cache-explain.ts';
-import { actorOf } from './callbacks-store.ts';
+import { actorOf, given } from './callbacks-store.ts';
 import { CliError } from './cli-error.ts';
 import { type CliContext, type ConfigOption, loadOrFail, withConfig } from './context.ts';
 import { exitCodes } from './exit-codes.ts';
@@ -60,15 +60,13 @@ Examples:
   $ qalgate cache purge --app 1400000000 --all`,
     )
     .action(async (options: PurgeOptions) => {
-      const { app, url, prefix, tag, all } = options;
-      const given = Object.fromEntries(
-        Object.entries({ url, prefix, tag, all }).filter(([, value]) => value !== undefined),
-      );
-      const purge = purgeOf(app, given);
+      const { app } = options;
+      const named = given(options, ['url', 'prefix', 'tag', 'all']);
+      const purge = purgeOf(app, named);
       const loaded = loadOrFail(context, options);
       await withStore(context, loaded, options, async ({ db, bus, apps, logger, metrics }) => {
         await requireApp(loaded, apps, app);
-        const target = auditTarget([app, ...purgedOf(given)]);
+        const target = auditTarget([app, ...purgedOf(named)]);
         const { generation } = await audited(bus, { actor: actorOf(context), command: 'ops.cache.purge', target }, () =>
           createPurges({ db, bus, logger, metrics }).publish(purge),
         );
@@ -79,11 +77,11 @@ Examples:
     });
 }
 
-function purgeOf(app: SdkAppId, given: Readonly<Record<string, unknown>>): Purge {
-  const purge = parsePurge(app, given);
+function purgeOf(app: SdkAppId, named: Readonly<Record<string, unknown>>): Purge {
+  const purge = parsePurge(app, named);
   if (purge.ok) return purge.value;
   const { field, reason, allowed } = purge;
-  if (Object.keys(given).length !== 1)
+  if (Object.keys(named).length !== 1)
     throw new CliError(exitCodes.usage, 'name exactly one of --url, --prefix, --tag and --all');
   throw new CliError(exitCodes.usage, `--${field}: ${reason}; allowed: ${allowed}`);
 }
